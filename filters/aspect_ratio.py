@@ -1,0 +1,32 @@
+"""Drops images much wider than high, or much higher than wide."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt
+
+from filters.kinds import ImageFilter, Stricter
+from schemas.image import Image
+from schemas.reasons import Reason
+
+
+@dataclass(frozen=True)
+class AspectRatio(ImageFilter):
+    """MMC4, section 3: width over height between `min` and `max` (0.5 and 2), both ends included."""
+
+    min: Annotated[float, Gt(0)]
+    max: Annotated[float, Gt(0)]
+
+    stricter = {"min": Stricter.HIGHER, "max": Stricter.LOWER}
+
+    def __post_init__(self) -> None:
+        """Refuse a range that nothing fits in."""
+        if self.min > self.max:
+            message = f"min ({self.min}) is above max ({self.max})"
+            raise ValueError(message)
+
+    def decide(self, image: Image) -> Reason | None:
+        """Judge width over height."""
+        if image.width is None or image.height is None:
+            return None
+        return None if self.min <= image.width / image.height <= self.max else Reason.ASPECT_RATIO

@@ -1,0 +1,44 @@
+"""Drops images that the web is full of: placeholders, banners, tracking pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Le
+
+from filters.kinds import CorpusFilter
+from schemas.image import Image
+from schemas.reasons import Reason
+
+_ROWS = 512  # rows of the distance matrix at a time: 512 x 60,000 bytes fit the cache of a small machine
+
+
+@dataclass(frozen=True)
+class CorpusDuplicates(CorpusFilter):
+    """MMC4, section 3: images with more than 10 duplicates in a sample of 60 thousand go, everywhere.
+
+    A duplicate is an image at most `max_distance` bits of pHash apart, or an identical one.
+    """
+
+    sample: Annotated[int, Ge(1)]
+    max_in_sample: Annotated[int, Ge(1)]
+    max_distance: Annotated[int, Ge(0), Le(64)]
+
+    def learn(self, phashes: Sequence[int]) -> list[int]:
+        """Compare all pairs of the sample and give the distinct hashes with too many duplicates, sorted."""
+        hashes, copies = np.unique(np.array(phashes, dtype=np.uint64), return_counts=True)
+        common: list[int] = []
+        for start in range(0, len(hashes), _ROWS):
+            rows = hashes[start : start + _ROWS]
+            near = np.bitwise_count(rows[:, None] ^ hashes[None, :]) <= self.max_distance
+            duplicates = near @ copies - 1  # an image is no duplicate of itself
+            common += rows[duplicates > self.max_in_sample].tolist()
+        return common
+
+    def decide(self, image: Image, learned: Sequence[int]) -> Reason | None:
+        """Judge the distance to each of the hashes that are too common."""
+        if image.phash is None:
+            return None
+        near = any((image.phash ^ common).bit_count() <= self.max_distance for common in learned)
+        return Reason.CORPUS_DUPLICATE if near else None

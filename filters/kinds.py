@@ -1,0 +1,118 @@
+"""The kinds of filters, by what they look at, and so by the stage in which they decide."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+from schemas.image import Image
+from schemas.page import ImageLink
+from schemas.reasons import Reason, Stage
+from schemas.score import ImageScore
+
+
+class Stricter(Enum):
+    """In which direction a threshold drops more; what a later recipe may change without fetching again."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    SUBSET = "fewer entries"
+    SUPERSET = "more entries"
+
+    def allows(self, scored: object, wanted: object) -> bool:
+        """Tell whether a threshold of `wanted` keeps nothing that `scored` had dropped."""
+        match self:
+            case Stricter.HIGHER:
+                return wanted >= scored  # type: ignore[operator, no-any-return]
+            case Stricter.LOWER:
+                return wanted <= scored  # type: ignore[operator, no-any-return]
+            case Stricter.SUBSET:
+                return set(wanted) <= set(scored)  # type: ignore[call-overload, no-any-return]
+            case Stricter.SUPERSET:
+                return set(wanted) >= set(scored)  # type: ignore[call-overload, no-any-return]
+
+
+class Filter(ABC):
+    """A frozen dataclass of thresholds. `stage` is where it decides.
+
+    `stricter` names for each threshold the direction in which it drops more. A threshold without an entry can't be
+    changed after its stage has run.
+    """
+
+    stage: ClassVar[Stage]
+    stricter: ClassVar[Mapping[str, Stricter]] = {}
+
+
+class LinkFilter(Filter):
+    """Decides on an image link, before anything is fetched."""
+
+    stage = Stage.PAGES
+
+    @abstractmethod
+    def decide(self, link: ImageLink) -> Reason | None:
+        """Give the reason to drop the link, or None."""
+
+
+class ImageFilter(Filter):
+    """Decides on one image by what the server said and what was measured on it."""
+
+    stage = Stage.IMAGES
+
+    @abstractmethod
+    def decide(self, image: Image) -> Reason | None:
+        """Give the reason to drop the image, or None; a value that was not measured drops nothing."""
+
+
+class GroupFilter(Filter):
+    """Decides on the images of one document together, in page order."""
+
+    stage = Stage.IMAGES
+
+    @abstractmethod
+    def decide(self, images: Sequence[Image]) -> list[Reason | None]:
+        """Give for each image the reason to drop it, or None."""
+
+
+class CorpusFilter(Filter):
+    """Decides on an image by a sample of the whole corpus: first `learn` from the sample, then `decide` with it."""
+
+    stage = Stage.IMAGES
+    sample: int  # images to learn from
+
+    @abstractmethod
+    def learn(self, phashes: Sequence[int]) -> list[int]:
+        """Give the perceptual hashes to drop everywhere, from those of the sample."""
+
+    @abstractmethod
+    def decide(self, image: Image, learned: Sequence[int]) -> Reason | None:
+        """Give the reason to drop the image, or None."""
+
+
+class ScoreFilter(Filter):
+    """Decides on one image by its scores. `needs` names the score that must have been computed, if any."""
+
+    stage = Stage.CUT
+    needs: ClassVar[str | None] = None
+
+    @abstractmethod
+    def decide(self, score: ImageScore) -> Reason | None:
+        """Give the reason to drop the image, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssignedDocument:
+    """A document after the assignment: what a DocumentFilter sees. `matched` are the assigned images' similarities."""
+
+    sentences: int
+    matched: list[float]
+
+
+class DocumentFilter(Filter):
+    """Decides on a document with its assigned images."""
+
+    stage = Stage.CUT
+
+    @abstractmethod
+    def decide(self, document: AssignedDocument) -> Reason | None:
+        """Give the reason to drop the document with all its images, or None."""

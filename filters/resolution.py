@@ -1,0 +1,25 @@
+"""Drops images with a side too short."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
+
+from filters.kinds import ImageFilter, Stricter
+from schemas.image import Image
+from schemas.reasons import Reason
+
+
+@dataclass(frozen=True)
+class Resolution(ImageFilter):
+    """MMC4, section 3: width and height of at least `min_side` pixels (150), as received."""
+
+    min_side: Annotated[int, Ge(1)]
+
+    stricter = {"min_side": Stricter.HIGHER}
+
+    def decide(self, image: Image) -> Reason | None:
+        """Judge the shorter side."""
+        if image.width is None or image.height is None:
+            return None
+        return Reason.TOO_SMALL if min(image.width, image.height) < self.min_side else None

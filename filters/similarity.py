@@ -1,0 +1,21 @@
+"""Drops images that belong to none of the document's sentences."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from filters.kinds import ScoreFilter
+from schemas.reasons import Reason
+from schemas.score import ImageScore
+
+
+@dataclass(frozen=True)
+class Similarity(ScoreFilter):
+    """MMC4, section 3: a CLIP similarity of at least `min` (0.15) to at least one sentence."""
+
+    min: Annotated[float, Ge(-1), Le(1)]
+
+    def decide(self, score: ImageScore) -> Reason | None:
+        """Judge the best similarity."""
+        return None if max(score.similarity, default=-1.0) >= self.min else Reason.LOW_SIMILARITY

@@ -1,0 +1,35 @@
+"""Captures: where Common Crawl keeps what a URL answered at a time (the columnar index, `cc-index-table`)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """One row of the columnar index: a gzip member in a WARC file. `offset` and `length` are in bytes."""
+
+    url: str
+    fetch_time: datetime
+    warc_filename: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A document and the capture of its page: what the locate stage writes.
+
+    `site` is the registered domain; `could_have_url_duplicate` says that the URL was captured more than once in the
+    crawl, so that text and page may come from different visits (MMC4's field of the same name).
+    """
+
+    key: str
+    url: str
+    timestamp: datetime
+    site: str
+    source: str
+    fetch_time: datetime
+    warc_filename: str
+    offset: int
+    length: int
+    could_have_url_duplicate: bool

@@ -1,0 +1,35 @@
+"""C4 documents, as allenai/c4 publishes them (one JSON object a line: `text`, `timestamp`, `url`)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One C4 document. `key` names it everywhere: 32 hex digits of a hash over URL and fetch time."""
+
+    key: str
+    url: str
+    timestamp: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentReference:
+    """A document without its text, and where it stands: what the join with the index shuffles."""
+
+    key: str
+    url: str
+    timestamp: datetime
+    source: str  # "path:line"
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedDocument:
+    """A document that a stage dropped, with what a person needs to look it up."""
+
+    key: str
+    url: str
+    source: str  # where it came from: "path:line" of C4, or file and offset of its WARC record
+    reason: str
+    detail: str

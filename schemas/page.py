@@ -1,0 +1,35 @@
+"""Pages: a document's sentences and the image links of its page; what the pages stage writes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLink:
+    """One image link of a page. `position` counts the links in page order, from 0.
+
+    Declared sizes are CSS pixels as the page states them, null where it doesn't. `reason` says why a link filter
+    dropped it and is null for a link worth fetching.
+    """
+
+    position: int
+    url: str
+    alt: str
+    declared_width: int | None
+    declared_height: int | None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A located document: its sentences (from C4) and all image links of its page, dropped ones included."""
+
+    key: str
+    url: str
+    site: str
+    timestamp: datetime
+    could_have_url_duplicate: bool
+    sentences: list[str]
+    links: list[ImageLink]

@@ -1,0 +1,53 @@
+"""Why something did not make it. One enum for the whole pipeline; the values are part of the published ledger."""
+
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """The five stages, in the order in which they run."""
+
+    LOCATE = "locate"
+    PAGES = "pages"
+    IMAGES = "images"
+    SCORE = "score"
+    CUT = "cut"
+
+
+class Reason(StrEnum):
+    """Why a document or an image link was dropped."""
+
+    # Documents.
+    INVALID_DOCUMENT = "invalid_document"  # a C4 line that is no JSON object or lacks a field
+    DUPLICATE_DOCUMENT = "duplicate_document"  # same URL and fetch time as an earlier document
+    NOT_LOCATED = "not_located"  # no capture of that URL near that time in the index
+    PAGE_UNREADABLE = "page_unreadable"  # its WARC or WAT record is missing, cut short or corrupt
+    NOT_HTML = "not_html"  # its record holds something else than an HTML page
+    NO_TEXT = "no_text"  # no sentence in its text
+
+    # Image links, before anything is fetched.
+    URL_EXTENSION = "url_extension"
+    URL_TOKEN = "url_token"  # noqa: S105 - a reason, not a password
+    ROBOTS = "robots"
+
+    # Image links, by what the web answered.
+    OPTED_OUT = "opted_out"
+    HTTP_ERROR = "http_error"
+    TIMEOUT = "timeout"
+    HOST_UNAVAILABLE = "host_unavailable"
+    FORBIDDEN_ADDRESS = "forbidden_address"
+    TOO_LARGE = "too_large"
+    NOT_AN_IMAGE = "not_an_image"
+    CORRUPT = "corrupt"
+
+    # Images, by what was measured on them.
+    TOO_SMALL = "too_small"
+    ASPECT_RATIO = "aspect_ratio"
+    DOCUMENT_DUPLICATE = "document_duplicate"
+    CORPUS_DUPLICATE = "corpus_duplicate"
+    AD = "ad"
+    FACE = "face"
+    NSFW = "nsfw"
+    LOW_SIMILARITY = "low_similarity"
+
+    # The document as a whole breaks a rule of the recipe; its remaining images go with it.
+    DOCUMENT = "document"
