@@ -1,0 +1,1 @@
+"""CLIP models and the heads on their features."""

@@ -1,0 +1,110 @@
+"""CLIP models: any of open_clip's, with weights by name, from a local file, or random on explicit request."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+from PIL import Image as PillowImage
+
+from mmc4_pipeline.clip.settings import RANDOM, ClipChoice
+from mmc4_pipeline.errors import UserError
+
+Features = npt.NDArray[np.float32]
+
+
+def require_weights(choice: ClipChoice) -> None:
+    """Make sure that the model and its weights can be had, downloading them if need be; raises UserError."""
+    _register(choice)
+    if choice.pretrained == RANDOM or choice.is_file:
+        return
+    config = open_clip.get_pretrained_cfg(choice.model_name, choice.pretrained)
+    if not config:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(choice.model_name)) or "none"
+        message = (
+            f"--clip_pretrained {choice.pretrained}: neither a file nor weights that open_clip knows for "
+            f"{choice.model_name} (it knows: {tags})"
+        )
+        raise UserError(message)
+    try:
+        open_clip.download_pretrained(config)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        message = (
+            f"--clip_pretrained {choice.pretrained}: no weights of {choice.model_name} can be downloaded ({reason}). "
+            "Download them on a machine with a connection and give the file: --clip_pretrained PATH; "
+            "to try the pipeline without meaningful similarities: --clip_pretrained random"
+        )
+        raise UserError(message) from error
+
+
+def _register(choice: ClipChoice) -> None:
+    if choice.model.endswith(".json"):
+        if not Path(choice.model).is_file():
+            message = f"--clip_model {choice.model}: no such file"
+            raise UserError(message)
+        open_clip.add_model_config(Path(choice.model))
+    if choice.model_name not in open_clip.list_models():
+        message = f"--clip_model {choice.model}: open_clip has no such model; see open_clip.list_models()"
+        raise UserError(message)
+
+
+def feature_width(choice: ClipChoice) -> int:
+    """Give the number of features of a model, from its config alone."""
+    _register(choice)
+    return int(open_clip.get_model_config(choice.model_name)["embed_dim"])
+
+
+def find_device(wanted: str) -> str:
+    """Give the device to compute on: for "auto" CUDA where there is one, else the CPU."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+
+
+class ClipModel:
+    """A CLIP model on a device, ready to give L2-normalised features."""
+
+    def __init__(self, choice: ClipChoice, device: str) -> None:
+        """Load the model; raises UserError where the weights don't fit it."""
+        _register(choice)
+        torch.manual_seed(0)  # what "random" means must not change from run to run
+        pretrained = None if choice.pretrained == RANDOM else choice.pretrained
+        logging.getLogger("root").addFilter(_no_warning_of_random_weights)
+        try:
+            model, _, transform = open_clip.create_model_and_transforms(choice.model_name, pretrained, device=device)
+        except (RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            message = f"--clip_pretrained {choice.pretrained}: does not fit --clip_model {choice.model} ({reason})"
+            raise UserError(message) from error
+        self._model: Any = model.eval()
+        self._transform: Any = transform
+        self._tokenize = open_clip.get_tokenizer(choice.model_name)
+        self._device = device
+
+    @property
+    def width(self) -> int:
+        """The number of features."""
+        return int(self._model.text_projection.shape[-1])
+
+    def image_features(self, images: list[PillowImage.Image]) -> Features:
+        """Give the features of some images, of shape (images, width), each of length 1."""
+        batch = torch.stack([self._transform(image) for image in images]).to(self._device)
+        with torch.inference_mode():
+            return self._numpy(self._model.encode_image(batch, normalize=True))
+
+    def text_features(self, sentences: list[str]) -> Features:
+        """Give the features of some sentences, of shape (sentences, width), each of length 1."""
+        tokens = self._tokenize(sentences).to(self._device)
+        with torch.inference_mode():
+            return self._numpy(self._model.encode_text(tokens, normalize=True))
+
+    @staticmethod
+    def _numpy(features: torch.Tensor) -> Features:
+        return features.float().cpu().numpy()
+
+
+def _no_warning_of_random_weights(record: logging.LogRecord) -> bool:
+    """Silence open_clip's warning: random weights were asked for, and the command line says so itself."""
+    return "No pretrained weights loaded" not in record.getMessage()

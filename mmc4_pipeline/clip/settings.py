@@ -1,0 +1,52 @@
+"""What to score with. Apart from the models themselves, so that the command line can do without PyTorch."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class ClipChoice:
+    """Which CLIP: an open_clip model name or the path of a config (.json); a tag of weights, a file or "random"."""
+
+    model: str
+    pretrained: str
+
+    @property
+    def model_name(self) -> str:
+        """The name under which open_clip knows the model (that of a config file is its stem)."""
+        return Path(self.model).stem if self.model.endswith(".json") else self.model
+
+    @property
+    def name(self) -> str:
+        """A name for this model's scores: "ViT-L-14_openai"."""
+        weights = Path(self.pretrained).stem if self.is_file else self.pretrained
+        return f"{self.model_name}_{weights}".replace("/", "-")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the weights are a local file."""
+        return Path(self.pretrained).is_file()
+
+    def identity(self) -> dict[str, str]:
+        """Give what scores depend on: the model, and the weights by tag or by content."""
+        weights = file_sha256(self.pretrained) if self.is_file else self.pretrained
+        return {"model": self.model_name, "weights": weights}
+
+
+def file_sha256(path: str) -> str:
+    """Give the sha256 of a local file in hex."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerSettings:
+    """A CLIP model and its heads; a head without weights is left out and its scores stay null."""
+
+    clip: ClipChoice
+    nsfw_weights: str | None = None
+    face_weights: str | None = None
+    device: str = "auto"

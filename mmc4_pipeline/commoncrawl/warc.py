@@ -1,0 +1,83 @@
+"""Reads pages from WARC files: single records by offset (warcio), or whole files (fastwarc)."""
+
+import io
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from fastwarc import ArchiveIterator as FastArchiveIterator
+from fastwarc import WarcRecordType
+from warcio.archiveiterator import ArchiveIterator
+from warcio.exceptions import ArchiveLoadFailed
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.commoncrawl.records import PageLinks, not_found, rejected
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.pages.html import decode_html
+from mmc4_pipeline.pages.links import links_of_html
+from schemas.capture import Location
+from schemas.document import RejectedDocument
+from schemas.reasons import Reason
+
+Outcome = PageLinks | RejectedDocument
+MAX_RECORD_BYTES = 64 << 20  # Common Crawl cuts pages at 1 MiB; a longer range is a broken index row
+
+
+def pages_by_range(cc_root: str, warc_filename: str, locations: list[Location]) -> Iterator[Outcome]:
+    """Read the records of one WARC file at the locations' offsets, in file order."""
+    path = storage.join(cc_root, warc_filename)
+    try:
+        stream = storage.open_read(path)
+    except UserError as error:
+        yield from not_found(locations, str(error))
+        return
+    with stream:
+        for location in sorted(locations, key=lambda location: location.offset):
+            yield _page_at(stream, location)
+
+
+def _page_at(stream: BinaryIO, location: Location) -> Outcome:
+    if not 0 < location.length <= MAX_RECORD_BYTES or location.offset < 0:
+        return rejected(location, Reason.PAGE_UNREADABLE, f"the index gives a length of {location.length} bytes")
+    stream.seek(location.offset)
+    member = stream.read(location.length)
+    if len(member) < location.length:
+        return rejected(location, Reason.PAGE_UNREADABLE, "the WARC file ends before the record does")
+    try:
+        record = next(iter(ArchiveIterator(io.BytesIO(member), no_record_parse=False)), None)
+        if record is None or record.rec_type != "response":
+            return rejected(location, Reason.PAGE_UNREADABLE, "no response record at that offset")
+        uri = record.rec_headers.get_header("WARC-Target-URI") or ""
+        if uri.strip("<>") != location.url:
+            return rejected(location, Reason.PAGE_UNREADABLE, f"the record at that offset is of {uri}")
+        content_type = (record.http_headers.get_header("Content-Type") if record.http_headers else None) or ""
+        return _page(location, content_type, record.content_stream().read(MAX_RECORD_BYTES))
+    except (ArchiveLoadFailed, OSError, ValueError, EOFError) as error:
+        return rejected(location, Reason.PAGE_UNREADABLE, f"corrupt record: {error}")
+
+
+def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location]) -> Iterator[Outcome]:
+    """Stream a whole WARC file and read the wanted records; what it does not hold is dropped with a reason."""
+    wanted = {location.offset: location for location in locations}
+    path = storage.join(cc_root, warc_filename)
+    why = "the WARC file holds no response record of that URL at that offset"
+    try:
+        for record in _records(path):
+            location = wanted.get(record.stream_pos)
+            if location is not None and record.headers.get("WARC-Target-URI") == location.url:
+                del wanted[record.stream_pos]
+                content_type = record.http_headers.get("Content-Type", "") if record.http_headers else ""
+                yield _page(location, content_type, record.reader.read(MAX_RECORD_BYTES))
+    except (UserError, OSError, ValueError, EOFError) as error:
+        why = f"the WARC file could not be read to its end: {error}"
+    yield from not_found(wanted.values(), why)
+
+
+def _records(path: str) -> Iterator[Any]:
+    with storage.open_read(path) as stream:
+        yield from FastArchiveIterator(stream, record_types=WarcRecordType.response, auto_decode="all")
+
+
+def _page(location: Location, content_type: str, body: bytes) -> Outcome:
+    if content_type and not any(kind in content_type.lower() for kind in ("html", "text/plain")):
+        return rejected(location, Reason.NOT_HTML, f"Content-Type {content_type}")
+    return PageLinks(location, links_of_html(decode_html(body, content_type), location.url))

@@ -1,0 +1,1 @@
+"""Datasets on disk: manifests, ledgers, published formats."""

@@ -1,0 +1,1 @@
+"""From image links to measured, stored images."""

@@ -1,0 +1,131 @@
+"""Fetches and measures the images of one shard of sites, then decides which of them are worth scoring."""
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import groupby
+from urllib.parse import urldefrag
+
+from filters.kinds import ImageFilter
+from mmc4_pipeline import storage
+from mmc4_pipeline.images.decode import Undecodable, decode
+from mmc4_pipeline.images.fetch import Answer, Fetcher, FetchSettings, Request
+from mmc4_pipeline.images.store import Spool, add_file, open_tar
+from mmc4_pipeline.judge import Candidate, Learned, judge
+from mmc4_pipeline.keys import image_name
+from mmc4_pipeline.recipe import Recipe
+from mmc4_pipeline.storage import WrittenFile
+from schemas.image import Image
+from schemas.page import ImageLink, Page
+from schemas.reasons import Reason, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedShard:
+    """What fetching a shard left: its image rows in document order, and the tar with their bytes."""
+
+    images: list[Image]
+    tar: WrittenFile
+
+
+def fetch_shard(pages: Sequence[Page], recipe: Recipe, settings: FetchSettings, tar_path: str) -> FetchedShard:
+    """Fetch each distinct image of the pages once, measure it, and write those worth keeping to a tar."""
+    with tempfile.TemporaryFile() as file:
+        spool = Spool(file)
+        measured = asyncio.run(_measure_all(_requests(pages), recipe, settings, spool))
+        with storage.write_atomically(tar_path) as writer:
+            places = _write_tar(writer, spool, measured)
+    images = [_row(page, link, measured, places) for page in pages for link in wanted_links(page)]
+    return FetchedShard(images, storage.written(tar_path, writer))
+
+
+def wanted_links(page: Page) -> Iterator[ImageLink]:
+    """Yield the links of a page that no link filter dropped."""
+    return (link for link in page.links if link.reason is None)
+
+
+def decide_shard(fetched: Sequence[Image], recipe: Recipe, learned: Learned) -> list[Image]:
+    """Give the image rows with the images stage's verdict; `learned` is what the corpus filters found."""
+    filters = recipe.of_stage(Stage.IMAGES)
+    decided: list[Image] = []
+    for _, group in groupby(fetched, key=lambda image: image.key):
+        images = list(group)
+        reasons = judge([Candidate(image) for image in images], filters, learned)
+        decided += [replace(image, reason=reason) for image, reason in zip(images, reasons, strict=True)]
+    return decided
+
+
+def _requests(pages: Sequence[Page]) -> list[Request]:
+    """Give one request for each distinct image; what is behind "#" never reaches a server."""
+    distinct: dict[str, datetime] = {}
+    for page in pages:
+        for link in wanted_links(page):
+            distinct.setdefault(urldefrag(link.url)[0], page.timestamp)
+    return [Request(url, timestamp) for url, timestamp in distinct.items()]
+
+
+async def _measure_all(
+    requests: Sequence[Request], recipe: Recipe, settings: FetchSettings, spool: Spool
+) -> dict[str, Image]:
+    """Fetch all images side by side and give what was measured, by URL."""
+    filters = recipe.of_kind(ImageFilter)
+
+    def consent(robots_tag: str) -> Reason | None:
+        return judge([Candidate(Image(key="", position=0, url="", robots_tag=robots_tag))], filters, {})[0]
+
+    async def measure(request: Request, fetcher: Fetcher) -> Image:
+        measurements: dict[str, Image] = {}
+
+        async def accept(answer: Answer) -> Reason | None:
+            image, jpeg = await asyncio.to_thread(_measure, answer, recipe)
+            measurements[answer.url] = image
+            if jpeg is not None and judge([Candidate(image)], filters, {})[0] is None:
+                spool.put(request.url, jpeg)
+            return image.reason
+
+        answer = await fetcher.fetch(request, accept)
+        return replace(measurements.get(answer.url) or _of_answer(answer), url=request.url)
+
+    async with Fetcher.open(settings, consent) as fetcher:
+        images = await asyncio.gather(*(measure(request, fetcher) for request in requests))
+    return {image.url: image for image in images}
+
+
+def _of_answer(answer: Answer) -> Image:
+    """Give the row of an answer that has no body to measure."""
+    return Image(
+        key="",
+        position=0,
+        url=answer.url,
+        route=answer.route or None,
+        http_status=answer.status,
+        error=answer.error,
+        robots_tag=answer.robots_tag,
+        reason=answer.reason,
+    )
+
+
+def _measure(answer: Answer, recipe: Recipe) -> tuple[Image, bytes | None]:
+    """Decode a body once; give its row and the JPEG to store, if it is an image."""
+    received = replace(_of_answer(answer), sha256=hashlib.sha256(answer.body).hexdigest(), byte_size=len(answer.body))
+    decoded = decode(answer.body, recipe.images)
+    if isinstance(decoded, Undecodable):
+        return replace(received, reason=decoded.reason, error=decoded.error), None
+    image = replace(received, format=decoded.format, width=decoded.width, height=decoded.height, phash=decoded.phash)
+    return image, decoded.jpeg
+
+
+def _write_tar(writer: storage.HashingWriter, spool: Spool, measured: dict[str, Image]) -> dict[str, tuple[int, int]]:
+    """Write the spooled images in document order; give offset and length of each, by URL."""
+    with open_tar(writer) as tar:
+        return {url: (add_file(tar, image_name(url), jpeg), len(jpeg)) for url, jpeg in spool.take(iter(measured))}
+
+
+def _row(page: Page, link: ImageLink, measured: dict[str, Image], places: dict[str, tuple[int, int]]) -> Image:
+    """Give the row of one link from what was measured on its image."""
+    url = urldefrag(link.url)[0]
+    offset, length = places.get(url, (None, None))
+    return replace(measured[url], key=page.key, position=link.position, url=link.url, offset=offset, length=length)

@@ -1,0 +1,1 @@
+"""From a crawled page and its C4 text to image links and sentences."""

@@ -1,0 +1,34 @@
+"""Makes page records: a document's sentences beside the links of its page, each link with the filters' verdict."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from filters.kinds import LinkFilter
+from mmc4_pipeline.commoncrawl.records import PageLinks, rejected
+from mmc4_pipeline.pages.sentences import sentences_of
+from schemas.document import RejectedDocument
+from schemas.page import ImageLink, Page
+from schemas.reasons import Reason
+
+
+def judge_link(link: ImageLink, filters: Sequence[LinkFilter]) -> ImageLink:
+    """Give the link with the first filter's reason to drop it, or with none."""
+    reason = next((reason for item in filters if (reason := item.decide(link))), None)
+    return replace(link, reason=reason)
+
+
+def make_page(found: PageLinks, text: str, filters: Sequence[LinkFilter]) -> Page | RejectedDocument:
+    """Make the record of a located document; one without any sentence is dropped."""
+    location = found.location
+    sentences = sentences_of(text)
+    if not sentences:
+        return rejected(location, Reason.NO_TEXT, "the document's text has no sentence")
+    return Page(
+        key=location.key,
+        url=location.url,
+        site=location.site,
+        timestamp=location.fetch_time,
+        could_have_url_duplicate=location.could_have_url_duplicate,
+        sentences=sentences,
+        links=[judge_link(link, filters) for link in found.links],
+    )

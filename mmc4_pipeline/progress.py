@@ -1,0 +1,58 @@
+"""Shows on a terminal how far a stage is: shards done of shards in all, rate, time left."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mmc4_pipeline.dataset.stage_folder import StageFolder
+
+_EVERY = 0.5  # seconds between two looks at the folder
+
+
+@contextmanager
+def showing_progress(folder: StageFolder, shards: int) -> Iterator[None]:
+    """Show progress while the body runs, from the notes of finished shards: they are there on every runner.
+
+    Where the error stream is no terminal, one line says when a stage starts and one when it ends.
+    """
+    console = Console(stderr=True)
+    if not sys.stderr.isatty():
+        console.print(f"{folder.stage}: {shards} shards into {folder.path}", soft_wrap=True, highlight=False)
+        yield
+        console.print(f"{folder.stage}: done", highlight=False)
+        return
+    columns = (
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("shards  {task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        before = len(folder.done())
+        task = progress.add_task(folder.stage.value, total=shards, completed=before, rate="")
+        stop = threading.Event()
+
+        def watch() -> None:
+            while True:
+                last = stop.wait(_EVERY)
+                done = len(folder.done())
+                elapsed = progress.tasks[task].elapsed or 0.0
+                rate = f"{60 * (done - before) / elapsed:.1f}/min" if done > before and elapsed else ""
+                progress.update(task, completed=done, rate=rate)
+                if last:
+                    return
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            watcher.join()
