@@ -1,0 +1,31 @@
+"""build: all five stages, from C4 documents to shards. What is finished already is left as it is with --resume."""
+
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs import cut, images, locate, pages, score
+from beam_jobs.options import OWN_OPTIONS, CutOptions, fetch_settings, parse, recipe_of, scorer_settings
+
+OPTIONS = tuple(options for options in OWN_OPTIONS if options is not CutOptions)
+
+
+def run(options: PipelineOptions) -> dict[str, Any]:
+    """Run all stages and give the dataset's manifest. What can be checked is checked before any page is read."""
+    settings = scorer_settings(options)
+    fetch_settings(options)
+    score.require_models(recipe_of(options), settings)
+    for stage in (locate, pages, images, score):
+        stage.run(options)
+    return cut.run(options, scores=settings.clip.name)
+
+
+def main(argv: list[str], program: str = "mmc4 build") -> None:
+    """Run from the command line."""
+    run(parse(argv, program, __doc__ or "", OPTIONS))
+
+
+if __name__ == "__main__":
+    from mmc4_pipeline.cli import run_job
+
+    run_job("build")

@@ -1,0 +1,135 @@
+"""images: pages -> `images/`: fetched, measured, stored in tars; per-document and corpus-wide duplicates decided."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
+from apache_beam.transforms import combiners
+
+from beam_jobs.options import CommonOptions, ImagesOptions, fetch_settings, output_folder, parse, recipe_of
+from beam_jobs.running import run_stage, stage_folder
+from filters.kinds import CorpusFilter, ImageFilter
+from mmc4_pipeline import storage
+from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
+from mmc4_pipeline.images.fetch import FetchSettings
+from mmc4_pipeline.images.shard import decide_shard, fetch_shard
+from mmc4_pipeline.judge import Candidate, Learned, judge
+from mmc4_pipeline.keys import shard_name, stable_hash
+from mmc4_pipeline.recipe import Recipe
+from mmc4_pipeline.storage import WrittenFile
+from schemas.image import Image
+from schemas.page import Page
+from schemas.reasons import Stage
+from schemas.statistics import Counts
+
+OPTIONS = (CommonOptions, ImagesOptions)
+
+
+def run(options: PipelineOptions) -> dict[str, Any]:
+    """Run the stage and give its manifest."""
+    recipe, settings, output = recipe_of(options), fetch_settings(options), output_folder(options)
+    pages = stage_folder(output, Stage.PAGES)
+    manifest = pages.manifest()
+    folder = stage_folder(output, Stage.IMAGES)
+    plan = {
+        "recipe": recipe.part(Stage.IMAGES),
+        "options": {"image_routes": list(settings.routes), "max_image_bytes": settings.max_bytes},
+        "input": {"pages": fingerprint(manifest)},
+    }
+    work = ImagesWork(pages, folder, manifest["shards"], recipe, settings)
+    resume = options.view_as(CommonOptions).resume
+    return run_stage(folder, plan, manifest["shards"], options, work.build, resume=resume)
+
+
+class ImagesWork:
+    """The wiring of the stage: shard numbers and hashes move, image bytes never do."""
+
+    def __init__(
+        self, pages: StageFolder, folder: StageFolder, shards: int, recipe: Recipe, settings: FetchSettings
+    ) -> None:
+        self._pages, self._folder, self._shards, self._recipe, self._settings = pages, folder, shards, recipe, settings
+
+    def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
+        """Wire the pipeline. Every shard is fetched before one is decided: the corpus filters look at all of them."""
+        shards = pipeline | beam.Create(list(range(self._shards))) | "Spread shards" >> beam.Reshuffle()
+        fetched = shards | "Fetch" >> beam.Map(self._fetch)
+        learned = [
+            fetched | f"Learn {key}" >> _LearnFromSample(self, key) for key in self._recipe.of_kind(CorpusFilter)
+        ]
+        _ = (
+            fetched
+            | "Fetched all" >> beam.Reshuffle()
+            | "To do" >> beam.Filter(lambda shard: shard in todo)
+            | "Decide" >> beam.Map(self._decide, beam.pvalue.AsDict(learned | beam.Flatten(pipeline=pipeline)))
+        )
+
+    def _path(self, stem: str, shard: int, extension: str) -> str:
+        return self._folder.file(f"{shard_name(stem, shard, self._shards)}.{extension}")
+
+    def _fetch(self, shard: int) -> int:
+        """Fetch a shard unless that is done; the note comes last, after tar and rows."""
+        note = self._folder.file(f"fetched/{shard:05d}.json")
+        if not storage.exists(note):
+            pages = list(
+                storage.read_records(self._pages.file(f"{shard_name('pages', shard, self._shards)}.parquet"), Page)
+            )
+            result = fetch_shard(pages, self._recipe, self._settings, self._path("images", shard, "tar"))
+            storage.write_records(self._path("fetched", shard, "parquet"), result.images, Image)
+            storage.write_json(note, storage.as_json([result.tar]))
+        return shard
+
+    def _fetched(self, shard: int) -> list[Image]:
+        return list(storage.read_records(self._path("fetched", shard, "parquet"), Image))
+
+    def corpus_filter(self, key: str) -> CorpusFilter:
+        """Give a corpus filter of the recipe."""
+        return self._recipe.of_kind(CorpusFilter)[key]
+
+    def sample(self, shard: int) -> Iterator[tuple[int, int]]:
+        """Yield (rank, perceptual hash) of the images that the other filters keep; the lowest ranks are the sample."""
+        filters = self._recipe.of_kind(ImageFilter)
+        for image in self._fetched(shard):
+            if image.phash is not None and judge([Candidate(image)], filters, {})[0] is None:
+                yield stable_hash(f"{image.key} {image.position}"), image.phash
+
+    def _decide(self, shard: int, learned: Learned) -> None:
+        images = decide_shard(self._fetched(shard), self._recipe, learned)
+        pages = storage.read_records(self._pages.file(f"{shard_name('pages', shard, self._shards)}.parquet"), Page)
+        links = Counts(seen=sum(link.reason is None for page in pages for link in page.links))
+        links.decide(image.reason for image in images)
+        (tar,) = storage.read_json(self._folder.file(f"fetched/{shard:05d}.json"))
+        rows = storage.write_records(self._path("images", shard, "parquet"), images, Image)
+        self._folder.finish_shard(shard, [rows, WrittenFile(**tar)], {"links": links})
+
+
+class _LearnFromSample(beam.PTransform):
+    """Gives (filter key, what the filter learned) from a sample of bounded size: the images with the lowest ranks."""
+
+    def __init__(self, work: ImagesWork, key: str) -> None:
+        super().__init__()
+        self._work, self._key = work, key
+
+    def expand(self, fetched: PCollection[int]) -> PCollection[tuple[str, list[int]]]:
+        learned: PCollection[tuple[str, list[int]]] = (
+            fetched
+            | beam.FlatMap(self._work.sample)
+            | combiners.Top.Smallest(self._work.corpus_filter(self._key).sample)
+            | beam.Map(self._learn)
+        )
+        return learned
+
+    def _learn(self, sample: list[tuple[int, int]]) -> tuple[str, list[int]]:
+        return self._key, self._work.corpus_filter(self._key).learn([phash for _, phash in sample])
+
+
+def main(argv: list[str], program: str = "mmc4 images") -> None:
+    """Run from the command line."""
+    run(parse(argv, program, __doc__ or "", OPTIONS))
+
+
+if __name__ == "__main__":
+    from mmc4_pipeline.cli import run_job
+
+    run_job("images")

@@ -1,0 +1,249 @@
+"""The command line in Beam's convention: one PipelineOptions subclass a job; other flags are Beam's or the runner's."""
+
+import argparse
+import difflib
+from dataclasses import replace
+
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+
+from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.images.fetch import FetchSettings
+from mmc4_pipeline.recipe import Recipe, load_recipe, recipe_names
+
+LOCAL_RUNNER = "FnApiRunner"  # pinned: DirectRunner would first try to download another one
+
+
+class CommonOptions(PipelineOptions):
+    """What every stage takes."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("all stages")
+        group.add_argument("--output", metavar="FOLDER", help="folder of the whole run; each stage has its own in it")
+        names = ", ".join(recipe_names())
+        group.add_argument(
+            "--recipe", default="mmc4", metavar="NAME", help=f"one of {names}, or a YAML file (default: mmc4)"
+        )
+        group.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="override one value of the recipe, as in filters.similarity.min=0.2; may be repeated",
+        )
+        group.add_argument("--resume", action="store_true", help="continue after the last finished shard")
+
+
+class LocateOptions(PipelineOptions):
+    """Documents and Common Crawl."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("locate")
+        group.add_argument(
+            "--c4", nargs="+", default=[], metavar="FILE", help="C4 files (.json, .json.gz) or glob patterns in quotes"
+        )
+        group.add_argument(
+            "--cc_root", metavar="FOLDER", help="Common Crawl: the folder or URL that holds crawl-data/ and cc-index/"
+        )
+        group.add_argument("--crawl", metavar="NAME", help="crawl to look in (default: the recipe's)")
+
+
+class PagesOptions(PipelineOptions):
+    """Where page contents come from."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("pages")
+        group.add_argument(
+            "--page_source",
+            choices=["warc", "wat", "warc_scan"],
+            default="warc",
+            help="single WARC records by offset, whole WAT files, or whole WARC files (default: warc)",
+        )
+        group.add_argument(
+            "--documents_per_shard",
+            type=int,
+            default=2000,
+            metavar="N",
+            help="documents in a shard, the unit of work of the stages after this one (default: 2000)",
+        )
+
+
+class ImagesOptions(PipelineOptions):
+    """How images are asked for."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        default = FetchSettings()
+        group = parser.add_argument_group("images")
+        group.add_argument(
+            "--image_routes",
+            nargs="+",
+            default=list(default.routes),
+            metavar="TEMPLATE",
+            help="URL templates tried in order, with {url} and {timestamp} (default: the image's own URL)",
+        )
+        group.add_argument(
+            "--fetch_user_agent", default=default.user_agent, help="who asks; put a way to reach you in it"
+        )
+        group.add_argument(
+            "--fetch_timeout",
+            type=float,
+            default=default.timeout,
+            metavar="SECONDS",
+            help="for one request (default: 30)",
+        )
+        group.add_argument(
+            "--max_image_bytes",
+            type=int,
+            default=default.max_bytes,
+            metavar="N",
+            help="larger answers are dropped (default: 20 MiB)",
+        )
+        group.add_argument(
+            "--max_open_requests",
+            type=int,
+            default=default.max_open,
+            metavar="N",
+            help="open at once in a worker (default: 256)",
+        )
+        group.add_argument(
+            "--max_open_per_host",
+            type=int,
+            default=default.max_open_per_host,
+            metavar="N",
+            help="open at once to a host (default: 4)",
+        )
+        group.add_argument(
+            "--allow_private_hosts",
+            action="store_true",
+            help="allow loopback and private addresses; for replay servers and tests",
+        )
+
+
+class ScoreOptions(PipelineOptions):
+    """Which models score."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("score")
+        group.add_argument(
+            "--clip_model",
+            default="ViT-L-14",
+            metavar="NAME",
+            help="open_clip model, or a config file (.json) (default: ViT-L-14)",
+        )
+        group.add_argument(
+            "--clip_pretrained",
+            default="openai",
+            metavar="TAG",
+            help="open_clip tag, weights file, or 'random' (default: openai)",
+        )
+        group.add_argument(
+            "--nsfw_weights", metavar="FILE", help="NSFW head for this CLIP (dataset2metadata's nsfw_torch.pt format)"
+        )
+        group.add_argument("--face_weights", metavar="FILE", help="face head for this CLIP")
+        group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: auto)")
+
+
+class CutOptions(PipelineOptions):
+    """What to cut."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("cut")
+        group.add_argument(
+            "--scores", metavar="NAME", help="scores to cut by, a folder below scores/ (default: the only one)"
+        )
+
+
+OWN_OPTIONS = (CommonOptions, LocateOptions, PagesOptions, ImagesOptions, ScoreOptions, CutOptions)
+
+
+def parse(argv: list[str], program: str, description: str, own: tuple[type[PipelineOptions], ...]) -> PipelineOptions:
+    """Read a job's command line. Flags of neither the job nor Beam are refused on the local runner.
+
+    Raises UserError for a flag that nobody knows, with the nearest that is known.
+    """
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        epilog="All other flags are Apache Beam's own: --runner, --direct_num_workers, --temp_location, …",
+        allow_abbrev=False,
+    )
+    for group in own:
+        group._add_argparse_args(parser)  # type: ignore[arg-type]  # noqa: SLF001 - Beam's own way to build a parser of several classes
+    _, rest = parser.parse_known_args(argv)
+    options = PipelineOptions(argv)
+    standard = options.view_as(StandardOptions)
+    standard.runner = standard.runner or LOCAL_RUNNER
+    if standard.runner == LOCAL_RUNNER:
+        _refuse_unknown(rest, parser)
+        direct = options.view_as(DirectOptions)
+        if direct.direct_num_workers != 1:  # threads lose data; processes use the cores
+            direct.direct_running_mode = "multi_processing"
+    return options
+
+
+def _refuse_unknown(rest: list[str], own: argparse.ArgumentParser) -> None:
+    beam = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    for group in PipelineOptions.__subclasses__():
+        if group not in OWN_OPTIONS:
+            group._add_argparse_args(beam)  # type: ignore[arg-type]  # noqa: SLF001 - as above
+    _, unknown = beam.parse_known_args(rest)
+    if unknown:
+        flag = unknown[0].partition("=")[0]
+        known = [*own._option_string_actions, *beam._option_string_actions]  # noqa: SLF001 - argparse has no door to them
+        near = difflib.get_close_matches(flag, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; see --help"
+        message = f"{flag}: unknown argument{hint}"
+        raise UserError(message)
+
+
+def output_folder(options: PipelineOptions) -> str:
+    """Give the folder of the run; raises UserError where none was given."""
+    folder = options.view_as(CommonOptions).output
+    if not folder:
+        message = "--output: say where the datasets go"
+        raise UserError(message)
+    return str(folder)
+
+
+def recipe_of(options: PipelineOptions) -> Recipe:
+    """Give the recipe that the command line asks for; raises UserError."""
+    common = options.view_as(CommonOptions)
+    recipe = load_recipe(common.recipe, tuple(common.set))
+    crawl = options.view_as(LocateOptions).crawl
+    return replace(recipe, crawl=crawl) if crawl else recipe
+
+
+def fetch_settings(options: PipelineOptions) -> FetchSettings:
+    """Give the settings of the fetcher; raises UserError for a route that is no template."""
+    images = options.view_as(ImagesOptions)
+    for route in images.image_routes:
+        try:
+            route.format(url="", timestamp="")
+        except (KeyError, ValueError, IndexError) as error:
+            message = f"--image_routes {route}: only {{url}} and {{timestamp}} are filled in"
+            raise UserError(message) from error
+        if "{url}" not in route:
+            message = f"--image_routes {route}: must have {{url}} in it"
+            raise UserError(message)
+    return FetchSettings(
+        routes=tuple(images.image_routes),
+        user_agent=images.fetch_user_agent,
+        timeout=images.fetch_timeout,
+        max_bytes=images.max_image_bytes,
+        max_open=images.max_open_requests,
+        max_open_per_host=images.max_open_per_host,
+        allow_private_hosts=images.allow_private_hosts,
+    )
+
+
+def scorer_settings(options: PipelineOptions) -> ScorerSettings:
+    """Give the settings of the scorer."""
+    score = options.view_as(ScoreOptions)
+    clip = ClipChoice(score.clip_model, score.clip_pretrained)
+    return ScorerSettings(clip, score.nsfw_weights, score.face_weights, score.device)

@@ -1,0 +1,117 @@
+"""score: images -> `scores/<model>/`: CLIP similarities and the heads' probabilities. The only stage for a GPU.
+
+PyTorch is imported where it is used: `--help` and the launching machine of a remote run do without it.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs.options import CommonOptions, ScoreOptions, output_folder, parse, recipe_of, scorer_settings
+from beam_jobs.running import run_stage, stage_folder
+from filters.kinds import ScoreFilter
+from mmc4_pipeline import storage
+from mmc4_pipeline.clip.settings import ScorerSettings, file_sha256
+from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.keys import shard_name
+from mmc4_pipeline.recipe import Recipe
+from schemas.image import Image
+from schemas.page import Page
+from schemas.reasons import Stage
+from schemas.score import DocumentScores
+from schemas.statistics import Counts
+
+if TYPE_CHECKING:
+    from mmc4_pipeline.clip.score import Scorer
+
+OPTIONS = (CommonOptions, ScoreOptions)
+
+
+def run(options: PipelineOptions) -> dict[str, Any]:
+    """Run the stage and give its manifest."""
+    recipe, settings, output = recipe_of(options), scorer_settings(options), output_folder(options)
+    require_models(recipe, settings)
+    images = stage_folder(output, Stage.IMAGES)
+    manifest = images.manifest()
+    folder = StageFolder(storage.join(output, "scores", settings.clip.name), Stage.SCORE)
+    heads = {"nsfw": settings.nsfw_weights, "face": settings.face_weights}
+    plan = {
+        "clip": settings.clip.identity(),
+        "heads": {name: file_sha256(path) for name, path in heads.items() if path},
+        "input": {"images": fingerprint(manifest)},
+    }
+    work = ScoreWork(stage_folder(output, Stage.PAGES), images, folder, manifest["shards"], settings)
+    resume = options.view_as(CommonOptions).resume
+    return run_stage(folder, plan, manifest["shards"], options, work.build, resume=resume)
+
+
+def require_models(recipe: Recipe, settings: ScorerSettings) -> None:
+    """Make sure, before any page is read, that all weights that the recipe needs can be had; raises UserError."""
+    from mmc4_pipeline.clip.heads import NSFW_HOME, FaceHead, NsfwHead, load_head
+    from mmc4_pipeline.clip.model import feature_width, require_weights
+
+    weights = {
+        "nsfw": ("--nsfw_weights", settings.nsfw_weights, f"download {NSFW_HOME} (for CLIP ViT-L/14) and give it"),
+        "face": ("--face_weights", settings.face_weights, "give a face head for your CLIP"),
+    }
+    for key, item in recipe.of_kind(ScoreFilter).items():
+        flag, path, remedy = weights.get(item.needs or "", ("", "none needed", ""))
+        if not path:
+            message = (
+                f"recipe {recipe.name}: filters.{key} needs {flag}: {remedy}, "
+                f"or turn the filter off with --set filters.{key}=null"
+            )
+            raise UserError(message)
+    require_weights(settings.clip)
+    width = feature_width(settings.clip)
+    for head, file in ((NsfwHead, settings.nsfw_weights), (FaceHead, settings.face_weights)):
+        if file:
+            load_head(head, file, width)
+
+
+class ScoreWork:
+    """The wiring of the stage. A shard is the element: thousands of images, so that batches are always full."""
+
+    def __init__(
+        self, pages: StageFolder, images: StageFolder, folder: StageFolder, shards: int, settings: ScorerSettings
+    ) -> None:
+        self._pages, self._images, self._folder, self._shards, self._settings = pages, images, folder, shards, settings
+
+    def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
+        """Wire the pipeline."""
+        _ = pipeline | beam.Create(todo) | "Spread shards" >> beam.Reshuffle() | "Score" >> beam.Map(self._score)
+
+    def _score(self, shard: int) -> None:
+        pages = list(
+            storage.read_records(self._pages.file(f"{shard_name('pages', shard, self._shards)}.parquet"), Page)
+        )
+        stem = self._images.file(shard_name("images", shard, self._shards))
+        images = list(storage.read_records(f"{stem}.parquet", Image))
+        counts = Counts(seen=sum(image.reason is None for image in images))
+        with storage.open_read(f"{stem}.tar") as tar:
+            scores = _scorer(self._settings).score_shard(pages, images, tar)
+        counts.decide(score.reason for document in scores for score in document.images)
+        path = self._folder.file(f"{shard_name('scores', shard, self._shards)}.parquet")
+        self._folder.finish_shard(shard, [storage.write_records(path, scores, DocumentScores)], {"links": counts})
+
+
+@lru_cache(maxsize=1)
+def _scorer(settings: ScorerSettings) -> "Scorer":
+    """Load the model once a worker process, not once a shard."""
+    from mmc4_pipeline.clip.score import Scorer
+
+    return Scorer(settings)
+
+
+def main(argv: list[str], program: str = "mmc4 score") -> None:
+    """Run from the command line."""
+    run(parse(argv, program, __doc__ or "", OPTIONS))
+
+
+if __name__ == "__main__":
+    from mmc4_pipeline.cli import run_job
+
+    run_job("score")

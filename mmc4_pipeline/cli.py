@@ -1,0 +1,86 @@
+"""The command line: `mmc4 <stage> …` and `python -m beam_jobs.<stage> …` are the same program."""
+
+import importlib
+import logging
+import re
+import sys
+from collections.abc import Callable
+
+from mmc4_pipeline.errors import UserError
+
+STAGES = {
+    "build": "all five stages, from C4 documents to shards",
+    "locate": "find each document's page in Common Crawl's index",
+    "pages": "read the pages: image links and sentences",
+    "images": "fetch and measure the images, drop duplicates",
+    "score": "compute CLIP similarities and head probabilities",
+    "cut": "apply a recipe: assign images to sentences, write shards",
+}
+OTHERS = {
+    "report": "statistics of a dataset as a page",
+    "demo": "a miniature web, end to end, in a minute or two",
+}
+
+
+def main() -> None:
+    """Run one command. Exit codes: 0 done, 1 something the user can mend (one line says what), 2 wrong usage."""
+    command, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
+    if command in STAGES:
+        run_job(command, arguments)
+    elif command in OTHERS:
+        _quiet_logs()
+        _guarded(importlib.import_module(f"mmc4_pipeline.commands.{command}").main, arguments)
+    else:
+        known = command in ("-h", "--help")
+        sys.stderr.write("" if known else f"mmc4: {command}: no such command\n\n")
+        sys.stdout.write(_usage())
+        sys.exit(0 if known else 2)
+
+
+def run_job(stage: str, arguments: list[str] | None = None) -> None:
+    """Run one of the Beam jobs; they are imported only now, so that `mmc4 --help` answers at once."""
+    _quiet_logs()
+    job = importlib.import_module(f"beam_jobs.{stage}")
+    _guarded(job.main, sys.argv[1:] if arguments is None else arguments)
+
+
+def _quiet_logs() -> None:
+    """Log errors only: Beam and open_clip warn about things that users of this program did not choose."""
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+
+
+def _usage() -> str:
+    def table(commands: dict[str, str]) -> str:
+        return "".join(f"  {name:<8} {text}\n" for name, text in commands.items())
+
+    return (
+        "usage: mmc4 COMMAND [options]\n\nMakes interleaved image-text datasets from C4 and Common Crawl.\n\n"
+        f"stages:\n{table(STAGES)}\nothers:\n{table(OTHERS)}\n`mmc4 COMMAND --help` says more.\n"
+    )
+
+
+def _guarded(run: Callable[[list[str]], None], arguments: list[str]) -> None:
+    """Run a command; what the user can mend ends in one line, never in a traceback."""
+    try:
+        run(arguments)
+    except KeyboardInterrupt:
+        sys.exit("mmc4: stopped; continue with --resume")
+    except Exception as error:
+        message = _user_message(error)
+        if message is None:
+            raise
+        sys.exit(f"mmc4: {message}")
+
+
+def _user_message(error: BaseException) -> str | None:
+    """Give the message of a UserError, also where a runner has wrapped it: in its cause, or as text of a worker."""
+    if isinstance(error, UserError):
+        return re.sub(r" \[while running .*", "", str(error), flags=re.DOTALL)
+    found = re.findall(r"^(?:\w+\.)*UserError: (.*)$", str(error), flags=re.MULTILINE)
+    if found:
+        return re.sub(r" \[while running .*", "", found[-1])
+    return _user_message(error.__cause__) if error.__cause__ else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands that are no Beam jobs, one a file."""
