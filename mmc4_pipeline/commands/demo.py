@@ -1,0 +1,88 @@
+"""`mmc4 demo`: generates a miniature web, builds a dataset from it, and shows what came out."""
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from mmc4_pipeline.dataset.stage_folder import StageFolder
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.report.funnel import print_funnel
+from schemas.reasons import Stage
+
+DESCRIPTION = "Generates a miniature web and makes a dataset from it: all five stages, for real, in a minute or two."
+SEED_FILE = "web/truth.json"  # by which a folder is known to be an earlier demo's, and may be replaced
+
+
+def main(argv: list[str]) -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(prog="mmc4 demo", description=DESCRIPTION)
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo"), help="folder for the web and the dataset (default: demo)"
+    )
+    parser.add_argument("--pages", type=int, default=200, help="pages of the miniature web (default: 200)")
+    arguments, rest = parser.parse_known_args(argv)
+    console = Console()
+    started = time.monotonic()
+    folder = arguments.output
+    _make_room(folder)
+    dataset = _build(folder, arguments.pages, rest, console)
+    print_funnel(dataset.manifest(), console)
+    _print_truth(folder, dataset, console)
+    console.print(f"shards  {dataset.path}/shard-*.tar", soft_wrap=True, highlight=False)
+    console.print(f"ledger  {dataset.path}/ledger/*.parquet", soft_wrap=True, highlight=False)
+    console.print(f"report  {dataset.path}/report.html", soft_wrap=True, highlight=False)
+    console.print(f"{time.monotonic() - started:.0f} seconds", highlight=False)
+
+
+def _make_room(folder: Path) -> None:
+    """Remove an earlier demo; raises UserError for a folder that holds something else."""
+    if not folder.exists():
+        return
+    if not (folder / SEED_FILE).is_file() and any(folder.iterdir()):
+        message = f"{folder}: is not empty and no earlier demo's; choose another --output"
+        raise UserError(message)
+    shutil.rmtree(folder)
+
+
+def _build(folder: Path, pages: int, rest: list[str], console: Console) -> StageFolder:
+    """Generate the web, serve its images on loopback, and run all stages on it."""
+    from beam_jobs import build
+    from examples.miniweb.generate import generate
+    from examples.miniweb.serve import serving
+
+    home = Path(__file__).parents[2] / "examples" / "miniweb"
+    console.print(f"generating a web of {pages} pages in {folder}/web", soft_wrap=True, highlight=False)
+    generate(folder / "web", pages=pages)
+    console.print("The demo's CLIP is a small one, trained on this project's own drawings; real runs use ViT-L-14.")
+    with serving(folder / "web") as address:
+        build.main(
+            [
+                *("--c4", str(folder / "web/c4/*.json.gz"), "--cc_root", str(folder / "web/commoncrawl")),
+                *("--recipe", str(home / "recipe.yaml"), "--output", str(folder / "out")),
+                *("--image_routes", f"{address}/{{url}}", "--allow_private_hosts"),
+                *(
+                    "--fetch_timeout",
+                    "2",
+                    "--max_open_per_host",
+                    "32",
+                    "--documents_per_shard",
+                    str(max(1, pages // 4)),
+                ),
+                *("--clip_model", str(home / "weights/clip.json"), "--clip_pretrained", str(home / "weights/clip.pt")),
+                *("--nsfw_weights", str(home / "weights/nsfw.pt"), "--face_weights", str(home / "weights/faces.pt")),
+                *rest,
+            ],
+            program="mmc4 demo",
+        )
+    return StageFolder(str(folder / "out/dataset/recipe"), Stage.CUT)
+
+
+def _print_truth(folder: Path, dataset: StageFolder, console: Console) -> None:
+    """Say how the dataset compares with what was planted in the web."""
+    from examples.miniweb.check import compare
+
+    truth = compare(folder / SEED_FILE, Path(dataset.path))
+    console.print(f"against the planted truth: {truth.summary()}", highlight=False)

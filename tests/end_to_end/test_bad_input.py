@@ -1,0 +1,174 @@
+"""Bad input ends in one line that says what is wrong, or in a counted drop; never in a traceback."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.end_to_end.running import Web, mmc4, refusal, succeeded
+
+
+def locate(web: Web, output: Path, **changed: str) -> list[str]:
+    options = {
+        "c4": str(web.folder / "c4/*.json.gz"),
+        "cc_root": str(web.folder / "commoncrawl"),
+        "output": str(output),
+    }
+    return ["locate", *(word for name, value in (options | changed).items() for word in (f"--{name}", value))]
+
+
+def c4_lines(web: Web) -> list[bytes]:
+    return [line for path in sorted((web.folder / "c4").glob("*.gz")) for line in gzip.open(path).read().splitlines()]
+
+
+def rejects(output: Path, stage: str) -> list[dict[str, Any]]:
+    return [row for path in sorted((output / stage).glob("rejects-*")) for row in pq.read_table(path).to_pylist()]
+
+
+def test_lines_that_are_no_documents_are_counted_with_their_line(web: Web, tmp_path: Path) -> None:
+    lines = c4_lines(web)
+    broken = [
+        b"{no json",
+        b"[]",
+        b'{"url": "http://a.example/", "text": "no time"}',
+        lines[0].replace(b'"20', b'"yesterday 20'),
+    ]
+    shard = tmp_path / "shard.json"
+    shard.write_bytes(b"\n".join([lines[0], *broken, *lines[1:]]) + b"\n")
+    succeeded(mmc4(*locate(web, tmp_path / "out", c4=str(shard))))
+    found = {row["source"].rpartition(":")[2]: row["detail"] for row in rejects(tmp_path / "out", "locations")}
+    assert "no JSON" in found["2"]
+    assert "no JSON object" in found["3"]
+    assert "'timestamp'" in found["4"]
+    assert "ISO 8601" in found["5"]
+    counts = json.loads((tmp_path / "out/locations/manifest.json").read_text())["counts"]["documents"]
+    assert counts["in"] == len(lines) + len(broken)
+    assert counts["dropped"]["invalid_document"] == len(broken)
+
+
+def test_the_same_document_twice_is_counted_once(web: Web, tmp_path: Path) -> None:
+    lines = c4_lines(web)
+    (tmp_path / "shard.json").write_bytes(b"\n".join([*lines, *lines]) + b"\n")
+    succeeded(mmc4(*locate(web, tmp_path / "out", c4=str(tmp_path / "shard.json"))))
+    counts = json.loads((tmp_path / "out/locations/manifest.json").read_text())["counts"]["documents"]
+    assert counts["dropped"]["duplicate_document"] == len(lines)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_shard_that_is_cut_short_is_named_with_the_line(web: Web, tmp_path: Path, workers: str) -> None:
+    whole = gzip.compress(b"\n".join(c4_lines(web)), mtime=0)
+    (tmp_path / "shard.json.gz").write_bytes(whole[: len(whole) // 2])
+    arguments = locate(web, tmp_path / "out", c4=str(tmp_path / "shard.json.gz"), direct_num_workers=workers)
+    message = refusal(mmc4(*arguments))
+    assert "shard.json.gz: cut short or corrupt after line" in message
+
+
+def test_input_that_is_not_there(web: Web, tmp_path: Path) -> None:
+    assert "nowhere/*.gz: no such file" in refusal(mmc4(*locate(web, tmp_path / "a", c4="nowhere/*.gz")))
+    assert "no index files; check --cc_root" in refusal(mmc4(*locate(web, tmp_path / "b", cc_root=str(tmp_path))))
+    assert "no index files" in refusal(mmc4(*locate(web, tmp_path / "c", crawl="CC-MAIN-1999-01")))
+    assert "run `mmc4 pages` first" in refusal(mmc4("images", "--output", str(tmp_path / "d")))
+    assert "--output" in refusal(mmc4("images"))
+    assert "did you mean --recipe?" in refusal(mmc4("images", "--recpie", "mmc4"))
+
+
+@pytest.mark.parametrize("content", [b"", b"{}\n"])
+def test_an_input_without_documents(web: Web, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "empty.json").write_bytes(content)
+    message = refusal(mmc4(*locate(web, tmp_path / "out", c4=str(tmp_path / "empty.json"))))
+    assert "hold no documents" in message or "none of the 1 documents" in message
+
+
+def index_with(web: Web, folder: Path, change: Any) -> Path:
+    """Copy the web's Common Crawl and change its index: `change` gets and gives a table."""
+    shutil.copytree(web.folder / "commoncrawl", folder)
+    for path in folder.glob("cc-index/**/*.parquet"):
+        pq.write_table(change(pq.read_table(path, partitioning=None)), path)
+    return folder
+
+
+def test_an_index_without_a_needed_column(web: Web, tmp_path: Path) -> None:
+    root = index_with(web, tmp_path / "cc", lambda table: table.drop_columns(["warc_record_offset"]))
+    message = refusal(mmc4(*locate(web, tmp_path / "out", cc_root=str(root))))
+    assert ".parquet: the index lacks the column 'warc_record_offset'" in message
+
+
+def test_an_index_that_is_no_parquet(web: Web, tmp_path: Path) -> None:
+    root = index_with(web, tmp_path / "cc", lambda table: table)
+    path = next(root.glob("cc-index/**/*.parquet"))
+    path.write_bytes(b"PAR1 but no more")
+    assert f"{path.name}: no Parquet file" in refusal(mmc4(*locate(web, tmp_path / "out", cc_root=str(root))))
+
+
+def test_an_offset_that_points_into_nothing(web: Web, tmp_path: Path) -> None:
+    def shift_one(table: pa.Table) -> pa.Table:
+        offsets = table["warc_record_offset"].to_pylist()
+        offsets[0] = 1 << 30
+        return table.set_column(table.schema.get_field_index("warc_record_offset"), "warc_record_offset", [offsets])
+
+    root = index_with(web, tmp_path / "cc", shift_one)
+    output = tmp_path / "out"
+    succeeded(mmc4(*locate(web, output, cc_root=str(root))))
+    succeeded(mmc4("pages", "--output", str(output)))
+    reasons = {(row["reason"], row["detail"]) for row in rejects(output, "pages")}
+    assert reasons <= {("page_unreadable", "the WARC file ends before the record does")}
+
+
+@pytest.mark.parametrize("source", ["warc", "wat", "warc_scan"])
+def test_a_warc_or_wat_file_cut_short_loses_only_what_is_missing(web: Web, tmp_path: Path, source: str) -> None:
+    root, output = tmp_path / "cc", tmp_path / "out"
+    shutil.copytree(web.folder / "commoncrawl", root)
+    kind = "wat" if source == "wat" else "warc"
+    path = min(root.glob(f"crawl-data/**/{kind}/*.gz"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    succeeded(mmc4(*locate(web, output, cc_root=str(root))))
+    succeeded(mmc4("pages", "--output", str(output), "--page_source", source))
+    counts = json.loads((output / "pages/manifest.json").read_text())["counts"]["documents"]
+    lost = counts["dropped"]["page_unreadable"]
+    assert 0 < lost < counts["in"] / 2
+    assert len([row for row in rejects(output, "pages") if row["reason"] == "page_unreadable"]) == lost
+
+
+def test_a_common_crawl_without_its_warc_files(web: Web, tmp_path: Path) -> None:
+    root, output = tmp_path / "cc", tmp_path / "out"
+    shutil.copytree(web.folder / "commoncrawl/cc-index", root / "cc-index")
+    succeeded(mmc4(*locate(web, output, cc_root=str(root))))
+    message = refusal(mmc4("pages", "--output", str(output)))
+    assert "none of the" in message
+    assert "cannot be read" in message
+
+
+def test_weights_that_cannot_be_had_end_the_run_before_a_page_is_read(web: Web, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+
+    def build(**changed: str) -> str:
+        return refusal(mmc4("build", *web.build_arguments(output, **changed)))
+
+    assert "--clip_pretrained nonsense: neither a file nor weights" in build(
+        clip_model="ViT-B-32", clip_pretrained="nonsense"
+    )
+    assert "open_clip has no such model" in build(clip_model="ViT-Z-99")
+    assert "nowhere.pt: no such file" in build(nsfw_weights=str(tmp_path / "nowhere.pt"))
+    (tmp_path / "head.pt").write_bytes(b"no weights")
+    assert "head.pt: no NsfwHead" in build(nsfw_weights=str(tmp_path / "head.pt"))
+    without_nsfw = web.build_arguments(output)
+    del without_nsfw[(at := without_nsfw.index("--nsfw_weights")) : at + 2]
+    message = refusal(mmc4("build", *without_nsfw))
+    assert "filters.nsfw needs --nsfw_weights" in message
+    assert "nsfw_torch.pt" in message
+    assert not output.exists()
+
+
+def test_recipes_and_routes_that_make_no_sense(web: Web, tmp_path: Path) -> None:
+    def build(**changed: str) -> str:
+        return refusal(mmc4("build", *web.build_arguments(tmp_path / "out", **changed)))
+
+    assert "unknown key 'min_sid'; allowed: min_side" in build(set="filters.resolution.min_sid=3")
+    assert "no such recipe" in build(recipe="mmc5")
+    assert "{url}" in build(image_routes="http://127.0.0.1/")
+    assert "{url} and {timestamp}" in build(image_routes="http://127.0.0.1/{url}/{page}")

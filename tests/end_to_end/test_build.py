@@ -1,0 +1,161 @@
+"""The whole pipeline on the miniature web: every count adds up, and what comes out is what was planted."""
+
+import json
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import webdataset as wds
+
+from examples.miniweb.check import compare
+from tests.end_to_end.running import Web, contents, mmc4, refusal, succeeded
+
+STAGES = ["locations", "pages", "images", "scores/clip_clip", "dataset/recipe"]
+
+
+def manifest(output: Path, stage: str) -> dict[str, Any]:
+    return json.loads((output / stage / "manifest.json").read_text())
+
+
+def ledger(output: Path, recipe: str = "recipe") -> list[dict[str, Any]]:
+    return pq.read_table(output / "dataset" / recipe / "ledger").to_pylist()
+
+
+def test_the_dataset_is_what_was_planted(web: Web, built: Path) -> None:
+    truth = compare(web.folder / "truth.json", built / "dataset/recipe")
+    assert truth.kept > 50
+    assert truth.on_own_sentence >= 0.95
+    assert truth.exact_duplicates_gone == 1
+    assert truth.reencoded_duplicates_gone >= 0.95
+    assert truth.distinct_taken_for_duplicates <= 0.01
+    assert truth.opted_out_kept == 0
+    assert truth.right_reason >= 0.98
+    assert truth.wrongly_dropped <= 0.02
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_in_every_stage_what_went_in_was_kept_or_dropped_for_a_reason(built: Path, stage: str) -> None:
+    counts = manifest(built, stage)["counts"]
+    assert counts
+    for thing in counts.values():
+        assert thing["in"] == thing["kept"] + sum(thing["dropped"].values())
+        assert thing["in"] > 0
+
+
+def test_what_one_stage_keeps_the_next_one_takes(built: Path) -> None:
+    locations, pages, images, scores, dataset = (manifest(built, stage)["counts"] for stage in STAGES)
+    assert locations["documents"]["kept"] == pages["documents"]["in"]
+    assert pages["documents"]["kept"] == dataset["documents"]["in"]
+    assert pages["links"]["kept"] == images["links"]["in"]
+    assert images["links"]["kept"] == scores["links"]["in"]
+    assert scores["links"]["kept"] == dataset["links"]["in"]
+
+
+def test_the_ledger_has_each_link_once_and_agrees_with_the_statistics(web: Web, built: Path) -> None:
+    rows = ledger(built)
+    planted = json.loads((web.folder / "truth.json").read_text())["links"]
+    assert Counter((row["page_url"], row["position"], row["image_url"]) for row in rows) == Counter(
+        (link["page_url"], link["position"], link["image_url"]) for link in planted
+    )
+    dropped = Counter((row["stage"], row["reason"]) for row in rows if row["reason"])
+    for name, stage in zip(STAGES[1:], ("pages", "images", "score", "cut"), strict=True):
+        counts = manifest(built, name)["counts"]["links"]["dropped"]
+        assert counts == {reason: number for (where, reason), number in dropped.items() if where == stage}
+    kept = [row for row in rows if row["reason"] is None]
+    assert len(kept) == manifest(built, "dataset/recipe")["counts"]["links"]["kept"]
+    assert all(row["stage"] is None and row["shard"] and row["key"] and row["sha256"] for row in kept)
+    assert all(row["shard"] is None and row["key"] is None for row in rows if row["reason"])
+
+
+def test_documents_that_are_not_in_the_index_are_reported(web: Web, built: Path) -> None:
+    rejects = pq.read_table(built / "locations/rejects-00000-of-00001.parquet").to_pylist()
+    missing = [reject for reject in rejects if reject["reason"] == "not_located"]
+    assert len(missing) == manifest(built, "locations")["counts"]["documents"]["dropped"]["not_located"] > 0
+    located = json.loads((web.folder / "truth.json").read_text())["pages"]
+    assert not {reject["url"] for reject in missing} & {url for url, page in located.items() if page["located"]}
+
+
+def test_webdataset_reads_the_shards_and_the_ledger_finds_each_image_in_them(built: Path) -> None:
+    shards = sorted(str(path) for path in (built / "dataset/recipe").glob("shard-*.tar"))
+    samples = list(wds.WebDataset(shards, shardshuffle=False).decode())
+    places = {
+        (info["raw_url"], sample["__key__"], Path(sample["__url__"]).name)
+        for sample in samples
+        for info in sample["json"]["image_info"]
+    }
+    assert places == {(row["image_url"], row["key"], row["shard"]) for row in ledger(built) if row["reason"] is None}
+    assert len(samples) == manifest(built, "dataset/recipe")["counts"]["documents"]["kept"]
+    for sample in samples:
+        document = sample["json"]
+        for info, row in zip(document["image_info"], document["similarity_matrix"], strict=True):
+            assert row[info["matched_text_index"]] == info["matched_sim"]
+            assert len(row) == len(document["text_list"])
+
+
+def test_two_runs_give_the_same_bytes(web: Web, built: Path, tmp_path: Path) -> None:
+    succeeded(mmc4("build", *web.build_arguments(tmp_path / "out")))
+    assert contents(tmp_path / "out", "**/*.tar") == contents(built, "**/*.tar")
+    assert contents(tmp_path / "out", "**/*.parquet") == contents(built, "**/*.parquet")
+
+
+@pytest.mark.parametrize("source", ["wat", "warc_scan"])
+def test_every_page_source_gives_the_same_pages(web: Web, built: Path, tmp_path: Path, source: str) -> None:
+    output = tmp_path / "out"
+    (output / "locations").mkdir(parents=True)
+    for name, data in contents(built / "locations").items():
+        (output / "locations" / name).parent.mkdir(exist_ok=True)
+        (output / "locations" / name).write_bytes(data)
+    arguments = ("--output", str(output), "--page_source", source, "--documents_per_shard", "20")
+    succeeded(mmc4("pages", *arguments, "--recipe", str(web.build_arguments(output)[5])))
+    assert pages_of(output) == pages_of(built)
+
+
+def pages_of(output: Path) -> list[dict[str, Any]]:
+    pages: list[dict[str, Any]] = []
+    for path in sorted((output / "pages").glob("pages-*.parquet")):
+        pages += pq.read_table(path).to_pylist()
+    for page in pages:
+        for link in page["links"]:
+            del link["declared_width"], link["declared_height"]  # WAT records don't have them
+    return pages
+
+
+def test_another_recipe_cuts_a_subset_of_the_same_scores(built: Path) -> None:
+    succeeded(mmc4("cut", "--output", str(built), "--recipe", "mmc4-core"))
+    full, core = ledger(built), ledger(built, "mmc4-core")
+
+    def kept(rows: list[dict[str, Any]]) -> set[tuple[str, int]]:
+        return {(row["document"], row["position"]) for row in rows if row["reason"] is None}
+
+    assert kept(core) < kept(full)
+    assert len(core) == len(full)
+
+
+def test_a_recipe_that_asks_for_more_than_was_scored_is_refused(built: Path) -> None:
+    run = mmc4("cut", "--output", str(built), "--recipe", "mmc4", "--set", "filters.resolution.min_side=10")
+    assert "filters.resolution.min_side: 10 instead of 150; only higher is possible now" in refusal(run)
+
+
+def test_the_stages_one_by_one_are_the_same_program(web: Web, built: Path, tmp_path: Path) -> None:
+    every = dict(zip(*[iter(web.build_arguments(tmp_path / "out")[:-1])] * 2, strict=True))
+
+    def some(*names: str) -> list[str]:
+        return [word for name in ("recipe", "output", *names) for word in (f"--{name}", every[f"--{name}"])]
+
+    fetch = some("image_routes", "fetch_timeout", "max_open_per_host")
+    clip = some("clip_model", "clip_pretrained", "nsfw_weights", "face_weights")
+    succeeded(mmc4("locate", *some("c4", "cc_root")))
+    succeeded(mmc4("pages", *some("documents_per_shard")))
+    succeeded(mmc4("images", *fetch, "--allow_private_hosts"))
+    succeeded(mmc4("score", *clip))
+    succeeded(mmc4("cut", *some()))
+    assert contents(tmp_path / "out/dataset/recipe", "*.tar") == contents(built / "dataset/recipe", "*.tar")
+
+
+def test_help_reads_without_a_stage_being_run() -> None:
+    assert "stages:" in succeeded(mmc4("--help")).stdout
+    run: subprocess.CompletedProcess[str] = mmc4("build", "--help")
+    assert "--image_routes" in succeeded(run).stdout

@@ -1,0 +1,175 @@
+"""The sample of real pages that stands beside some checkouts; skipped where it is absent."""
+
+import gzip
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from mmc4_pipeline.recipe import load_recipe
+from schemas.page import ImageLink
+from tests.end_to_end.running import mmc4, succeeded
+
+REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
+pytestmark = pytest.mark.skipif(not REALWEB.is_dir(), reason="../shared/realweb is not here")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Replay the sample's images with its own server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([sys.executable, str(REALWEB / "serve.py"), "--port", str(port)])
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(f"{address}/__stats")
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url).close()  # noqa: S310 - loopback
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail(f"{url} does not answer")
+
+
+def stats(server: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{server}/__stats") as answer:  # noqa: S310 - loopback
+        return json.load(answer)
+
+
+def build_arguments(server: str, output: Path, **changed: str) -> list[str]:
+    options = {
+        "c4": str(REALWEB / "c4/*.json.gz"),
+        "cc_root": str(REALWEB / "commoncrawl"),
+        "crawl": "CC-MAIN-2019-18",
+        "recipe": str(REALWEB / "recipe.yaml"),
+        "image_routes": f"{server}/{{url}}",
+        "clip_model": "ViT-B-32",
+        "clip_pretrained": "random",
+        "output": str(output),
+    } | changed
+    return [word for name, value in options.items() for word in (f"--{name}", value)] + ["--allow_private_hosts"]
+
+
+@pytest.fixture(scope="module")
+def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """Build from the sample; give the output folder and how many requests that took."""
+    output = tmp_path_factory.mktemp("realweb") / "out"
+    before = stats(server)["requests"]
+    succeeded(mmc4("build", *build_arguments(server, output)))
+    return output, stats(server)["requests"] - before
+
+
+@pytest.fixture(scope="module")
+def truth() -> dict[str, Any]:
+    return json.loads((REALWEB / "truth.json").read_text())
+
+
+def ledger(output: Path) -> list[dict[str, Any]]:
+    return pq.read_table(output / "dataset/recipe/ledger").to_pylist()
+
+
+def counts(output: Path, stage: str) -> dict[str, Any]:
+    return json.loads((output / stage / "manifest.json").read_text())["counts"]
+
+
+def test_all_but_the_page_that_was_never_crawled_are_located(built: tuple[Path, int]) -> None:
+    output, _ = built
+    assert counts(output, "locations")["documents"] == {"in": 61, "kept": 60, "dropped": {"not_located": 1}}
+    (reject,) = pq.read_table(output / "locations/rejects-00000-of-00001.parquet").to_pylist()
+    assert reject["url"] == "http://never-crawled.example/page.html"
+    assert re.search(r"c4-train.00000-of-00001.json.gz:61$", reject["source"])
+
+
+def test_the_ledger_accounts_for_every_link(built: tuple[Path, int], truth: dict[str, Any]) -> None:
+    rows = ledger(built[0])
+    planted = Counter((page, link) for page, links in truth["pages"].items() for link in links)
+    assert Counter((row["page_url"], row["image_url"]) for row in rows) == planted
+    assert all((row["reason"] is None) == (row["shard"] is not None) for row in rows)
+
+
+def test_every_allowed_image_is_asked_for_exactly_once_but_for_retries(
+    built: tuple[Path, int], truth: dict[str, Any]
+) -> None:
+    output, requests = built
+    rules = load_recipe(str(REALWEB / "recipe.yaml")).filters["url"]
+    links = {link for links in truth["pages"].values() for link in links}
+    allowed = {url.partition("#")[0] for url in links if rules.decide(ImageLink(0, url, "", None, None)) is None}
+    answers = Counter(truth["images"][url] for url in allowed if url in truth["images"])
+    assert sum(answers.values()) == len(allowed)
+    assert requests == len(allowed) + 2 * answers["503"]  # asked three times in all
+    asked = {row["image_url"].partition("#")[0] for row in ledger(output) if row["route"]}
+    assert asked == allowed
+
+
+def test_what_each_image_answers_decides_its_fate(built: tuple[Path, int], truth: dict[str, Any]) -> None:
+    fates = {
+        "404": {"http_error"},
+        "403": {"http_error"},
+        "503": {"http_error"},
+        "html": {"not_an_image"},
+        "empty": {"not_an_image"},
+        "truncated": {"corrupt"},
+        "noai": {"opted_out"},
+        "ok": {None, "too_small", "aspect_ratio", "document_duplicate"},
+    }
+    for row in ledger(built[0]):
+        if row["stage"] != "pages":
+            assert row["reason"] in fates[truth["images"][row["image_url"].partition("#")[0]]], row
+
+
+def test_pages_from_wat_files_give_the_same_dataset(server: str, built: tuple[Path, int], tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for stage in ("locations",):
+        copy(built[0] / stage, output / stage)
+    arguments = build_arguments(server, output, page_source="wat")
+    succeeded(mmc4("build", *arguments, "--resume"))
+    strip = ("route", "error")
+    assert [without(row, strip) for row in ledger(output)] == [without(row, strip) for row in ledger(built[0])]
+    shard = "dataset/recipe/shard-00000.tar"
+    assert (output / shard).read_bytes() == (built[0] / shard).read_bytes()
+
+
+def without(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def copy(source: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    for path in source.rglob("*"):
+        if path.is_file():
+            (target / path.relative_to(source)).parent.mkdir(exist_ok=True)
+            (target / path.relative_to(source)).write_bytes(path.read_bytes())
+
+
+def test_vit_l_14_on_the_first_five_documents(server: str, tmp_path: Path) -> None:
+    (shard,) = (REALWEB / "c4").glob("*.gz")
+    lines = gzip.decompress(shard.read_bytes()).splitlines()[:5]
+    (tmp_path / "five.json").write_bytes(b"\n".join(lines) + b"\n")
+    output = tmp_path / "out"
+    arguments = build_arguments(server, output, c4=str(tmp_path / "five.json"), clip_model="ViT-L-14")
+    succeeded(mmc4("build", *arguments))
+    assert counts(output, "locations")["documents"]["kept"] == 5
+    assert counts(output, "scores/ViT-L-14_random")["links"]["kept"] > 0
+    assert os.path.getsize(output / "dataset/recipe/shard-00000.tar") > 0  # noqa: PTH202

@@ -1,0 +1,88 @@
+"""A run that is killed and resumed ends with the bytes of one that was not; a changed one is refused."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.running import Web, command, contents, mmc4, refusal, succeeded
+
+STAGES = ["locations", "pages", "images", "scores/clip_clip", "dataset/recipe"]
+PATIENCE = 240  # seconds until a run that should reach a stage is given up
+
+
+def kill_within(stage: Path, arguments: list[str]) -> None:
+    """Start a build and kill it, without a chance to tidy up, once the stage has begun and before it has ended."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        command("build", *arguments), stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + PATIENCE
+        while not (stage / "plan.json").exists():
+            assert process.poll() is None, f"the run ended before {stage} began"
+            assert time.monotonic() < deadline, f"the run did not reach {stage}"
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (stage / "manifest.json").exists(), "killed too late to mean anything"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_in_a_stage_and_resumed(web: Web, built: Path, tmp_path: Path, stage: str) -> None:
+    output = tmp_path / "out"
+    arguments = web.build_arguments(output)
+    kill_within(output / stage, arguments)
+    succeeded(mmc4("build", *arguments, "--resume"))
+    assert contents(output, "**/*.tar") == contents(built, "**/*.tar")
+    assert contents(output, "**/*.parquet") == contents(built, "**/*.parquet")
+    assert not list(output.glob("**/*.tmp-*"))
+
+
+def test_finished_shards_are_not_done_again(web: Web, built: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    arguments = web.build_arguments(output)
+    copy(built, output)
+    redo = output / "scores/clip_clip"
+    for name in ("manifest.json", "done/00001.json"):
+        (redo / name).unlink()
+    times = {path.name: path.stat().st_mtime_ns for path in redo.glob("*.parquet")}
+    succeeded(mmc4("build", *arguments, "--resume"))
+    again = {path.name for path in redo.glob("*.parquet") if path.stat().st_mtime_ns != times[path.name]}
+    assert again == {name for name in times if "-00001-of-" in name}
+
+
+def copy(source: Path, target: Path) -> None:
+    for name, data in contents(source).items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "named"),
+    [
+        ("set", "filters.resolution.min_side=200", "recipe.filters.resolution.min_side: was 150, is 200"),
+        ("page_source", "wat", "options.page_source: was warc, is wat"),
+        ("documents_per_shard", "7", "documents_per_shard: was 20, is 7"),
+        ("set", "filters.similarity.min=0.3", "recipe.filters.similarity.min"),
+    ],
+)
+def test_a_changed_run_is_refused_with_what_changed(web: Web, built: Path, option: str, value: str, named: str) -> None:
+    arguments = web.build_arguments(built, **{option: value})
+    assert named in refusal(mmc4("build", *arguments, "--resume"))
+
+
+def test_a_changed_input_is_refused(web: Web, built: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    copy(built, output)
+    shard = next((web.folder / "c4").glob("*.json.gz"))
+    (tmp_path / "c4").mkdir()
+    (tmp_path / "c4" / shard.name).write_bytes(shard.read_bytes())
+    arguments = web.build_arguments(output, c4=str(tmp_path / "c4/*.json.gz"))
+    assert "input.c4" in refusal(mmc4("build", *arguments, "--resume"))
+
+
+def test_a_folder_in_use_is_not_written_over(web: Web, built: Path) -> None:
+    assert "--resume" in refusal(mmc4("build", *web.build_arguments(built)))

@@ -1,0 +1,108 @@
+"""Recipes: the paper's numbers, what may be said, and what a later recipe may ask for."""
+
+from pathlib import Path
+
+import pytest
+
+from filters.aspect_ratio import AspectRatio
+from filters.document import DocumentRules, ShareAbove
+from filters.resolution import Resolution
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.recipe import load_recipe, loosened, parse_recipe, recipe_names
+
+
+def test_the_paper_s_numbers() -> None:
+    recipe = load_recipe("mmc4")
+    assert recipe.crawl == "CC-MAIN-2019-18"
+    assert recipe.images.max_side == 800
+    assert recipe.filters["resolution"] == Resolution(150)
+    assert recipe.filters["aspect_ratio"] == AspectRatio(0.5, 2.0)
+    assert recipe.filters["document_duplicates"].max_distance == 5
+    assert recipe.filters["nsfw"].max_probability == 0.1
+    assert recipe.filters["similarity"].min == 0.15
+    assert "faces" not in recipe.filters
+
+
+def test_core_and_fewer_faces_are_stricter_than_the_full_corpus() -> None:
+    core = load_recipe("mmc4-core")
+    assert core.filters["document_duplicates"].max_distance == 10
+    assert core.filters["document"] == DocumentRules(2, 15, 4, 40, ShareAbove(0.25, 0.75))
+    assert "faces" in load_recipe("mmc4-core-ff").filters
+    for name in recipe_names():
+        assert loosened(load_recipe("mmc4"), load_recipe(name)) == []
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_comes_back_from_its_manifest(name: str) -> None:
+    recipe = load_recipe(name)
+    assert parse_recipe(recipe.to_json(), name) == recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("filters.resolution.min_sid=3", "filters.resolution: unknown key 'min_sid'; allowed: min_side"),
+        ("filters.resolutoin.min_side=3", "filters: unknown key 'resolutoin'; allowed: .*resolution"),
+        ("filters.resolution.min_side=0", "filters.resolution.min_side: .*greater than or equal to 1"),
+        ("filters.resolution.min_side=large", "filters.resolution.min_side: .*valid integer"),
+        ("filters.aspect_ratio.min=3", "filters.aspect_ratio: .*min .3.0. is above max"),
+        ("filters.document.share_above={similarity: 0.2, shar: 1}", "share_above: unknown key 'shar'"),
+        ("filters.nsfw.max_probability=1.5", "max_probability: .*less than or equal to 1"),
+        ("filters.url=png", "filters.url"),
+        ("assignment=greedy", "assignment: .*hungarian"),
+        ("colour=red", "unknown key 'colour'; allowed: crawl, links"),
+        ("filters", "KEY=VALUE"),
+    ],
+)
+def test_impossible_values_are_refused_by_name(override: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        load_recipe("mmc4", (override,))
+
+
+def test_null_turns_a_filter_off_and_files_extend_files(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("extends: mmc4\nfilters: {nsfw: null, resolution: {min_side: 99}}")
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml\nfilters: {similarity: {min: 0.3}}")
+    recipe = load_recipe(str(tmp_path / "mine.yaml"), ("filters.aspect_ratio=null",))
+    assert recipe.name == "mine"
+    assert "nsfw" not in recipe.filters
+    assert "aspect_ratio" not in recipe.filters
+    assert recipe.filters["resolution"] == Resolution(99)
+    assert list(recipe.filters) == [key for key in load_recipe("mmc4").filters if key not in ("nsfw", "aspect_ratio")]
+
+
+@pytest.mark.parametrize("content", ["- a list", "filters: [url]", "{", "extends: nowhere"])
+def test_files_that_are_no_recipes_are_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"broken\.yaml|nowhere"):
+        load_recipe(str(path))
+
+
+def test_a_recipe_that_extends_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b.yaml")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml")
+    with pytest.raises(UserError, match="extends itself"):
+        load_recipe(str(tmp_path / "a.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("filters.resolution.min_side=100", "filters.resolution.min_side: 100 instead of 150; only higher"),
+        ("filters.document_duplicates=null", "filters.document_duplicates: off"),
+        ("filters.url.extensions=[png, gif]", "only fewer entries"),
+        ("filters.corpus_duplicates.sample=10", "can't be changed"),
+        ("images.max_side=400", "images"),
+        ("crawl=CC-MAIN-2020-05", "crawl"),
+    ],
+)
+def test_asking_for_more_than_was_kept_is_noticed(override: str, problem: str) -> None:
+    problems = loosened(load_recipe("mmc4"), load_recipe("mmc4", (override,)))
+    assert len(problems) == 1
+    assert problem in problems[0]
+
+
+def test_adding_a_filter_of_the_whole_corpus_later_is_noticed() -> None:
+    scored = load_recipe("mmc4", ("filters.corpus_duplicates=null", "filters.resolution=null"))
+    (problem,) = loosened(scored, load_recipe("mmc4"))
+    assert problem.startswith("filters.corpus_duplicates: on")
