@@ -1,0 +1,73 @@
+"""Compares a dataset made from the miniature web with the truth that was planted in it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import webdataset as wds
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """How a dataset compares. Shares are between 0 and 1; an empty group counts as all right."""
+
+    kept: int
+    on_own_sentence: float  # of the kept images
+    exact_duplicates_gone: float
+    reencoded_duplicates_gone: float
+    distinct_taken_for_duplicates: float  # of the links that are no duplicates
+    opted_out_kept: int
+    right_reason: float  # of the links that the truth drops
+    wrongly_dropped: float  # of the links that the truth keeps
+
+    def summary(self) -> str:
+        """Say it in a line."""
+        return (
+            f"{self.on_own_sentence:.1%} of {self.kept} kept images on their own sentence, "
+            f"{self.exact_duplicates_gone:.0%} of exact and {self.reencoded_duplicates_gone:.1%} of re-encoded "
+            f"duplicates gone, {self.distinct_taken_for_duplicates:.2%} of distinct images taken for duplicates, "
+            f"{self.opted_out_kept} opted-out images kept, "
+            f"the planted reason for {self.right_reason:.1%} of the drops, "
+            f"{self.wrongly_dropped:.2%} dropped that should be kept"
+        )
+
+
+def compare(truth_file: Path, dataset: Path) -> Truth:
+    """Compare the ledger and the shards of a dataset with a truth.json."""
+    planted = json.loads(truth_file.read_text())["links"]
+    rows = pq.read_table(dataset / "ledger").to_pylist()
+    ledger = {(row["page_url"], row["position"]): row for row in rows}
+    links = [(link, ledger[link["page_url"], link["position"]]) for link in planted]
+    sentences = _sentences_in_shards(dataset)
+    kept = [(link, sentences[link["page_url"], link["image_url"]]) for link, row in links if row["reason"] is None]
+    return Truth(
+        kept=len(kept),
+        on_own_sentence=_share(link["sentence"] == sentence for link, sentence in kept),
+        exact_duplicates_gone=_share(row["reason"] is not None for link, row in links if link["duplicate"] == "exact"),
+        reencoded_duplicates_gone=_share(
+            row["reason"] is not None for link, row in links if link["duplicate"] == "reencoded"
+        ),
+        distinct_taken_for_duplicates=1
+        - _share("duplicate" not in (row["reason"] or "") for link, row in links if not link["duplicate"]),
+        opted_out_kept=sum(row["reason"] is None for link, row in links if link["reason"] == "opted_out"),
+        right_reason=_share(row["reason"] == link["reason"] for link, row in links if link["reason"]),
+        wrongly_dropped=1 - _share(row["reason"] is None for link, row in links if not link["reason"]),
+    )
+
+
+def _sentences_in_shards(dataset: Path) -> dict[tuple[str, str], str]:
+    """Give the sentence of each image, by page and image URL, as plain webdataset reads it from the shards."""
+    found: dict[tuple[str, str], str] = {}
+    shards = [str(path) for path in sorted(dataset.glob("shard-*.tar"))]
+    for sample in wds.WebDataset(shards, shardshuffle=False, empty_check=False):
+        document: dict[str, Any] = json.loads(sample["json"])
+        for info in document["image_info"]:
+            found[document["url"], info["raw_url"]] = document["text_list"][info["matched_text_index"]]
+    return found
+
+
+def _share(verdicts: Any) -> float:  # noqa: ANN401 - any iterable of truth values
+    answers = list(verdicts)
+    return sum(answers) / len(answers) if answers else 1.0

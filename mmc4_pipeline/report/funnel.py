@@ -1,0 +1,72 @@
+"""The funnel: what went into each stage, what was kept, and what was dropped for which reason."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from schemas.reasons import Stage
+
+_SHORTENED_FROM = 10_000_000  # longer numbers are shortened on a terminal, so that the table fits 80 columns
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelRow:
+    """What one stage did to one kind of thing: "documents", or "links" to images. `dropped` has most first."""
+
+    stage: str
+    what: str
+    seen: int
+    kept: int
+    dropped: list[tuple[str, int]]
+
+
+def funnel(manifest: dict[str, Any]) -> list[FunnelRow]:
+    """Give the funnel that a dataset's manifest records, one row a stage and kind of thing, in the stages' order."""
+    stages = {**manifest["before"], Stage.CUT.value: manifest["counts"]}
+    return [
+        FunnelRow(stage, what, counts["in"], counts["kept"], _most_first(counts["dropped"]))
+        for stage in Stage
+        for what, counts in stages.get(stage, {}).items()
+    ]
+
+
+def _most_first(dropped: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
+
+
+def print_funnel(manifest: dict[str, Any], console: Console) -> None:
+    """Print the funnel as a table, one line a stage and one for the whole; readable from 80 columns on."""
+    rows = funnel(manifest)
+    table = Table(show_footer=True, show_edge=False, pad_edge=False, footer_style="bold", header_style="bold")
+    table.add_column("stage", "all", no_wrap=True)
+    table.add_column("documents", _whole(rows, "documents"), justify="right", no_wrap=True)
+    table.add_column("image links", _whole(rows, "links"), justify="right", no_wrap=True)
+    table.add_column("dropped, by reason", ratio=1)
+    for stage in dict.fromkeys(row.stage for row in rows):
+        at_stage = {row.what: row for row in rows if row.stage == stage}
+        table.add_row(
+            stage,
+            *(_in_kept(at_stage[what]) if what in at_stage else "" for what in ("documents", "links")),
+            "\n".join(f"{row.what}: {_reasons(row)}" for row in at_stage.values() if row.dropped),
+        )
+    console.print(table)
+
+
+def _whole(rows: list[FunnelRow], what: str) -> str:
+    of_it = [row for row in rows if row.what == what]
+    return f"{_number(of_it[0].seen)} → {_number(of_it[-1].kept)}" if of_it else ""
+
+
+def _in_kept(row: FunnelRow) -> str:
+    return f"{_number(row.seen)} → {_number(row.kept)}"
+
+
+def _reasons(row: FunnelRow) -> str:
+    """Join reasons and counts without a space between them, where a line could be broken."""
+    return ", ".join(f"{reason}={_number(count)}" for reason, count in row.dropped)
+
+
+def _number(count: int) -> str:
+    return f"{count / 1_000_000:,.1f}M" if count >= _SHORTENED_FROM else f"{count:,}"

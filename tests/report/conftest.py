@@ -1,0 +1,108 @@
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mmc4_pipeline.dataset.cut import CutDocument, Placed
+from mmc4_pipeline.dataset.formats import openflamingo
+from mmc4_pipeline.dataset.stage_folder import StageFolder
+from mmc4_pipeline.report.statistics import shard_statistics
+from schemas.image import Image
+from schemas.page import ImageLink, Page
+from schemas.reasons import Reason, Stage
+from schemas.score import ImageScore
+from schemas.statistics import Counts
+
+BEFORE = {
+    "locate": {"documents": {"in": 9, "kept": 8, "dropped": {"not_located": 1}}},
+    "pages": {
+        "documents": {"in": 8, "kept": 8, "dropped": {}},
+        "links": {"in": 100, "kept": 60, "dropped": {"url_token": 10, "url_extension": 30}},
+    },
+    "images": {"links": {"in": 60, "kept": 20, "dropped": {"http_error": 20, "corrupt": 10, "too_small": 10}}},
+    "score": {"links": {"in": 20, "kept": 20, "dropped": {}}},
+}
+RECIPE = {
+    "crawl": "CC-MAIN-2019-18",
+    "links": {"attributes": ["src"]},
+    "images": {"max_side": 800, "jpeg_quality": 90},
+    "filters": {"similarity": {"min": 0.15}, "document": {"min_images": 1, "max_images": None, "share_above": None}},
+    "assignment": "hungarian",
+}
+
+
+@pytest.fixture(scope="session")
+def make_document() -> Callable[..., CutDocument]:
+    """Make a document that has one image for each given similarity, at the sentence of its number."""
+
+    def make(
+        key: str,
+        similarities: list[float],
+        *,
+        sentences: list[str] | None = None,
+        url: str = "https://news.example/1",
+        image_url: str = "https://news.example/a.jpg",
+        size: tuple[int, int] = (400, 300),
+        reason: Reason | None = None,
+    ) -> CutDocument:
+        sentences = sentences or [f"Sentence {number} of {key}." for number in range(len(similarities) + 2)]
+        links = [ImageLink(position, image_url, "", None, None) for position in range(len(similarities))]
+        page = Page(key, url, "example", datetime(2019, 4, 25, tzinfo=UTC), False, sentences, links)  # noqa: FBT003
+        placed = []
+        for position, similarity in enumerate(similarities):
+            row = [similarity if number == position else -0.5 for number in range(len(sentences))]
+            image = Image(key, position, image_url, width=size[0], height=size[1])
+            placed.append(Placed(image, ImageScore(position, row), position, similarity))
+        images, scores = ({item.image.position: part(item) for item in placed} for part in (_image, _score))
+        dropped = {} if reason is None else {item.image.position: (Stage.CUT, reason) for item in placed}
+        return CutDocument(page, placed if reason is None else [], dropped, images, scores, reason)
+
+    return make
+
+
+def _image(item: Placed) -> Image:
+    return item.image
+
+
+def _score(item: Placed) -> ImageScore:
+    return item.score
+
+
+def jpeg() -> bytes:
+    """Give a JPEG of 640 x 400 pixels."""
+    gradient = np.linspace(0, 255, 640 * 400 * 3).reshape(400, 640, 3).astype(np.uint8)
+    return bytes(cv2.imencode(".jpg", gradient)[1])
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path) -> Callable[..., StageFolder]:
+    """Make a finished dataset of shards of documents, as the cut stage does."""
+
+    def make(*shards: list[CutDocument], image: bytes | None = None) -> StageFolder:
+        folder = StageFolder(str(tmp_path / "out" / "dataset" / "planted"), Stage.CUT)
+        folder.begin({"recipe": RECIPE, "input": {"scores": "clip"}, "before": BEFORE}, len(shards), resume=False)
+        body = image if image is not None else jpeg()
+        for number, documents in enumerate(shards):
+            file = openflamingo.write_shard(folder.file(f"shard-{number:05d}.tar"), documents, lambda _: body)
+            counts = {"documents": Counts(seen=len(documents)), "links": Counts()}
+            counts["documents"].decide(document.reason for document in documents)
+            counts["links"].decide(reason for document in documents for reason in document.cut_reasons())
+            counts["links"].seen = counts["links"].kept + counts["links"].dropped.total()
+            folder.finish_shard(number, [file], counts, statistics=shard_statistics(documents).to_json())
+        folder.finish()
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def manifest() -> dict[str, object]:
+    """Give a made-up manifest whose numbers add up."""
+    counts = {
+        "documents": {"in": 8, "kept": 5, "dropped": {"document": 3}},
+        "links": {"in": 20, "kept": 12, "dropped": {"low_similarity": 6, "document": 2}},
+    }
+    return {"stage": "cut", "before": BEFORE, "counts": counts}

@@ -1,0 +1,50 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mmc4_pipeline.commands.report import main
+from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.dataset.stage_folder import StageFolder
+from mmc4_pipeline.errors import UserError
+
+MakeDocument = Callable[..., CutDocument]
+MakeDataset = Callable[..., StageFolder]
+
+
+def test_command_writes_the_page_and_shows_the_funnel(
+    make_document: MakeDocument, make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_dataset([make_document("a" * 32, [0.3])])
+    main([folder.path + "/"])
+    shown = capsys.readouterr().out
+    assert "100 → 60" in shown
+    assert shown.rstrip().endswith(f"{folder.path}/report.html")
+    assert Path(folder.file("report.html")).is_file()
+
+
+@pytest.mark.parametrize("name", ["", "missing", "out/dataset/planted/done"])
+def test_folder_that_is_no_dataset_is_refused(name: str, tmp_path: Path, make_dataset: MakeDataset) -> None:
+    if name:
+        make_dataset([])
+    with pytest.raises(UserError, match=r"no finished dataset; give the folder that `mmc4 cut`") as error:
+        main([str(tmp_path / name)])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["out", "out/dataset"])
+def test_folder_above_a_dataset_is_refused_with_the_dataset_s_path(
+    name: str, tmp_path: Path, make_dataset: MakeDataset
+) -> None:
+    folder = make_dataset([])
+    with pytest.raises(UserError, match=r"give one of the datasets below it: ") as error:
+        main([str(tmp_path / name)])
+    assert folder.path in str(error.value)
+
+
+def test_unfinished_dataset_is_refused(make_dataset: MakeDataset) -> None:
+    folder = make_dataset([])
+    Path(folder.file("manifest.json")).unlink()
+    with pytest.raises(UserError, match="not finished; run `mmc4 cut` with --resume"):
+        main([folder.path])
+    assert not Path(folder.file("report.html")).exists()
