@@ -55,7 +55,7 @@ def run(options: PipelineOptions, scores: str | None = None) -> dict[str, Any]:
 
 
 def _only_scores(output: str) -> str:
-    names = [path.split("/")[-2] for path in storage.matches(storage.join(output, "scores/*/manifest.json"))]
+    names = [path.split("/")[-2] for path in storage.matches_below(output, "scores/*/manifest.json")]
     if len(names) == 1:
         return names[0]
     message = f"{output}: no finished scores; run `mmc4 score` first"

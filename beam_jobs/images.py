@@ -1,5 +1,6 @@
 """images: pages -> `images/`: fetched, measured, stored in tars; per-document and corpus-wide duplicates decided."""
 
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ from schemas.reasons import Stage
 from schemas.statistics import Counts
 
 OPTIONS = (CommonOptions, ImagesOptions)
+_SAMPLE = ">QQ"  # Beam's integers are signed, hashes are not; big-endian bytes sort as their numbers do
 
 
 def run(options: PipelineOptions) -> dict[str, Any]:
@@ -87,12 +89,12 @@ class ImagesWork:
         """Give a corpus filter of the recipe."""
         return self._recipe.of_kind(CorpusFilter)[key]
 
-    def sample(self, shard: int) -> Iterator[tuple[int, int]]:
-        """Yield (rank, perceptual hash) of the images that the other filters keep; the lowest ranks are the sample."""
+    def sample(self, shard: int) -> Iterator[bytes]:
+        """Yield rank and perceptual hash, 8 bytes each, of the images that the other filters keep."""
         filters = self._recipe.of_kind(ImageFilter)
         for image in self._fetched(shard):
             if image.phash is not None and judge([Candidate(image)], filters, {})[0] is None:
-                yield stable_hash(f"{image.key} {image.position}"), image.phash
+                yield struct.pack(_SAMPLE, stable_hash(f"{image.key} {image.position}"), image.phash)
 
     def _decide(self, shard: int, learned: Learned) -> None:
         images = decide_shard(self._fetched(shard), self._recipe, learned)
@@ -120,8 +122,10 @@ class _LearnFromSample(beam.PTransform):
         )
         return learned
 
-    def _learn(self, sample: list[tuple[int, int]]) -> tuple[str, list[int]]:
-        return self._key, self._work.corpus_filter(self._key).learn([phash for _, phash in sample])
+    def _learn(self, sample: list[bytes]) -> tuple[str, list[int]]:
+        return self._key, self._work.corpus_filter(self._key).learn(
+            sorted(struct.unpack(_SAMPLE, item)[1] for item in sample)
+        )
 
 
 def main(argv: list[str], program: str = "mmc4 images") -> None:

@@ -4,7 +4,7 @@ import argparse
 import difflib
 from dataclasses import replace
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
 from mmc4_pipeline.errors import UserError
@@ -181,9 +181,6 @@ def parse(argv: list[str], program: str, description: str, own: tuple[type[Pipel
     standard.runner = standard.runner or LOCAL_RUNNER
     if standard.runner == LOCAL_RUNNER:
         _refuse_unknown(rest, parser)
-        direct = options.view_as(DirectOptions)
-        if direct.direct_num_workers != 1:  # threads lose data; processes use the cores
-            direct.direct_running_mode = "multi_processing"
     return options
 
 

@@ -1,11 +1,20 @@
 """What all jobs share: where their folders are, and running a pipeline with its progress shown."""
 
+import os
+import shlex
+import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from beam_jobs.options import LOCAL_RUNNER
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.progress import showing_progress
@@ -38,7 +47,24 @@ def run_stage(
     todo = [shard for shard in range(shards) if shard not in done]
     if todo:
         with showing_progress(folder, shards):
-            pipeline = beam.Pipeline(options=options)
+            pipeline = beam.Pipeline(runner=_runner(options), options=options)
             build(pipeline, todo)
             pipeline.run().wait_until_finish()
     return folder.finish()
+
+
+def _runner(options: PipelineOptions) -> PipelineRunner | None:
+    """Give the local runner, in this process or over several; None where another runner was chosen.
+
+    Beam's own way to several processes (--direct_running_mode multi_processing) lets them write each of their steps
+    to the terminal; here that goes to a file. What goes wrong in them is raised in this process all the same.
+    """
+    direct = options.view_as(DirectOptions)
+    if options.view_as(StandardOptions).runner != LOCAL_RUNNER:
+        return None
+    if direct.direct_num_workers == 1 or direct.direct_running_mode != "in_memory":
+        return FnApiRunner()
+    log = Path(tempfile.gettempdir()) / f"mmc4-workers-{os.getpid()}.log"
+    command = shlex.join([sys.executable, "-m", "apache_beam.runners.worker.sdk_worker_main"])
+    redirected = f"{command} 2>> {shlex.quote(str(log))}"
+    return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(redirected))

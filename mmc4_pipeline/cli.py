@@ -47,6 +47,8 @@ def run_job(stage: str, arguments: list[str] | None = None) -> None:
 def _quiet_logs() -> None:
     """Log errors only: Beam and open_clip warn about things that users of this program did not choose."""
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    for name in ("common", "worker", "portability.fn_api_runner", "portability.local_job_service"):
+        logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)  # what they log is raised too
 
 
 def _usage() -> str:

@@ -1,5 +1,6 @@
 """Files on any storage that fsspec knows (local, s3://, gs://, hdfs://, https://). All access goes through here."""
 
+import glob
 import hashlib
 import io
 import os
@@ -14,6 +15,7 @@ import fsspec
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from aiohttp import ClientError  # what fsspec's http:// raises
 from fsspec.implementations.local import LocalFileSystem
 
 from mmc4_pipeline.errors import UserError
@@ -55,6 +57,11 @@ def matches(pattern: str) -> list[str]:
     return [str(fs.unstrip_protocol(path)) for path in found]
 
 
+def matches_below(folder: str, pattern: str) -> list[str]:
+    """Give the files below a folder that a glob pattern names; the folder's own name is no pattern ("out [1]")."""
+    return matches(join(glob.escape(folder), pattern))
+
+
 def size(path: str) -> int:
     """Give a file's size in bytes."""
     return int(filesystem(path).size(path))
@@ -66,6 +73,15 @@ def open_read(path: str) -> BinaryIO:
         return filesystem(path).open(path, "rb")  # type: ignore[no-any-return]
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         message = f"{path}: cannot be read ({error.strerror or 'not found'})"
+        raise UserError(message) from error
+
+
+def read_range(path: str, offset: int, length: int) -> bytes:
+    """Read some bytes of a file, fewer where it ends before; raises UserError where it can't be read."""
+    try:
+        return bytes(filesystem(path).cat_file(path, start=offset, end=offset + length))
+    except (OSError, ClientError) as error:
+        message = f"{path}: cannot be read at byte {offset} ({getattr(error, 'strerror', None) or error})"
         raise UserError(message) from error
 
 
@@ -169,7 +185,7 @@ def read_records(path: str, record: type[Record]) -> Iterator[Record]:
     """Yield the records of a Parquet file of ours; raises UserError where it is no such file."""
     try:
         table = pq.read_table(pa.PythonFile(open_read(path), mode="r"), columns=arrow_schema(record).names)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # OSError is what pyarrow raises for damaged pages
         message = (
             f"{path}: not readable as {record.__name__} records ({str(error).splitlines()[0]}); run its stage again"
         )
@@ -179,9 +195,8 @@ def read_records(path: str, record: type[Record]) -> Iterator[Record]:
 
 def remove_leftovers(folder: str) -> None:
     """Remove the temporary files that a killed run left under a folder."""
-    fs = filesystem(folder)
-    for path in fs.glob(join(folder, "**", "*.tmp-*")):
-        fs.rm(path)
+    for path in matches_below(folder, "**/*.tmp-*"):
+        filesystem(path).rm(path)
 
 
 def as_json(files: Iterable[WrittenFile]) -> list[dict[str, Any]]:

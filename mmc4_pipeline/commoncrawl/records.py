@@ -1,6 +1,6 @@
 """What the three page sources have in common: they give, for each wanted location, a page's links or a drop."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from schemas.capture import Location
@@ -15,6 +15,11 @@ class PageLinks:
 
     location: Location
     links: list[ImageLink]
+
+
+def target(headers: Mapping[str, str]) -> str:
+    """Give a record's URL; WARC 1.0 files may have it in angle brackets (WARC 1.1, annex C)."""
+    return (headers.get("WARC-Target-URI") or "").strip("<>")
 
 
 def rejected(location: Location, reason: Reason, detail: str) -> RejectedDocument:

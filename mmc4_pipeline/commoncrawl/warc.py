@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator
-from typing import Any, BinaryIO
 
 from fastwarc import ArchiveIterator as FastArchiveIterator
 from fastwarc import WarcRecordType
@@ -10,7 +9,7 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.commoncrawl.records import PageLinks, not_found, rejected
+from mmc4_pipeline.commoncrawl.records import PageLinks, not_found, rejected, target
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.pages.html import decode_html
 from mmc4_pipeline.pages.links import links_of_html
@@ -25,23 +24,23 @@ MAX_RECORD_BYTES = 64 << 20  # Common Crawl cuts pages at 1 MiB; a longer range 
 def pages_by_range(cc_root: str, warc_filename: str, locations: list[Location]) -> Iterator[Outcome]:
     """Read the records of one WARC file at the locations' offsets, in file order."""
     path = storage.join(cc_root, warc_filename)
-    try:
-        stream = storage.open_read(path)
-    except UserError as error:
-        yield from not_found(locations, str(error))
-        return
-    with stream:
-        for location in sorted(locations, key=lambda location: location.offset):
-            yield _page_at(stream, location)
+    for location in sorted(locations, key=lambda location: location.offset):
+        yield _page_at(path, location)
 
 
-def _page_at(stream: BinaryIO, location: Location) -> Outcome:
+def _page_at(path: str, location: Location) -> Outcome:
     if not 0 < location.length <= MAX_RECORD_BYTES or location.offset < 0:
         return rejected(location, Reason.PAGE_UNREADABLE, f"the index gives a length of {location.length} bytes")
-    stream.seek(location.offset)
-    member = stream.read(location.length)
+    try:
+        member = storage.read_range(path, location.offset, location.length)
+    except UserError as error:
+        return rejected(location, Reason.PAGE_UNREADABLE, str(error))
     if len(member) < location.length:
         return rejected(location, Reason.PAGE_UNREADABLE, "the WARC file ends before the record does")
+    return _page_of_member(member, location)
+
+
+def _page_of_member(member: bytes, location: Location) -> Outcome:
     try:
         record = next(iter(ArchiveIterator(io.BytesIO(member), no_record_parse=False)), None)
         if record is None or record.rec_type != "response":
@@ -57,24 +56,27 @@ def _page_at(stream: BinaryIO, location: Location) -> Outcome:
 
 def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location]) -> Iterator[Outcome]:
     """Stream a whole WARC file and read the wanted records; what it does not hold is dropped with a reason."""
-    wanted = {location.offset: location for location in locations}
+    wanted = {(location.offset, location.url): location for location in locations}
     path = storage.join(cc_root, warc_filename)
     why = "the WARC file holds no response record of that URL at that offset"
     try:
-        for record in _records(path):
-            location = wanted.get(record.stream_pos)
-            if location is not None and record.headers.get("WARC-Target-URI") == location.url:
-                del wanted[record.stream_pos]
+        with storage.open_read(path) as stream:
+            size = stream.seek(0, io.SEEK_END)
+            stream.seek(0)
+            for record in FastArchiveIterator(stream, record_types=WarcRecordType.response, auto_decode="all"):
+                location = wanted.get((record.stream_pos, target(record.headers)))
+                if location is None:
+                    continue
+                if location.offset + location.length > size:
+                    why = "the WARC file ends before the record does"  # fastwarc would give half of the page
+                    break
                 content_type = record.http_headers.get("Content-Type", "") if record.http_headers else ""
-                yield _page(location, content_type, record.reader.read(MAX_RECORD_BYTES))
+                body = record.reader.read(MAX_RECORD_BYTES)
+                del wanted[location.offset, location.url]
+                yield _page(location, content_type, body)
     except (UserError, OSError, ValueError, EOFError) as error:
         why = f"the WARC file could not be read to its end: {error}"
     yield from not_found(wanted.values(), why)
-
-
-def _records(path: str) -> Iterator[Any]:
-    with storage.open_read(path) as stream:
-        yield from FastArchiveIterator(stream, record_types=WarcRecordType.response, auto_decode="all")
 
 
 def _page(location: Location, content_type: str, body: bytes) -> Outcome:

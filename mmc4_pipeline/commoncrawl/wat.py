@@ -8,7 +8,7 @@ import orjson
 from fastwarc import ArchiveIterator, WarcRecordType
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.commoncrawl.records import PageLinks, not_found, rejected
+from mmc4_pipeline.commoncrawl.records import PageLinks, not_found, rejected, target
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.pages.links import links_of_wat
 from schemas.capture import Location
@@ -23,36 +23,41 @@ def wat_filename(warc_filename: str) -> str:
 
 def pages_by_wat(cc_root: str, warc_filename: str, locations: list[Location]) -> Iterator[PageLinks | RejectedDocument]:
     """Stream the WAT file of a WARC file and read the wanted records; what it lacks is dropped with a reason."""
-    wanted = {str(location.offset): location for location in locations}
+    wanted = {(str(location.offset), location.url): location for location in locations}
     path = storage.join(cc_root, wat_filename(warc_filename))
     why = "the WAT file holds no record for that URL at that offset"
     try:
-        for envelope in _wanted_records(path, {location.url for location in locations}):
-            offset = envelope.get("Container", {}).get("Offset")
-            location = wanted.pop(offset, None)
+        for url, record in _wanted_records(path, {location.url for location in locations}):
+            location = wanted.pop((str(_below(record, "Container", "Offset")), url), None)
             if location is not None:
-                yield _page(location, envelope)
+                yield _page(location, record)
     except (UserError, OSError, ValueError, EOFError) as error:
         why = f"the WAT file could not be read to its end: {error}"
     yield from not_found(wanted.values(), why)
 
 
-def _wanted_records(path: str, urls: set[str]) -> Iterator[dict[str, Any]]:
-    """Yield the JSON of the records whose target is among the URLs; a record with broken JSON is passed over."""
+def _wanted_records(path: str, urls: set[str]) -> Iterator[tuple[str, Any]]:
+    """Yield URL and JSON of the records whose target is among the URLs; a record with broken JSON is passed over."""
     with storage.open_read(path) as stream:
         for record in ArchiveIterator(stream, record_types=WarcRecordType.metadata, parse_http=False):
-            if record.headers.get("WARC-Target-URI") in urls:
+            url = target(record.headers)
+            if url in urls:
                 try:
                     parsed = orjson.loads(record.reader.read())
                 except orjson.JSONDecodeError:
                     continue  # its location stays wanted, and so is reported
-                if isinstance(parsed, dict):
-                    yield parsed
+                yield url, parsed
 
 
-def _page(location: Location, envelope: dict[str, Any]) -> PageLinks | RejectedDocument:
-    payload = envelope.get("Envelope", {}).get("Payload-Metadata", {})
-    html = payload.get("HTTP-Response-Metadata", {}).get("HTML-Metadata")
+def _below(value: Any, *keys: str) -> Any:  # noqa: ANN401 - JSON is anything
+    """Give what nested JSON objects hold under the keys; None where they don't."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _page(location: Location, record: Any) -> PageLinks | RejectedDocument:  # noqa: ANN401
+    html = _below(record, "Envelope", "Payload-Metadata", "HTTP-Response-Metadata", "HTML-Metadata")
     if not isinstance(html, dict):
         return rejected(location, Reason.NOT_HTML, "the WAT record has no HTML metadata")
     return PageLinks(location, links_of_wat(html, location.url))

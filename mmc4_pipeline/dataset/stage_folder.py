@@ -79,7 +79,8 @@ class StageFolder:
     def done(self) -> set[int]:
         """Give the finished shards."""
         return {
-            int(path.rpartition("/")[2].removesuffix(".json")) for path in storage.matches(self.file("done/*.json"))
+            int(path.rpartition("/")[2].removesuffix(".json"))
+            for path in storage.matches_below(self.path, "done/*.json")
         }
 
     def finish_shard(self, shard: int, files: Iterable[WrittenFile], counts: dict[str, Counts], **extra: Any) -> None:  # noqa: ANN401

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.end_to_end.running import Web, mmc4, refusal, succeeded
+from tests.end_to_end.running import Run, Web, mmc4, refusal, start, succeeded
 
 
 def locate(web: Web, output: Path, **changed: str) -> list[str]:
@@ -64,7 +64,9 @@ def test_a_shard_that_is_cut_short_is_named_with_the_line(web: Web, tmp_path: Pa
     whole = gzip.compress(b"\n".join(c4_lines(web)), mtime=0)
     (tmp_path / "shard.json.gz").write_bytes(whole[: len(whole) // 2])
     arguments = locate(web, tmp_path / "out", c4=str(tmp_path / "shard.json.gz"), direct_num_workers=workers)
-    message = refusal(mmc4(*arguments))
+    with start(*arguments) as process:  # in a process of its own: also what Beam and its workers say counts
+        said, complaint = process.communicate()
+    message = refusal(Run(process.returncode, said, complaint))
     assert "shard.json.gz: cut short or corrupt after line" in message
 
 

@@ -1,7 +1,6 @@
 """The whole pipeline on the miniature web: every count adds up, and what comes out is what was planted."""
 
 import json
-import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -157,5 +156,4 @@ def test_the_stages_one_by_one_are_the_same_program(web: Web, built: Path, tmp_p
 
 def test_help_reads_without_a_stage_being_run() -> None:
     assert "stages:" in succeeded(mmc4("--help")).stdout
-    run: subprocess.CompletedProcess[str] = mmc4("build", "--help")
-    assert "--image_routes" in succeeded(run).stdout
+    assert "--image_routes" in succeeded(mmc4("build", "--help")).stdout

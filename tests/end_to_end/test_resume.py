@@ -2,14 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.running import Web, command, contents, mmc4, refusal, succeeded
+from tests.end_to_end.running import Web, contents, mmc4, refusal, start, succeeded
 
 STAGES = ["locations", "pages", "images", "scores/clip_clip", "dataset/recipe"]
 PATIENCE = 240  # seconds until a run that should reach a stage is given up
@@ -17,10 +15,7 @@ PATIENCE = 240  # seconds until a run that should reach a stage is given up
 
 def kill_within(stage: Path, arguments: list[str]) -> None:
     """Start a build and kill it, without a chance to tidy up, once the stage has begun and before it has ended."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(
-        command("build", *arguments), stderr=subprocess.DEVNULL, env=environment, start_new_session=True
-    ) as process:
+    with start("build", *arguments) as process:
         deadline = time.monotonic() + PATIENCE
         while not (stage / "plan.json").exists():
             assert process.poll() is None, f"the run ended before {stage} began"
