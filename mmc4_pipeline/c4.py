@@ -65,9 +65,9 @@ def _parse(line: bytes, source: str) -> Document | RejectedDocument:
 def _timestamp(value: Any) -> datetime | None:  # noqa: ANN401
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the second for a moment that UTC has in the year 0 or 10000
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _rejected(url: str, source: str, detail: str) -> RejectedDocument:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import open_clip
+import orjson
 import torch
 from PIL import Image as PillowImage
 
@@ -46,9 +47,25 @@ def _register(choice: ClipChoice) -> None:
         if not Path(choice.model).is_file():
             message = f"--clip_model {choice.model}: no such file"
             raise UserError(message)
+        _refuse_what_is_no_config(choice.model)
         open_clip.add_model_config(Path(choice.model))
     if choice.model_name not in open_clip.list_models():
         message = f"--clip_model {choice.model}: open_clip has no such model; see open_clip.list_models()"
+        raise UserError(message)
+
+
+def _refuse_what_is_no_config(path: str) -> None:
+    """Check a config before open_clip does: it would read a broken one again for every other model."""
+    try:
+        config = orjson.loads(Path(path).read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        message = f"--clip_model {path}: not readable as JSON ({error})"
+        raise UserError(message) from error
+    missing = [
+        key for key in ("embed_dim", "vision_cfg", "text_cfg") if not isinstance(config, dict) or key not in config
+    ]
+    if missing:
+        message = f"--clip_model {path}: no config of an open_clip model, it lacks {missing[0]!r}"
         raise UserError(message)
 
 
@@ -74,11 +91,12 @@ class ClipModel:
         logging.getLogger("root").addFilter(_no_warning_of_random_weights)
         try:
             model, _, transform = open_clip.create_model_and_transforms(choice.model_name, pretrained, device=device)
-        except (RuntimeError, KeyError) as error:
+        except Exception as error:
             reason = " ".join(str(error).split())[:200]
             message = f"--clip_pretrained {choice.pretrained}: does not fit --clip_model {choice.model} ({reason})"
             raise UserError(message) from error
         self._model: Any = model.eval()
+        self._width = feature_width(choice)
         self._transform: Any = transform
         self._tokenize = open_clip.get_tokenizer(choice.model_name)
         self._device = device
@@ -86,7 +104,7 @@ class ClipModel:
     @property
     def width(self) -> int:
         """The number of features."""
-        return int(self._model.text_projection.shape[-1])
+        return self._width
 
     def image_features(self, images: list[PillowImage.Image]) -> Features:
         """Give the features of some images, of shape (images, width), each of length 1."""

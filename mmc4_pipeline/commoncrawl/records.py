@@ -1,6 +1,6 @@
 """What the three page sources have in common: they give, for each wanted location, a page's links or a drop."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from schemas.capture import Location
@@ -17,9 +17,9 @@ class PageLinks:
     links: list[ImageLink]
 
 
-def target(headers: Mapping[str, str]) -> str:
-    """Give a record's URL; WARC 1.0 files may have it in angle brackets (WARC 1.1, annex C)."""
-    return (headers.get("WARC-Target-URI") or "").strip("<>")
+def target(uri: str | None) -> str:
+    """Give the URL of a record's WARC-Target-URI, which some programs write in angle brackets (wget for one)."""
+    return (uri or "").strip("<>")
 
 
 def rejected(location: Location, reason: Reason, detail: str) -> RejectedDocument:

@@ -45,8 +45,8 @@ def _page_of_member(member: bytes, location: Location) -> Outcome:
         record = next(iter(ArchiveIterator(io.BytesIO(member), no_record_parse=False)), None)
         if record is None or record.rec_type != "response":
             return rejected(location, Reason.PAGE_UNREADABLE, "no response record at that offset")
-        uri = record.rec_headers.get_header("WARC-Target-URI") or ""
-        if uri.strip("<>") != location.url:
+        uri = target(record.rec_headers.get_header("WARC-Target-URI"))
+        if uri != location.url:
             return rejected(location, Reason.PAGE_UNREADABLE, f"the record at that offset is of {uri}")
         content_type = (record.http_headers.get_header("Content-Type") if record.http_headers else None) or ""
         return _page(location, content_type, record.content_stream().read(MAX_RECORD_BYTES))
@@ -64,13 +64,13 @@ def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location]) -
             size = stream.seek(0, io.SEEK_END)
             stream.seek(0)
             for record in FastArchiveIterator(stream, record_types=WarcRecordType.response, auto_decode="all"):
-                location = wanted.get((record.stream_pos, target(record.headers)))
+                location = wanted.get((record.stream_pos, target(record.headers.get("WARC-Target-URI"))))
                 if location is None:
                     continue
                 if location.offset + location.length > size:
                     why = "the WARC file ends before the record does"  # fastwarc would give half of the page
                     break
-                content_type = record.http_headers.get("Content-Type", "") if record.http_headers else ""
+                content_type = (record.http_headers.get("Content-Type") if record.http_headers else None) or ""
                 body = record.reader.read(MAX_RECORD_BYTES)
                 del wanted[location.offset, location.url]
                 yield _page(location, content_type, body)

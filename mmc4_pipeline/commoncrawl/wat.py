@@ -40,7 +40,7 @@ def _wanted_records(path: str, urls: set[str]) -> Iterator[tuple[str, Any]]:
     """Yield URL and JSON of the records whose target is among the URLs; a record with broken JSON is passed over."""
     with storage.open_read(path) as stream:
         for record in ArchiveIterator(stream, record_types=WarcRecordType.metadata, parse_http=False):
-            url = target(record.headers)
+            url = target(record.headers.get("WARC-Target-URI"))
             if url in urls:
                 try:
                     parsed = orjson.loads(record.reader.read())

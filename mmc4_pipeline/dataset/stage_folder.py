@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import orjson
+
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.storage import WrittenFile
@@ -38,7 +40,8 @@ class StageFolder:
 
         Raises UserError where the folder holds a run of other input, recipe or options, or any run without `resume`.
         """
-        plan = {"stage": self.stage.value, "shards": shards, **plan}
+        # As JSON has it: what is compared below must not differ by tuples and lists.
+        plan = orjson.loads(orjson.dumps({"stage": self.stage.value, "shards": shards, **plan}))
         if storage.exists(self.file("plan.json")):
             if not resume:
                 message = (
@@ -137,7 +140,7 @@ def fingerprint(manifest: dict[str, Any]) -> str:
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:  # noqa: ANN401
     """Flatten nested objects to dotted keys, so that a change is named by its key."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         return {
             key: leaf for name, item in value.items() for key, leaf in _flat(item, f"{path}.{name}".lstrip(".")).items()
         }

@@ -8,6 +8,12 @@ from aiohttp.connector import AddrInfoType
 FORBIDDEN = "not a public address"
 
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: a gateway takes it to the IPv4 address at its end
+_NOT_PUBLIC = [  # what ipaddress holds to be global, although it is not or no longer (RFC 8215, 4291, 3879)
+    ipaddress.IPv6Network(network) for network in ("64:ff9b:1::/48", "::/96", "fec0::/10")
+]
+
+
 class ForbiddenAddressError(OSError):
     """A host name or redirect that leads to a loopback, private, link-local or multicast address."""
 
@@ -17,7 +23,9 @@ def is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is not None and not inner.is_global:
+        if ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if (inner is not None and not inner.is_global) or any(ip in network for network in _NOT_PUBLIC):
             return False
     return ip.is_global and not ip.is_multicast
 

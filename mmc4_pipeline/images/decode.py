@@ -17,6 +17,7 @@ from schemas.reasons import Reason
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 100_000_000  # 300 MB decoded; a larger one is a bomb or a map, and neither is wanted
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_MIRRORED = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # how cv2.flip mirrors what was turned: 1 across, 0 down, -1 both
 _ORIENTATION = 0x0112
 
 Pixels = npt.NDArray[np.uint8]
@@ -65,7 +66,7 @@ def decode(body: bytes, settings: ImageSettings) -> Decoded | Undecodable:
     pixels = _decode_pixels(body, header.format, longest, settings.max_side)
     if pixels is None:
         return Undecodable(Reason.CORRUPT, f"{header.format} that can't be decoded")
-    small = _shrink(pixels, settings.max_side)
+    small = _upright(_shrink(pixels, settings.max_side), header.orientation)
     keep = header.as_received and longest <= settings.max_side
     jpeg = body if keep else encode(small, settings.jpeg_quality)
     return Decoded(header.format.lower(), width, height, phash(small), jpeg)
@@ -79,12 +80,14 @@ def encode(pixels: Pixels, quality: int) -> bytes:
 def _read_header(body: bytes) -> _Header | Undecodable:
     """Read format, size and orientation with Pillow, which decodes nothing until asked to."""
     try:
-        with warnings.catch_warnings(), PillowImage.open(BytesIO(body), formats=FORMATS) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own bound on pixels follows
-            width, height = image.size
-            orientation = image.getexif().get(_ORIENTATION, 1)
-            plain = image.format == "JPEG" and image.mode in ("RGB", "L") and "progressive" not in image.info
-            header = _Header(str(image.format), width, height, orientation, as_received=plain and orientation == 1)
+            with PillowImage.open(BytesIO(body), formats=FORMATS) as image:
+                width, height = image.size
+                orientation = _orientation(image)
+                plain = image.format == "JPEG" and image.mode in ("RGB", "L") and "progressive" not in image.info
+                format_ = "JPEG" if image.format == "MPO" else str(image.format)  # a JPEG with more behind its end
+                header = _Header(format_, width, height, orientation, as_received=plain and orientation == 1)
     except UnidentifiedImageError:
         return Undecodable(Reason.NOT_AN_IMAGE, "neither JPEG, PNG, WebP nor GIF by its first bytes")
     except PillowImage.DecompressionBombError as error:
@@ -94,6 +97,20 @@ def _read_header(body: bytes) -> _Header | Undecodable:
     if width * height > MAX_PIXELS:
         return Undecodable(Reason.TOO_LARGE, f"{width} x {height} pixels")
     return header
+
+
+def _orientation(image: PillowImage.Image) -> int:
+    """Read the EXIF orientation, 1 to 8; an image whose EXIF is broken is upright, as browsers have it.
+
+    Not by `getexif`, which decodes a whole PNG to look for EXIF data behind the picture.
+    """
+    exif = PillowImage.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+        orientation = exif.get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - Pillow raises a dozen types for broken EXIF data
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _is_complete(body: bytes, format_: str) -> bool:
@@ -115,16 +132,20 @@ def _start_of_scan(body: bytes) -> int:
     while position + 4 <= len(body) and body[position] == 0xFF:  # noqa: PLR2004 - the marker byte of ITU T.81
         if body[position + 1] == 0xDA:  # noqa: PLR2004 - start of scan
             return position
+        if body[position + 1] == 0xFF:  # noqa: PLR2004 - a fill byte before the marker
+            position += 1
+            continue
         position += 2 + int.from_bytes(body[position + 2 : position + 4], "big")
     return len(body)
 
 
 def _decode_pixels(body: bytes, format_: str, longest: int, max_side: int) -> Pixels | None:
-    """Decode to BGR, JPEGs at a half, quarter or eighth where that is still large enough; None where it fails."""
+    """Decode to BGR, not turned yet; JPEGs at a half, quarter or eighth where that is large enough. None: it fails."""
     flags = cv2.IMREAD_COLOR
     if format_ == "JPEG":
         steps = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
         flags = next((flag for factor, flag in steps if longest >= factor * max_side), flags)
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     elif format_ in ("PNG", "WEBP"):
         flags = cv2.IMREAD_UNCHANGED
     try:
@@ -154,3 +175,11 @@ def _shrink(pixels: Pixels, max_side: int) -> Pixels:
         return pixels
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn or mirror the pixels as the EXIF orientation asks."""
+    if orientation in _TURNED:
+        pixels = np.asarray(cv2.transpose(pixels), dtype=np.uint8)
+    mirror = _MIRRORED.get(orientation)
+    return pixels if mirror is None else np.asarray(cv2.flip(pixels, mirror), dtype=np.uint8)

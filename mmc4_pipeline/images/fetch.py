@@ -159,12 +159,13 @@ def _failure(error: Exception) -> tuple[Reason, str, float | None]:
             return Reason.TIMEOUT, "no answer in time", 0.0
         case aiohttp.TooManyRedirects():
             return Reason.HTTP_ERROR, f"more than {ALLOWED_REDIRECTS} redirects", None
-        case aiohttp.InvalidURL() | ValueError():
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | ValueError():
             return Reason.HTTP_ERROR, "no valid URL", None
         case aiohttp.ClientPayloadError():
             return Reason.CORRUPT, f"the answer broke off: {error}", None
-    if FORBIDDEN in str(error):
-        return Reason.FORBIDDEN_ADDRESS, str(error), None
+    cause = str(error.os_error) if isinstance(error, aiohttp.ClientConnectorError) else str(error)
+    if FORBIDDEN in cause:
+        return Reason.FORBIDDEN_ADDRESS, cause, None
     return Reason.HOST_UNAVAILABLE, f"{type(error).__name__}: {error}", 0.0
 
 
@@ -187,5 +188,5 @@ def _retry_after(headers: Mapping[str, str]) -> float:
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0

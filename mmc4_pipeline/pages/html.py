@@ -19,10 +19,13 @@ def decode_html(body: bytes, content_type: str) -> str:
             return body[len(mark) :].decode(name, "replace")
     header = _HEADER.search(content_type)
     meta = _META.search(body[:_META_WITHIN])
-    for declared in (header and header.group(1), meta and meta.group(1).decode("ascii")):
-        codec = _codec(declared) if declared else None
-        if codec:
-            return body.decode(codec, "replace")
+    codec = _codec(header.group(1)) if header else None
+    if codec is None and meta:
+        codec = _codec(meta.group(1).decode("ascii"))
+        if codec and codec.startswith(("utf-16", "utf-32")):
+            codec = "utf-8"  # a meta tag that could be read as ASCII is wrong about that (WHATWG HTML, 13.2.3.2)
+    if codec:
+        return body.decode(codec, "replace")
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError:
@@ -33,8 +36,9 @@ def _codec(label: str) -> str | None:
     """Give Python's codec for a label, as browsers read it: Latin-1 and ASCII mean Windows-1252 (WHATWG Encoding)."""
     try:
         codec = codecs.lookup(label)
-    except LookupError:
+        b"\xff".decode(label, "replace")  # "base64" is a codec, but of no page, and "idna" can't replace what is wrong
+    except (LookupError, UnicodeError):
         return None
     if codec.name in ("iso8859-1", "ascii"):
         return "cp1252"
-    return codec.name if codec._is_text_encoding else None  # noqa: SLF001 - "base64" is a codec, but of no page
+    return codec.name

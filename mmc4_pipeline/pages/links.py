@@ -26,14 +26,14 @@ def links_of_html(text: str, page_url: str) -> list[ImageLink]:
 def links_of_wat(html_metadata: dict[str, Any], page_url: str) -> list[ImageLink]:
     """Give the image links of a WAT record's HTML-Metadata: the links of path "IMG@/src"."""
     head = html_metadata.get("Head")
-    base = resolve(page_url, head.get("Base") if isinstance(head, dict) else None) or page_url
+    base = resolve(page_url, _unescape(head.get("Base")) if isinstance(head, dict) else None) or page_url
     links = html_metadata.get("Links")
     records = links if isinstance(links, list) else []
     images = [link for link in records if isinstance(link, dict) and link.get("path") == "IMG@/src"]
     return _links(base, ((_unescape(link.get("url")), {**link, "alt": _unescape(link.get("alt"))}) for link in images))
 
 
-def _unescape(text: str | None) -> str:
+def _unescape(text: object) -> str:
     """Resolve character references that end in a semicolon.
 
     WAT files of 2019 hold attributes as they stand in the HTML (commoncrawl/ia-web-commons issue 14), later ones
@@ -69,10 +69,10 @@ def resolve(base: str, link: str | None) -> str | None:
         parts = urlsplit(url)
     except ValueError:
         return None
-    return url if parts.scheme in ("http", "https") else None
+    return url if parts.scheme in ("http", "https") and parts.netloc else None
 
 
-def _pixels(value: str | None) -> int | None:
-    """Read a size attribute: "120" and "120px" are pixels, "50%" is none."""
-    digits = (value or "").strip().lower().removesuffix("px").strip()
+def _pixels(value: object) -> int | None:
+    """Read a size attribute: "120" and "120px" are pixels, "50%" is none. JSON may hold it as a number."""
+    digits = str(value or "").strip().lower().removesuffix("px").strip()
     return int(digits) if digits.isdecimal() and len(digits) < 7 else None  # noqa: PLR2004 - a page is no million pixels

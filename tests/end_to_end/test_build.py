@@ -107,7 +107,7 @@ def test_every_page_source_gives_the_same_pages(web: Web, built: Path, tmp_path:
     for name, data in contents(built / "locations").items():
         (output / "locations" / name).parent.mkdir(exist_ok=True)
         (output / "locations" / name).write_bytes(data)
-    arguments = ("--output", str(output), "--page_source", source, "--documents_per_shard", "20")
+    arguments = ("--output", str(output), "--page_source", source, "--documents_per_shard", "30")
     succeeded(mmc4("pages", *arguments, "--recipe", str(web.build_arguments(output)[5])))
     assert pages_of(output) == pages_of(built)
 

@@ -51,7 +51,7 @@ def test_pages_over_http_are_those_of_the_folder(
 ) -> None:
     output = str(tmp_path / "out")
     succeeded(mmc4("locate", "--c4", str(web.folder / "c4/*.json.gz"), "--cc_root", mirror, "--output", output))
-    pages = ("--page_source", source, "--documents_per_shard", "20")
+    pages = ("--page_source", source, "--documents_per_shard", "30")
     succeeded(mmc4("pages", "--output", output, *pages))
     assert contents(tmp_path / "out", "locations/*.parquet") == contents(built, "locations/*.parquet")
     if source == "warc":

@@ -60,7 +60,7 @@ def copy(source: Path, target: Path) -> None:
     [
         ("set", "filters.resolution.min_side=200", "recipe.filters.resolution.min_side: was 150, is 200"),
         ("page_source", "wat", "options.page_source: was warc, is wat"),
-        ("documents_per_shard", "7", "documents_per_shard: was 20, is 7"),
+        ("documents_per_shard", "7", "documents_per_shard: was 30, is 7"),
         ("set", "filters.similarity.min=0.3", "recipe.filters.similarity.min"),
     ],
 )

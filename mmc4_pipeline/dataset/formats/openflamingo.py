@@ -61,6 +61,10 @@ def read_shard(stream: IO[bytes], path: str) -> Iterator[tuple[str, dict[str, An
             for member in tar:
                 file = tar.extractfile(member)
                 yield member.name.removesuffix(".json"), orjson.loads((file or io.BytesIO()).read())
+            # tarfile takes a cut between two files, or a header that is none, for the end; that has two empty blocks.
+            if tar.fileobj is None or tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                message = "it has no end mark"
+                raise tarfile.ReadError(message)
     except (tarfile.TarError, orjson.JSONDecodeError, EOFError) as error:
         message = f"{path}: not readable as a shard ({error}); cut the dataset again"
         raise UserError(message) from error

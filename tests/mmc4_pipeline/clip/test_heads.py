@@ -1,0 +1,77 @@
+"""The heads: the published weights give the published scores, and no other file is taken for them."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmc4_pipeline.clip.heads import FaceHead, NsfwHead, load_head, probabilities
+from mmc4_pipeline.errors import UserError
+
+MODELS = Path(__file__).parents[4] / "shared" / "models"
+
+
+@pytest.mark.skipif(not (MODELS / "nsfw_clip_l14.pt").is_file(), reason="the published weights are not here")
+def test_the_published_nsfw_head_gives_its_reference_scores() -> None:
+    head = load_head(NsfwHead, str(MODELS / "nsfw_clip_l14.pt"), 768)
+    reference = np.load(MODELS / "nsfw_clip_l14_reference.npz")
+    features, expected = reference["features"], reference["scores"]
+    scores = probabilities(head, features)
+    assert len(scores) > 0
+    assert np.abs(scores - expected.reshape(-1)).max() < 1e-5
+
+
+def test_a_face_head_is_a_logistic_regression(tmp_path: Path) -> None:
+    weight, bias = torch.tensor([[1.0, -2.0, 0.5]]), torch.tensor([0.25])
+    torch.save({"linear.weight": weight, "linear.bias": bias}, tmp_path / "face.pt")
+    head = load_head(FaceHead, str(tmp_path / "face.pt"), 3)
+    features = np.array([[1, 0, 0], [0, 1, 0], [0, 0, -0.5]], np.float32)
+    expected = 1 / (1 + np.exp(-np.array([1.25, -1.75, 0.0])))
+    assert np.allclose(probabilities(head, features), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", [NsfwHead, FaceHead])
+def test_a_saved_head_comes_back_and_takes_any_number_of_images(
+    tmp_path: Path, head: type[NsfwHead | FaceHead]
+) -> None:
+    torch.manual_seed(1)
+    made = head(16).eval()
+    torch.save(made.state_dict(), tmp_path / "head.pt")
+    loaded = load_head(head, str(tmp_path / "head.pt"), 16)
+    features = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
+    together = probabilities(loaded, features)
+    assert together.shape == (5,)
+    assert ((together >= 0) & (together <= 1)).all()
+    one_by_one = np.concatenate([probabilities(loaded, row[None]) for row in features])
+    assert np.allclose(together, one_by_one, atol=1e-6)
+    assert np.allclose(together, probabilities(made, features))
+    assert probabilities(loaded, np.zeros((0, 16), np.float32)).shape == (0,)
+
+
+class Evil:
+    """Would write a file if it were unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Give what unpickling would call."""
+        return Path.touch, (self._path,)
+
+
+@pytest.mark.parametrize("head", [NsfwHead, FaceHead])
+def test_other_files_are_refused_by_name(tmp_path: Path, head: type[NsfwHead | FaceHead]) -> None:
+    torch.save(head(32).state_dict(), tmp_path / "wide.pt")
+    torch.save((FaceHead if head is NsfwHead else NsfwHead)(16).state_dict(), tmp_path / "other.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    (tmp_path / "garbage.pt").write_bytes(b"garbage")
+    (tmp_path / "empty.pt").touch()
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil(tmp_path / "touched")))
+    for name in ("wide", "other", "list", "garbage", "empty", "evil"):
+        with pytest.raises(UserError, match=rf"{name}\.pt: no {head.__name__} for CLIP features of width 16"):
+            load_head(head, str(tmp_path / f"{name}.pt"), 16)
+    assert not (tmp_path / "touched").exists()
+    with pytest.raises(UserError, match=r"gone\.pt: no such file"):
+        load_head(head, str(tmp_path / "gone.pt"), 16)

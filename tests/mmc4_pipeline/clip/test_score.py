@@ -1,0 +1,161 @@
+"""Scoring a shard: the same numbers as plain open_clip gives, one image and one sentence at a time."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image as PillowImage
+
+from mmc4_pipeline.clip.heads import NsfwHead
+from mmc4_pipeline.clip.score import Scorer
+from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
+from mmc4_pipeline.errors import UserError
+from schemas.image import Image
+from schemas.page import Page
+from schemas.reasons import Reason
+from schemas.score import DocumentScores
+
+MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
+Shard = tuple[list[Page], list[Image], io.BytesIO, dict[int, bytes]]
+
+
+def page(key: str, sentences: list[str]) -> Page:
+    return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, sentences, [])  # noqa: FBT003
+
+
+def jpeg(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    out = io.BytesIO()
+    PillowImage.fromarray(pixels).resize((80, 60), PillowImage.Resampling.BICUBIC).save(out, "JPEG")
+    return out.getvalue()
+
+
+def shard_of(files: list[bytes]) -> tuple[io.BytesIO, list[tuple[int, int]]]:
+    """Give a tar of the files with offset and length of each, as any tar reader finds them."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for number, data in enumerate(files):
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    stream.seek(0)
+    with tarfile.open(fileobj=stream) as tar:
+        places = [(member.offset_data, member.size) for member in tar]
+    return stream, places
+
+
+@pytest.fixture(scope="module")
+def scorer(tiny: str) -> Scorer:
+    return Scorer(ScorerSettings(ClipChoice(tiny, "random"), device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def plain(scorer: Scorer, tiny: str) -> Callable[[bytes, str], float]:  # noqa: ARG001 - the scorer registers the config
+    torch.manual_seed(0)
+    model, _, transform = open_clip.create_model_and_transforms("tiny-test-clip")
+    tokenize = open_clip.get_tokenizer("tiny-test-clip")
+    model.eval()
+
+    def similarity(data: bytes, sentence: str) -> float:
+        with torch.inference_mode():
+            image = model.encode_image(transform(PillowImage.open(io.BytesIO(data)))[None])[0]
+            text = model.encode_text(tokenize([sentence]))[0]
+        return float(torch.nn.functional.cosine_similarity(image, text, dim=0))
+
+    return similarity
+
+
+def test_similarities_are_those_of_plain_open_clip(scorer: Scorer, plain: Callable[[bytes, str], float]) -> None:
+    files = [jpeg(seed) for seed in range(40)]  # more than one batch
+    tar, places = shard_of(files)
+    pages = [
+        page(f"k{number}", [f"Sentence {number} of {item}." for item in range(4)] + ["Shared."]) for number in range(8)
+    ]
+    images = [
+        Image(f"k{number % 8}", number // 8, "u", offset=places[number][0], length=places[number][1])
+        for number in range(40)
+    ]
+    images.append(Image("k0", 9, "u", offset=places[39][0], length=places[39][1]))  # an image of two documents
+    documents = scorer.score_shard(pages, images, tar)
+    assert [document.key for document in documents] == [item.key for item in pages]
+    for number, document in enumerate(documents):
+        positions = [0, 1, 2, 3, 4] + [9] * (number == 0)
+        assert [score.position for score in document.images] == positions
+        for score in document.images:
+            data = files[39] if score.position == 9 else files[score.position * 8 + number]
+            expected = [plain(data, sentence) for sentence in pages[number].sentences]
+            assert np.abs(np.array(score.similarity) - expected).max() < 1e-5
+            assert (score.nsfw, score.face, score.reason) == (None, None, None)
+
+
+def test_an_image_that_cannot_be_decoded_again_is_corrupt_and_the_rest_is_scored(scorer: Scorer) -> None:
+    files = [jpeg(0), b"garbage", jpeg(1)[:300], jpeg(2)]
+    tar, places = shard_of(files)
+    images = [Image("k", number, "u", offset=start, length=size) for number, (start, size) in enumerate(places)]
+    images.append(Image("k", 4, "u", offset=10**9, length=100))  # where the tar has ended
+    (document,) = scorer.score_shard([page("k", ["One.", "Two."])], images, tar)
+    assert [score.reason for score in document.images] == [None, Reason.CORRUPT, Reason.CORRUPT, None, Reason.CORRUPT]
+    assert [len(score.similarity) for score in document.images] == [2, 0, 0, 2, 0]
+
+
+def test_no_damage_to_a_stored_image_stops_the_shard(scorer: Scorer) -> None:
+    random, files = np.random.default_rng(0), []
+    for seed in range(120):
+        damaged = bytearray(jpeg(seed % 5))
+        for place in random.integers(0, min(len(damaged), 700), 4):
+            damaged[place] = int(random.integers(0, 256))
+        files.append(bytes(damaged))
+    tar, places = shard_of(files)
+    images = [Image("k", number, "u", offset=start, length=size) for number, (start, size) in enumerate(places)]
+    (document,) = scorer.score_shard([page("k", ["One."])], images, tar)
+    assert [score.position for score in document.images] == list(range(120))
+    assert all((score.reason is Reason.CORRUPT) == (score.similarity == []) for score in document.images)
+
+
+def test_dropped_images_and_documents_without_images_are_not_scored(scorer: Scorer) -> None:
+    tar, ((offset, length),) = shard_of([jpeg(0)])
+    images = [
+        Image("k1", 0, "u", offset=offset, length=length),
+        Image("k1", 1, "u", offset=offset, length=length, reason=Reason.TOO_SMALL),
+        Image("k2", 0, "u", reason=Reason.TIMEOUT),
+    ]
+    pages = [page(key, ["One."]) for key in ("k0", "k1", "k2")]
+    (document,) = scorer.score_shard(pages, images, tar)
+    assert (document.key, [score.position for score in document.images]) == ("k1", [0])
+
+
+def test_an_empty_shard(scorer: Scorer) -> None:
+    assert scorer.score_shard([], [], io.BytesIO()) == []
+    assert scorer.score_shard([page("k", ["One."])], [], io.BytesIO()) == []
+
+
+def test_heads_give_probabilities_and_corrupt_images_have_none(tiny: str, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    torch.save(NsfwHead(16).state_dict(), tmp_path / "nsfw.pt")
+    torch.save({"linear.weight": torch.zeros(1, 16), "linear.bias": torch.tensor([2.0])}, tmp_path / "face.pt")
+    settings = ScorerSettings(ClipChoice(tiny, "random"), str(tmp_path / "nsfw.pt"), str(tmp_path / "face.pt"), "cpu")
+    scorer = Scorer(settings)
+
+    def scores(*files: bytes) -> DocumentScores:
+        tar, places = shard_of(list(files))
+        images = [Image("k", number, "u", offset=start, length=size) for number, (start, size) in enumerate(places)]
+        (document,) = scorer.score_shard([page("k", ["One."])], images, tar)
+        return document
+
+    good, bad = scores(jpeg(0), b"garbage").images
+    assert good.face == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-6)
+    assert 0 <= (good.nsfw if good.nsfw is not None else -1) <= 1
+    assert (bad.nsfw, bad.face, bad.reason) == (None, None, Reason.CORRUPT)
+    assert [score.reason for score in scores(b"garbage").images] == [Reason.CORRUPT]
+
+
+def test_a_head_for_another_model_is_refused(tiny: str, tmp_path: Path) -> None:
+    torch.save(NsfwHead(768).state_dict(), tmp_path / "nsfw.pt")
+    with pytest.raises(UserError, match=r"nsfw\.pt: no NsfwHead for CLIP features of width 16"):
+        Scorer(ScorerSettings(ClipChoice(tiny, "random"), str(tmp_path / "nsfw.pt"), device="cpu"))

@@ -1,0 +1,88 @@
+"""The join of documents with captures: exact times only, and every document accounted for."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmc4_pipeline.commoncrawl.locate import locate
+from mmc4_pipeline.keys import document_key
+from schemas.capture import Capture
+from schemas.document import DocumentReference
+from schemas.reasons import Reason
+
+START = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
+
+
+def document(url: str, second: int = 0, source: str = "c4:1") -> DocumentReference:
+    moment = START + timedelta(seconds=second)
+    return DocumentReference(document_key(url, moment), url, moment, source)
+
+
+def capture(url: str, second: float = 0, file: str = "a.warc.gz", offset: int = 0) -> Capture:
+    return Capture(url, START + timedelta(seconds=second), file, offset, 10)
+
+
+def test_a_document_gets_the_capture_of_its_second() -> None:
+    captures = [capture("https://www.example.com/", second, offset=second) for second in (-1, 0, 1)]
+    (location,) = locate([document("https://www.example.com/", source="c4:7")], captures).locations
+    assert (location.offset, location.length, location.warc_filename) == (0, 10, "a.warc.gz")
+    assert (location.site, location.source) == ("example.com", "c4:7")
+    assert location.timestamp == location.fetch_time == START
+
+
+def test_fractions_of_a_second_in_the_index_do_not_matter() -> None:
+    (location,) = locate([document("u")], [capture("u", 0.75)]).locations
+    assert location.fetch_time == START + timedelta(seconds=0.75)
+    assert location.timestamp == START
+
+
+def test_a_url_captured_once_has_no_duplicate_and_one_captured_twice_may() -> None:
+    documents = [document("once"), document("twice")]
+    captures = [capture("once"), capture("twice"), capture("twice", 3600)]
+    locations = locate(documents, captures).locations
+    assert {item.url: item.could_have_url_duplicate for item in locations} == {"once": False, "twice": True}
+
+
+def test_what_is_not_in_the_index_and_what_is_there_at_other_times_is_told_apart() -> None:
+    result = locate([document("gone"), document("late")], [capture("late", 3600), capture("late", -60)])
+    assert result.locations == []
+    details = {reject.url: (reject.reason, reject.detail) for reject in result.rejects}
+    assert details["gone"] == (Reason.NOT_LOCATED, "the URL is not in the index")
+    assert details["late"] == (
+        Reason.NOT_LOCATED,
+        "captured at other times only: 2019-04-25T12:56:54Z, 2019-04-25T13:57:54Z",
+    )
+
+
+def test_of_duplicate_lines_the_first_counts() -> None:
+    result = locate([document("u", source="c4:9"), document("u", source="c4:2")], [capture("u")])
+    assert [item.source for item in result.locations] == ["c4:2"]
+    assert [(item.source, item.reason) for item in result.rejects] == [("c4:9", Reason.DUPLICATE_DOCUMENT)]
+
+
+def test_the_same_url_at_two_times_is_two_documents() -> None:
+    result = locate([document("u"), document("u", 60)], [capture("u", offset=1), capture("u", 60, offset=2)])
+    assert {item.timestamp: item.offset for item in result.locations} == {
+        START: 1,
+        START + timedelta(seconds=60): 2,
+    }
+
+
+urls = st.sampled_from(["u", "v", "w"])
+documents = st.builds(document, urls, st.integers(0, 3), st.sampled_from(["c4:1", "c4:2"]))
+captures = st.builds(capture, urls, st.integers(0, 3), st.sampled_from(["a", "b"]), st.integers(0, 3))
+
+
+@given(st.lists(documents, max_size=12), st.lists(captures, max_size=12), st.randoms())
+def test_every_document_ends_once_and_the_order_of_the_input_does_not_matter(
+    documents: list[DocumentReference], captures: list[Capture], random: object
+) -> None:
+    result = locate(documents, captures)
+    assert len(result.locations) + len(result.rejects) == len(documents)
+    known = {(item.url, item.fetch_time) for item in captures}
+    wanted = {(item.url, item.timestamp) for item in documents}
+    assert {(item.url, item.timestamp) for item in result.locations} == known & wanted
+    random.shuffle(documents)  # type: ignore[attr-defined]
+    random.shuffle(captures)  # type: ignore[attr-defined]
+    assert locate(documents, captures) == result

@@ -1,0 +1,57 @@
+"""Character sets: who is believed first, and that nothing a page says of itself can stop it from being read."""
+
+import encodings
+import pkgutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmc4_pipeline.pages.html import decode_html
+
+META = '<html><head><meta charset="{}"></head>Йцжщ</html>'
+OLD_META = "<html><head><meta http-equiv='Content-Type' content='text/html; charset={}'></head>Йцжщ</html>"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "text"),
+    [
+        ("Йцжщ".encode("cp1251"), "text/html; charset=windows-1251", "Йцжщ"),
+        ("Йцжщ".encode("koi8-r"), 'text/html; Charset="KOI8-R"', "Йцжщ"),
+        ("日本".encode("shift_jis"), "text/html;charset=Shift_JIS", "日本"),
+        ("Йцжщ".encode(), "text/html; charset=utf-8", "Йцжщ"),
+        ("Йцжщ".encode(), "", "Йцжщ"),
+        ("Йцжщ".encode(), "text/html; charset=x-no-such-thing", "Йцжщ"),
+        ("Йцжщ".encode(), "text/html; charset=", "Йцжщ"),
+        ("café “quoted”".encode("cp1252"), "", "café “quoted”"),
+        ("café “quoted”".encode("cp1252"), "text/html; charset=iso-8859-1", "café “quoted”"),
+        ("café".encode("cp1252"), "text/html; charset=us-ascii", "café"),
+        ("\ufeffЙцжщ".encode(), "text/html; charset=windows-1251", "Йцжщ"),
+        ("\ufeffЙцжщ".encode("utf-16-le"), "text/html; charset=utf-8", "Йцжщ"),
+        ("\ufeffЙцжщ".encode("utf-16-be"), "", "Йцжщ"),
+        (META.format("windows-1251").encode("cp1251"), "text/html", META.format("windows-1251")),
+        (OLD_META.format("windows-1251").encode("cp1251"), "text/html", OLD_META.format("windows-1251")),
+        (META.format("windows-1251").encode(), "text/html; charset=utf-8", META.format("windows-1251")),
+        (META.format("windows-1251").encode("cp1251"), "text/html; charset=x-no", META.format("windows-1251")),
+        (META.format("utf-16").encode(), "text/html", META.format("utf-16")),
+        (META.format("base64").encode(), "text/html", META.format("base64")),
+        (b"", "text/html", ""),
+    ],
+)
+def test_who_is_believed(body: bytes, content_type: str, text: str) -> None:
+    assert decode_html(body, content_type) == text
+
+
+def test_bytes_that_do_not_fit_are_replaced() -> None:
+    assert decode_html(b"a\xffb", "text/html; charset=utf-8") == "a\ufffdb"
+
+
+@pytest.mark.parametrize("name", sorted(module.name for module in pkgutil.iter_modules(encodings.__path__)))
+def test_no_name_of_a_codec_can_stop_a_page(name: str) -> None:
+    assert isinstance(decode_html(b"<p>\x00\x80\xff\xfe abc", f"text/html; charset={name}"), str)
+    assert isinstance(decode_html(b"<meta charset=%s>\x00\x80\xff" % name.encode(), ""), str)
+
+
+@given(st.binary(max_size=60), st.text("charset=;\"' utf-8/x\x00é", max_size=40))
+def test_nothing_can_stop_a_page(body: bytes, content_type: str) -> None:
+    assert isinstance(decode_html(body, content_type), str)

@@ -1,0 +1,72 @@
+"""Sentences of C4 texts, and the page records that they end in."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filters.url import Url
+from mmc4_pipeline.commoncrawl.records import PageLinks
+from mmc4_pipeline.pages.page import judge_link, make_page
+from mmc4_pipeline.pages.sentences import MAX_CHARACTERS, sentences_of
+from schemas.capture import Location
+from schemas.document import RejectedDocument
+from schemas.page import ImageLink, Page
+from schemas.reasons import Reason
+
+MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
+LOCATION = Location("k", "https://a.example/", MOMENT, "a.example", "c4:1", MOMENT, "f.warc.gz", 77, 9, True)  # noqa: FBT003
+
+
+def link(url: str, position: int = 0) -> ImageLink:
+    return ImageLink(position, url, "", None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("It rained. Dr. Smith went home at 5 p.m. by train.", 2),
+        ("It cost $3.50 in the U.S. last year! Did it?", 2),
+        ("A heading\nA paragraph without an end\nAnd one more.", 3),
+        ("", 0),
+        (" \n\t\n ", 0),
+    ],
+)
+def test_sentences(text: str, sentences: int) -> None:
+    found = sentences_of(text)
+    assert len(found) == sentences
+    assert " ".join(found).split() == text.split()
+
+
+@given(st.text("ab .!?\n\"'(Dr)é—1", max_size=120))
+def test_no_word_is_lost_and_no_sentence_crosses_a_line(text: str) -> None:
+    found = sentences_of(text)
+    assert "".join("".join(found).split()) == "".join(text.split())
+    assert all(sentence == sentence.strip() != "" and "\n" not in sentence for sentence in found)
+
+
+def test_an_endless_line_is_split_in_bounded_time_and_kept_whole() -> None:
+    text = "word " * (MAX_CHARACTERS // 2)
+    assert "".join("".join(sentences_of(text)).split()) == "word" * (MAX_CHARACTERS // 2)
+
+
+def test_a_page_keeps_all_links_with_the_first_filters_verdict() -> None:
+    found = PageLinks(LOCATION, [link("https://a.example/logo.gif"), link("https://a.example/a.gif", 1)])
+    page = make_page(found, "One. Two.", [Url(("gif",), ("logo",)), Url(("png",), ())])
+    assert isinstance(page, Page)
+    assert [(item.position, item.reason) for item in page.links] == [(0, Reason.URL_TOKEN), (1, Reason.URL_EXTENSION)]
+    assert (page.key, page.url, page.site) == ("k", "https://a.example/", "a.example")
+    assert page.sentences == ["One.", "Two."]
+    assert page.could_have_url_duplicate
+
+
+def test_without_filters_every_link_is_kept() -> None:
+    assert judge_link(link("https://a.example/logo.gif"), []).reason is None
+
+
+def test_a_document_without_a_sentence_is_dropped_by_name() -> None:
+    rejected = make_page(PageLinks(LOCATION, []), " \n ", [])
+    assert isinstance(rejected, RejectedDocument)
+    assert (rejected.reason, rejected.url) == (Reason.NO_TEXT, "https://a.example/")
+    assert rejected.source == "f.warc.gz@77"

@@ -1,0 +1,97 @@
+"""Files: all or nothing on writing, one clear line on reading what is not there or not whole."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.errors import UserError
+from schemas.document import RejectedDocument
+
+RECORDS = [RejectedDocument(f"{number:032x}", f"https://a.example/{number}", "s:1", "r", "d") for number in range(1000)]
+
+
+def test_what_was_written_is_described_by_its_own_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "a.bin"
+    with storage.write_atomically(str(path)) as writer:
+        writer.write(b"abc")
+        writer.write(bytearray(b"def"))
+    described = storage.written(str(path), writer)
+    assert path.read_bytes() == b"abcdef"
+    assert described == storage.WrittenFile("a.bin", 6, hashlib.sha256(b"abcdef").hexdigest())
+    assert [item.name for item in path.parent.iterdir()] == ["a.bin"]
+
+
+def test_a_failed_write_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"before")
+    with pytest.raises(TypeError), storage.write_atomically(str(path)) as writer:
+        writer.writelines([b"half", "no bytes"])
+    assert [(item.name, item.read_bytes()) for item in tmp_path.iterdir()] == [("a.bin", b"before")]
+
+
+def test_records_are_written_as_the_same_bytes_each_time(tmp_path: Path) -> None:
+    first = storage.write_records(str(tmp_path / "a.parquet"), RECORDS, RejectedDocument)
+    second = storage.write_records(str(tmp_path / "b.parquet"), RECORDS, RejectedDocument)
+    assert first.sha256 == second.sha256 == hashlib.sha256((tmp_path / "a.parquet").read_bytes()).hexdigest()
+    assert list(storage.read_records(str(tmp_path / "a.parquet"), RejectedDocument)) == RECORDS
+
+
+@pytest.mark.parametrize("damage", ["cut in half", "bytes within a page"])
+def test_a_damaged_parquet_file_is_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.parquet"
+    storage.write_records(str(path), RECORDS, RejectedDocument)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if damage == "cut in half" else whole[:4] + b"\xff" * 900 + whole[904:])
+    with pytest.raises(UserError, match=r"a\.parquet: not readable as RejectedDocument"):
+        list(storage.read_records(str(path), RejectedDocument))
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    for read in (storage.read_bytes, storage.read_json, storage.open_read):
+        with pytest.raises(UserError, match=r"gone: cannot be read"):
+            read(str(tmp_path / "gone"))
+    with pytest.raises(UserError, match=r"gone: cannot be read"):
+        list(storage.read_records(str(tmp_path / "gone"), RejectedDocument))
+    with pytest.raises(UserError, match="cannot be read"):
+        storage.read_bytes(str(tmp_path))
+    with pytest.raises(UserError, match="nosuchstore:// is not available"):
+        storage.open_read("nosuchstore://bucket/file")
+
+
+def test_broken_json_is_named_and_good_json_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    storage.write_json(str(path), {"b": [1, None], "a": "ü"})
+    assert storage.read_json(str(path)) == {"b": [1, None], "a": "ü"}
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(UserError, match=r"a\.json: no JSON"):
+        storage.read_json(str(path))
+
+
+def test_matches_keep_the_form_of_the_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b.txt", "a.txt", "c.bin"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path.parent)
+    assert storage.matches(f"{tmp_path}/*.txt") == [f"{tmp_path}/a.txt", f"{tmp_path}/b.txt"]
+    assert storage.matches(f"{tmp_path.name}/*.txt") == [f"{tmp_path.name}/a.txt", f"{tmp_path.name}/b.txt"]
+
+
+def test_other_storages_work_the_same() -> None:
+    described = storage.write_bytes("memory://out/a.bin", b"abc")
+    storage.write_bytes("memory://out/b.bin", b"")
+    assert storage.matches("memory://out/*.bin") == ["memory:///out/a.bin", "memory:///out/b.bin"]
+    assert all(storage.exists(path) for path in storage.matches("memory://out/*.bin"))
+    assert storage.read_bytes("memory://out/a.bin") == b"abc"
+    assert storage.size("memory://out/a.bin") == described.bytes == 3
+
+
+@pytest.mark.parametrize("name", ["out", "out [1]"])
+def test_only_leftovers_are_removed(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    (folder / "done").mkdir(parents=True)
+    kept = [folder / "a.tar", folder / "done" / "00001.json"]
+    for path in [*kept, folder / "a.tar.tmp-0123456789ab", folder / "done" / "00002.json.tmp-0123456789ab"]:
+        path.touch()
+    storage.remove_leftovers(str(folder))
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == kept
