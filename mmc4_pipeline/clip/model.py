@@ -15,6 +15,7 @@ from mmc4_pipeline.clip.settings import RANDOM, ClipChoice
 from mmc4_pipeline.errors import UserError
 
 Features = npt.NDArray[np.float32]
+SENTENCE_BATCH = 128
 
 
 def require_weights(choice: ClipChoice) -> None:
@@ -113,10 +114,43 @@ class ClipModel:
             return self._numpy(self._model.encode_image(batch, normalize=True))
 
     def text_features(self, sentences: list[str]) -> Features:
-        """Give the features of some sentences, of shape (sentences, width), each of length 1."""
-        tokens = self._tokenize(sentences).to(self._device)
+        """Give the features of some sentences, of shape (sentences, width), each of length 1.
+
+        Sentences of like length are computed together and cut to the longest of them, where the model allows it.
+        """
+        features = np.zeros((len(sentences), self._width), dtype=np.float32)
+        if not sentences:
+            return features
+        tokens = self._tokenize(sentences)
+        lengths = tokens.argmax(dim=1) + 1 if self._ignores_padding() else torch.full((len(tokens),), tokens.shape[1])
+        order = torch.argsort(lengths, stable=True)
+        for batch in torch.split(order, SENTENCE_BATCH):  # type: ignore[no-untyped-call]
+            features[batch.numpy()] = self._text_batch(tokens[batch, : int(lengths[batch].max())])
+        return features
+
+    def _ignores_padding(self) -> bool:
+        """Whether what stands after a sentence's end token can't change its feature.
+
+        True of CLIP's own text tower: its attention mask is causal, and the feature is read at the end token, which
+        has the highest number of all.
+        """
+        model = self._model
+        return type(model) is open_clip.CLIP and model.attn_mask is not None and model.text_pool_type == "argmax"
+
+    def _text_batch(self, tokens: torch.Tensor) -> Features:
+        """Give the features of tokens of shape (sentences, length), where length may be below the model's own."""
+        length = tokens.shape[1]
+        shorter = (
+            {
+                "positional_embedding": self._model.positional_embedding[:length],
+                "attn_mask": self._model.attn_mask[:length, :length],
+            }
+            if self._ignores_padding()
+            else {}
+        )
         with torch.inference_mode():
-            return self._numpy(self._model.encode_text(tokens, normalize=True))
+            output = torch.func.functional_call(self._model, shorter, (None, tokens.to(self._device)))
+        return self._numpy(output["text_features"] if isinstance(output, dict) else output[1])
 
     @staticmethod
     def _numpy(features: torch.Tensor) -> Features:

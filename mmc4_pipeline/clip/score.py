@@ -1,8 +1,8 @@
 """Scores one shard of images: features once, similarities to the document's sentences, probabilities of the heads."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from io import BytesIO
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -17,9 +17,7 @@ from schemas.page import Page
 from schemas.reasons import Reason
 from schemas.score import DocumentScores, ImageScore
 
-Item = TypeVar("Item")
 IMAGE_BATCH = 32
-SENTENCE_BATCH = 256
 
 
 class Scorer:
@@ -44,7 +42,7 @@ class Scorer:
         features = self._features_of_images(places, tar)
         scored = {page.key for page in pages} & {image.key for image in kept}
         sentences = sorted({text for page in pages if page.key in scored for text in page.sentences})
-        texts = dict(zip(sentences, _in_batches(sentences, SENTENCE_BATCH, self._model.text_features), strict=True))
+        texts = dict(zip(sentences, self._model.text_features(sentences), strict=True))
         by_document: dict[str, list[Image]] = {}
         for image in kept:
             by_document.setdefault(image.key, []).append(image)
@@ -88,11 +86,6 @@ class Scorer:
     @staticmethod
     def _probabilities(head: nn.Module | None, features: Features) -> Sequence[float | None]:
         return probabilities(head, features).tolist() if head is not None else [None] * len(features)
-
-
-def _in_batches(items: Sequence[Item], size: int, compute: Callable[[list[Item]], Features]) -> Iterator[Features]:
-    for start in range(0, len(items), size):
-        yield from compute(list(items[start : start + size]))
 
 
 def _open(data: bytes) -> PillowImage.Image | None:

@@ -118,3 +118,12 @@ def test_scores_are_told_apart_by_model_and_content_of_the_weights(tiny: str, tm
 def test_the_device_is_what_was_asked_for() -> None:
     assert find_device("cpu") == "cpu"
     assert find_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_sentence_s_features_do_not_depend_on_its_company(tiny: str) -> None:
+    model = ClipModel(ClipChoice(tiny, "random"), "cpu")
+    sentences = ["A dog.", "", "word " * 500, "A long sentence about many things that goes on for a while.", "A dog."]
+    together = model.text_features(sentences)
+    alone = [model.text_features([sentence])[0] for sentence in sentences]
+    assert np.allclose(together, alone, atol=1e-5)
+    assert np.array_equal(together[0], together[4])
