@@ -124,7 +124,7 @@ class ClipModel:
         tokens = self._tokenize(sentences)
         lengths = tokens.argmax(dim=1) + 1 if self._ignores_padding() else torch.full((len(tokens),), tokens.shape[1])
         order = torch.argsort(lengths, stable=True)
-        for batch in torch.split(order, SENTENCE_BATCH):  # type: ignore[no-untyped-call]
+        for batch in torch.split(order, SENTENCE_BATCH):
             features[batch.numpy()] = self._text_batch(tokens[batch, : int(lengths[batch].max())])
         return features
 
