@@ -61,7 +61,7 @@ def _build(folder: Path, pages: int, rest: list[str], console: Console) -> Stage
         build.main(
             [
                 *("--c4", str(folder / "web/c4/*.json.gz"), "--cc_root", str(folder / "web/commoncrawl")),
-                *("--recipe", str(home / "recipe.yaml"), "--output", str(folder / "out")),
+                *("--recipe", str(home / "miniweb.yaml"), "--output", str(folder / "out")),
                 *("--image_routes", f"{address}/{{url}}", "--allow_private_hosts"),
                 *(
                     "--fetch_timeout",
@@ -77,7 +77,7 @@ def _build(folder: Path, pages: int, rest: list[str], console: Console) -> Stage
             ],
             program="mmc4 demo",
         )
-    return StageFolder(str(folder / "out/dataset/recipe"), Stage.CUT)
+    return StageFolder(str(folder / "out/dataset/miniweb"), Stage.CUT)
 
 
 def _print_truth(folder: Path, dataset: StageFolder, console: Console) -> None:

@@ -27,7 +27,7 @@ class Web:
         options = {
             "c4": str(self.folder / "c4/*.json.gz"),
             "cc_root": str(self.folder / "commoncrawl"),
-            "recipe": str(MINIWEB / "recipe.yaml"),
+            "recipe": str(MINIWEB / "miniweb.yaml"),
             "image_routes": f"{self.address}/{{url}}",
             "fetch_timeout": "2",
             "max_open_per_host": "32",

@@ -12,19 +12,19 @@ import webdataset as wds
 from examples.miniweb.check import compare
 from tests.end_to_end.running import Web, contents, mmc4, refusal, succeeded
 
-STAGES = ["locations", "pages", "images", "scores/clip_clip", "dataset/recipe"]
+STAGES = ["locations", "pages", "images", "scores/clip_clip", "dataset/miniweb"]
 
 
 def manifest(output: Path, stage: str) -> dict[str, Any]:
     return json.loads((output / stage / "manifest.json").read_text())
 
 
-def ledger(output: Path, recipe: str = "recipe") -> list[dict[str, Any]]:
+def ledger(output: Path, recipe: str = "miniweb") -> list[dict[str, Any]]:
     return pq.read_table(output / "dataset" / recipe / "ledger").to_pylist()
 
 
 def test_the_dataset_is_what_was_planted(web: Web, built: Path) -> None:
-    truth = compare(web.folder / "truth.json", built / "dataset/recipe")
+    truth = compare(web.folder / "truth.json", built / "dataset/miniweb")
     assert truth.kept > 50
     assert truth.on_own_sentence >= 0.95
     assert truth.exact_duplicates_gone == 1
@@ -64,7 +64,7 @@ def test_the_ledger_has_each_link_once_and_agrees_with_the_statistics(web: Web, 
         counts = manifest(built, name)["counts"]["links"]["dropped"]
         assert counts == {reason: number for (where, reason), number in dropped.items() if where == stage}
     kept = [row for row in rows if row["reason"] is None]
-    assert len(kept) == manifest(built, "dataset/recipe")["counts"]["links"]["kept"]
+    assert len(kept) == manifest(built, "dataset/miniweb")["counts"]["links"]["kept"]
     assert all(row["stage"] is None and row["shard"] and row["key"] and row["sha256"] for row in kept)
     assert all(row["shard"] is None and row["key"] is None for row in rows if row["reason"])
 
@@ -78,7 +78,7 @@ def test_documents_that_are_not_in_the_index_are_reported(web: Web, built: Path)
 
 
 def test_webdataset_reads_the_shards_and_the_ledger_finds_each_image_in_them(built: Path) -> None:
-    shards = sorted(str(path) for path in (built / "dataset/recipe").glob("shard-*.tar"))
+    shards = sorted(str(path) for path in (built / "dataset/miniweb").glob("shard-*.tar"))
     samples = list(wds.WebDataset(shards, shardshuffle=False).decode())
     places = {
         (info["raw_url"], sample["__key__"], Path(sample["__url__"]).name)
@@ -86,7 +86,7 @@ def test_webdataset_reads_the_shards_and_the_ledger_finds_each_image_in_them(bui
         for info in sample["json"]["image_info"]
     }
     assert places == {(row["image_url"], row["key"], row["shard"]) for row in ledger(built) if row["reason"] is None}
-    assert len(samples) == manifest(built, "dataset/recipe")["counts"]["documents"]["kept"]
+    assert len(samples) == manifest(built, "dataset/miniweb")["counts"]["documents"]["kept"]
     for sample in samples:
         document = sample["json"]
         for info, row in zip(document["image_info"], document["similarity_matrix"], strict=True):
@@ -151,7 +151,7 @@ def test_the_stages_one_by_one_are_the_same_program(web: Web, built: Path, tmp_p
     succeeded(mmc4("images", *fetch, "--allow_private_hosts"))
     succeeded(mmc4("score", *clip))
     succeeded(mmc4("cut", *some()))
-    assert contents(tmp_path / "out/dataset/recipe", "*.tar") == contents(built / "dataset/recipe", "*.tar")
+    assert contents(tmp_path / "out/dataset/miniweb", "*.tar") == contents(built / "dataset/miniweb", "*.tar")
 
 
 def test_help_reads_without_a_stage_being_run() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.end_to_end.running import Web, contents, mmc4, refusal, start, succeeded
 
-STAGES = ["locations", "pages", "images", "scores/clip_clip", "dataset/recipe"]
+STAGES = ["locations", "pages", "images", "scores/clip_clip", "dataset/miniweb"]
 PATIENCE = 240  # seconds until a run that should reach a stage is given up
 
 
