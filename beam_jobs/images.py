@@ -26,6 +26,7 @@ from schemas.reasons import Stage
 from schemas.statistics import Counts
 
 OPTIONS = (CommonOptions, ImagesOptions)
+FETCHED = "fetched"  # the notes of shards whose images are all here: the bulk of the work
 _SAMPLE = ">QQ"  # Beam's integers are signed, hashes are not; big-endian bytes sort as their numbers do
 
 
@@ -42,7 +43,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     }
     work = ImagesWork(pages, folder, manifest["shards"], recipe, settings)
     resume = options.view_as(CommonOptions).resume
-    return run_stage(folder, plan, manifest["shards"], options, work.build, resume=resume)
+    return run_stage(folder, plan, manifest["shards"], options, work.build, resume=resume, notes=FETCHED)
 
 
 class ImagesWork:
@@ -72,7 +73,7 @@ class ImagesWork:
 
     def _fetch(self, shard: int) -> int:
         """Fetch a shard unless that is done; the note comes last, after tar and rows."""
-        note = self._folder.file(f"fetched/{shard:05d}.json")
+        note = self._folder.file(f"{FETCHED}/{shard:05d}.json")
         if not storage.exists(note):
             pages = list(
                 storage.read_records(self._pages.file(f"{shard_name('pages', shard, self._shards)}.parquet"), Page)
@@ -101,7 +102,7 @@ class ImagesWork:
         pages = storage.read_records(self._pages.file(f"{shard_name('pages', shard, self._shards)}.parquet"), Page)
         links = Counts(seen=sum(link.reason is None for page in pages for link in page.links))
         links.decide(image.reason for image in images)
-        (tar,) = storage.read_json(self._folder.file(f"fetched/{shard:05d}.json"))
+        (tar,) = storage.read_json(self._folder.file(f"{FETCHED}/{shard:05d}.json"))
         rows = storage.write_records(self._path("images", shard, "parquet"), images, Image)
         self._folder.finish_shard(shard, [rows, WrittenFile(**tar)], {"links": links})
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.options import CommonOptions, LocateOptions, output_folder, parse, recipe_of
-from beam_jobs.running import run_stage, stage_folder
+from beam_jobs.running import refuse_nothing_kept, run_stage, stage_folder
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import document_files, read_documents
 from mmc4_pipeline.commoncrawl.index import index_files, read_captures, row_groups
@@ -46,7 +46,10 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         _build(pipeline, documents, groups, folder, shards, todo)
 
     manifest = run_stage(folder, plan, shards, options, build, resume=options.view_as(CommonOptions).resume)
-    _refuse_nothing(manifest, folder)
+    if manifest["counts"]["documents"]["in"] == 0:
+        message = "--c4: the files hold no documents"
+        raise UserError(message)
+    refuse_nothing_kept(folder, manifest, "be located", "Check --c4, --cc_root and --crawl")
     return manifest
 
 
@@ -143,18 +146,6 @@ class WriteLocations(beam.DoFn):
             storage.write_records(names[1], rejects, RejectedDocument),
         ]
         self._folder.finish_shard(shard, files, {"documents": counts})
-
-
-def _refuse_nothing(manifest: dict[str, Any], folder: StageFolder) -> None:
-    counts = manifest["counts"]["documents"]
-    if counts["in"] == 0:
-        message = "--c4: the files hold no documents"
-        raise UserError(message)
-    if counts["kept"] == 0:
-        first = next(storage.read_records(folder.file(manifest["files"][1]["name"]), RejectedDocument), None)
-        example = f"; for one, {first.source}: {first.detail}" if first else ""
-        message = f"none of the {counts['in']} documents could be located{example}. Check --c4, --cc_root and --crawl"
-        raise UserError(message)
 
 
 def main(argv: list[str], program: str = "mmc4 locate") -> None:

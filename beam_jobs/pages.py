@@ -9,7 +9,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.options import CommonOptions, PagesOptions, output_folder, parse, recipe_of
-from beam_jobs.running import run_stage, stage_folder
+from beam_jobs.running import refuse_nothing_kept, run_stage, stage_folder
 from filters.kinds import LinkFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import read_documents
@@ -54,7 +54,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         work.build(pipeline, [locations.file(name) for name in names], list(located["input"]["c4"]), todo)
 
     manifest = run_stage(folder, plan, shards, options, build, resume=options.view_as(CommonOptions).resume)
-    _refuse_nothing(manifest, folder)
+    refuse_nothing_kept(folder, manifest, "be read", "Check --cc_root and --page_source")
     return manifest
 
 
@@ -138,18 +138,6 @@ class PagesWork:
         if text is None:
             return rejected(outcome.location, Reason.NO_TEXT, f"{outcome.location.source} is no longer in the C4 file")
         return make_page(outcome, zlib.decompress(text).decode("utf-8"), self._filters)
-
-
-def _refuse_nothing(manifest: dict[str, Any], folder: StageFolder) -> None:
-    counts = manifest["counts"]["documents"]
-    if counts["kept"]:
-        return
-    names = [file["name"] for file in manifest["files"] if file["name"].startswith("rejects-")]
-    rejects = (reject for name in names for reject in storage.read_records(folder.file(name), RejectedDocument))
-    first = next(rejects, None)
-    example = f"; for one, {first.url}: {first.detail}" if first else ""
-    message = f"none of the {counts['in']} pages could be read{example}. Check --cc_root and --page_source"
-    raise UserError(message)
 
 
 def main(argv: list[str], program: str = "mmc4 pages") -> None:

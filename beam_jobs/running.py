@@ -17,7 +17,9 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from beam_jobs.options import LOCAL_RUNNER
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.stage_folder import StageFolder
+from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.progress import showing_progress
+from schemas.document import RejectedDocument
 from schemas.reasons import Stage
 
 FOLDERS = {Stage.LOCATE: "locations", Stage.PAGES: "pages", Stage.IMAGES: "images"}
@@ -36,21 +38,36 @@ def run_stage(
     build: Callable[[beam.Pipeline, list[int]], None],
     *,
     resume: bool,
+    notes: str = "done",
 ) -> dict[str, Any]:
     """Run a stage to its manifest, which is given back. `build` wires the pipeline for the shards still to do.
 
-    A finished stage is left as it is. Raises UserError where the folder can't be resumed.
+    `notes` are those that progress counts. A finished stage is left as it is.
+    Raises UserError where the folder can't be resumed.
     """
     if not folder.begin(plan, shards, resume=resume):
         return folder.manifest()
     done = folder.done()
     todo = [shard for shard in range(shards) if shard not in done]
     if todo:
-        with showing_progress(folder, shards):
+        with showing_progress(folder, shards, notes):
             pipeline = beam.Pipeline(runner=_runner(options), options=options)
             build(pipeline, todo)
             pipeline.run().wait_until_finish()
     return folder.finish()
+
+
+def refuse_nothing_kept(folder: StageFolder, manifest: dict[str, Any], could: str, remedy: str) -> None:
+    """Raise UserError where a stage dropped every document: one of them as an example, and what to look at."""
+    counts = manifest["counts"]["documents"]
+    if counts["kept"]:
+        return
+    names = [file["name"] for file in manifest["files"] if file["name"].startswith("rejects-")]
+    rejects = (reject for name in names for reject in storage.read_records(folder.file(name), RejectedDocument))
+    first = next(rejects, None)
+    example = f"; for one, {first.url or 'no URL'} ({first.source}): {first.detail}" if first else ""
+    message = f"none of the {counts['in']} documents could {could}{example}. {remedy}"
+    raise UserError(message)
 
 
 def _runner(options: PipelineOptions) -> PipelineRunner | None:

@@ -14,8 +14,10 @@ _EVERY = 0.5  # seconds between two looks at the folder
 
 
 @contextmanager
-def showing_progress(folder: StageFolder, shards: int) -> Iterator[None]:
+def showing_progress(folder: StageFolder, shards: int, notes: str) -> Iterator[None]:
     """Show progress while the body runs, from the notes of finished shards: they are there on every runner.
+
+    `notes` names those of the step that takes the stage's time.
 
     Where the error stream is no terminal, one line says when a stage starts and one when it ends.
     """
@@ -35,14 +37,14 @@ def showing_progress(folder: StageFolder, shards: int) -> Iterator[None]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        before = len(folder.done())
+        before = len(folder.done(notes))
         task = progress.add_task(folder.stage.value, total=shards, completed=before, rate="")
         stop = threading.Event()
 
         def watch() -> None:
             while True:
                 last = stop.wait(_EVERY)
-                done = len(folder.done())
+                done = len(folder.done(notes))
                 elapsed = progress.tasks[task].elapsed or 0.0
                 rate = f"{60 * (done - before) / elapsed:.1f}/min" if done > before and elapsed else ""
                 progress.update(task, completed=done, rate=rate)

@@ -79,11 +79,11 @@ class StageFolder:
         """Tell whether a shard is finished."""
         return storage.exists(self._note(shard))
 
-    def done(self) -> set[int]:
-        """Give the finished shards."""
+    def done(self, notes: str = "done") -> set[int]:
+        """Give the finished shards; `notes` names the folder of notes of a step within the stage."""
         return {
             int(path.rpartition("/")[2].removesuffix(".json"))
-            for path in storage.matches_below(self.path, "done/*.json")
+            for path in storage.matches_below(self.path, f"{notes}/*.json")
         }
 
     def finish_shard(self, shard: int, files: Iterable[WrittenFile], counts: dict[str, Counts], **extra: Any) -> None:  # noqa: ANN401

@@ -2,9 +2,11 @@
 
 import json
 from collections import Counter
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
@@ -87,8 +89,10 @@ def test_webdataset_reads_the_shards_and_the_ledger_finds_each_image_in_them(bui
     }
     assert places == {(row["image_url"], row["key"], row["shard"]) for row in ledger(built) if row["reason"] is None}
     assert len(samples) == manifest(built, "dataset/miniweb")["counts"]["documents"]["kept"]
+    published = json.loads((files("schemas") / "mmc4_document.schema.json").read_text())
     for sample in samples:
         document = sample["json"]
+        jsonschema.validate(document, published)
         for info, row in zip(document["image_info"], document["similarity_matrix"], strict=True):
             assert row[info["matched_text_index"]] == info["matched_sim"]
             assert len(row) == len(document["text_list"])
