@@ -1,5 +1,6 @@
 """The program as users start it, and what it left."""
 
+import hashlib
 import io
 import subprocess
 import sys
@@ -91,6 +92,7 @@ def refusal(run: Run) -> str:
     return lines[0]
 
 
-def contents(folder: Path, pattern: str = "**/*") -> dict[str, bytes]:
-    """Give the files below a folder with their bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob(pattern)) if path.is_file()}
+def contents(folder: Path, pattern: str) -> dict[str, str]:
+    """Give the files below a folder with the sha256 of each."""
+    files = (path for path in sorted(folder.glob(pattern)) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -141,8 +142,7 @@ def test_what_each_image_answers_decides_its_fate(built: tuple[Path, int], truth
 
 def test_pages_from_wat_files_give_the_same_dataset(server: str, built: tuple[Path, int], tmp_path: Path) -> None:
     output = tmp_path / "out"
-    for stage in ("locations",):
-        copy(built[0] / stage, output / stage)
+    shutil.copytree(built[0] / "locations", output / "locations")
     arguments = build_arguments(server, output, page_source="wat")
     succeeded(mmc4("build", *arguments, "--resume"))
     strip = ("route", "error")
@@ -153,14 +153,6 @@ def test_pages_from_wat_files_give_the_same_dataset(server: str, built: tuple[Pa
 
 def without(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
-
-
-def copy(source: Path, target: Path) -> None:
-    target.mkdir(parents=True)
-    for path in source.rglob("*"):
-        if path.is_file():
-            (target / path.relative_to(source)).parent.mkdir(exist_ok=True)
-            (target / path.relative_to(source)).write_bytes(path.read_bytes())
 
 
 def test_vit_l_14_on_the_first_five_documents(server: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A run that is killed and resumed ends with the bytes of one that was not; a changed one is refused."""
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_killed_in_a_stage_and_resumed(web: Web, built: Path, tmp_path: Path, st
 def test_finished_shards_are_not_done_again(web: Web, built: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     arguments = web.build_arguments(output)
-    copy(built, output)
+    shutil.copytree(built, output)
     redo = output / "scores/clip_clip"
     for name in ("manifest.json", "done/00001.json"):
         (redo / name).unlink()
@@ -47,12 +48,6 @@ def test_finished_shards_are_not_done_again(web: Web, built: Path, tmp_path: Pat
     succeeded(mmc4("build", *arguments, "--resume"))
     again = {path.name for path in redo.glob("*.parquet") if path.stat().st_mtime_ns != times[path.name]}
     assert again == {name for name in times if "-00001-of-" in name}
-
-
-def copy(source: Path, target: Path) -> None:
-    for name, data in contents(source).items():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (target / name).write_bytes(data)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +66,7 @@ def test_a_changed_run_is_refused_with_what_changed(web: Web, built: Path, optio
 
 def test_a_changed_input_is_refused(web: Web, built: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    copy(built, output)
+    shutil.copytree(built, output)
     shard = next((web.folder / "c4").glob("*.json.gz"))
     (tmp_path / "c4").mkdir()
     (tmp_path / "c4" / shard.name).write_bytes(shard.read_bytes())
