@@ -97,18 +97,16 @@ class Fetcher:
         first: Answer | None = None
         for route in self._settings.routes:
             address = route.format(url=request.url, timestamp=f"{request.timestamp.astimezone(UTC):%Y%m%d%H%M%S}")
-            answer = await self._ask_patiently(Answer(address, route))
-            if answer.reason is None:
-                answer = replace(answer, reason=await accept(answer))
+            answer = await self._ask_patiently(Answer(address, route), accept)
             if answer.reason in (None, Reason.OPTED_OUT):
                 return answer
             first = first or answer
         return first or Answer(request.url, route="", reason=Reason.HOST_UNAVAILABLE, error="no route to ask")
 
-    async def _ask_patiently(self, blank: Answer) -> Answer:
+    async def _ask_patiently(self, blank: Answer, accept: Accept) -> Answer:
         """Ask, and ask again where the server is busy or the connection fails."""
         for attempt in range(1, TRIES + 1):
-            answer, wait = await self._ask_in_turn(blank)
+            answer, wait = await self._ask_in_turn(blank, accept)
             if wait is None or attempt == TRIES:
                 return answer
             if wait > LONGEST_WAIT:
@@ -116,12 +114,18 @@ class Fetcher:
             await asyncio.sleep(max(wait, 0.25 * 2**attempt))
         raise AssertionError
 
-    async def _ask_in_turn(self, blank: Answer) -> tuple[Answer, float | None]:
-        """Wait for the host's turn first and only then for a place among all, so that a slow host holds up itself."""
+    async def _ask_in_turn(self, blank: Answer, accept: Accept) -> tuple[Answer, float | None]:
+        """Wait for the host's turn first and only then for a place among all, so that a slow host holds up itself.
+
+        The place is kept until the body is looked at: where decoding falls behind, bodies must not pile up in memory.
+        """
         host = _host(blank.url)
         of_host = self._hosts.setdefault(host, asyncio.Semaphore(self._settings.max_open_per_host))
         async with of_host, self._all:
-            return await self._ask(blank)
+            answer, wait = await self._ask(blank)
+            if answer.reason is None:
+                answer = replace(answer, reason=await accept(answer))
+            return answer, wait
 
     async def _ask(self, blank: Answer) -> tuple[Answer, float | None]:
         """Ask once. The second value is None for a final answer, else the seconds to wait before the next try."""
