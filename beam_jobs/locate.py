@@ -1,6 +1,7 @@
 """locate: C4 documents + Common Crawl's columnar index -> `locations/`, and the documents that were not found."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 from typing import Any
 
@@ -23,6 +24,7 @@ from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
 
 OPTIONS = (CommonOptions, LocateOptions)
+_FILES_AT_ONCE = 16
 _BYTES_PER_SHARD = 32 << 20  # of compressed C4: about 36,000 documents, whose references fit any worker
 
 
@@ -33,13 +35,17 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         message = "--c4 and --cc_root: say where the documents and Common Crawl are"
         raise UserError(message)
     documents, index = document_files(own.c4), index_files(own.cc_root, recipe.crawl)
-    sizes = {path: storage.size(path) for path in documents}
-    groups = [(path, group) for path in index for group in range(row_groups(path))]
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each look at a file takes a while
+        sizes, index_sizes = (
+            dict(zip(paths, pool.map(storage.size, paths), strict=True)) for paths in (documents, index)
+        )
+        numbers = list(pool.map(row_groups, index))
+    groups = [(path, group) for path, number in zip(index, numbers, strict=True) for group in range(number)]
     shards = max(1, ceil(sum(sizes.values()) / _BYTES_PER_SHARD))
     folder = stage_folder(output_folder(options), Stage.LOCATE)
     plan = {
         "recipe": recipe.part(Stage.LOCATE),
-        "input": {"c4": sizes, "cc_root": own.cc_root, "index": {path: storage.size(path) for path in index}},
+        "input": {"c4": sizes, "cc_root": own.cc_root, "index": index_sizes},
     }
 
     def build(pipeline: beam.Pipeline, todo: list[int]) -> None:

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.stage_folder import StageFolder
 
-_EVERY = 0.5  # seconds between two looks at the folder
+_EVERY = {True: 0.5, False: 15.0}  # seconds between two looks at the folder, where it is local and where not
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def showing_progress(folder: StageFolder, shards: int, notes: str) -> Iterator[N
 
         def watch() -> None:
             while True:
-                last = stop.wait(_EVERY)
+                last = stop.wait(_EVERY[storage.is_local(folder.path)])
                 done = len(folder.done(notes))
                 elapsed = progress.tasks[task].elapsed or 0.0
                 rate = f"{60 * (done - before) / elapsed:.1f}/min" if done > before and elapsed else ""

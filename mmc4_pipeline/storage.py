@@ -38,6 +38,11 @@ def filesystem(path: str) -> fsspec.AbstractFileSystem:
     return _filesystem(fsspec.utils.get_protocol(path))
 
 
+def is_local(path: str) -> bool:
+    """Tell whether a path is on this machine's own file system."""
+    return isinstance(filesystem(path), LocalFileSystem)
+
+
 def join(folder: str, *names: str) -> str:
     """Join a folder, local or a URL, with names below it."""
     return "/".join([folder.rstrip("/"), *names])

@@ -1,6 +1,5 @@
 """CLIP models: any of open_clip's, with weights by name, from a local file, or random on explicit request."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,6 @@ class ClipModel:
         _register(choice)
         torch.manual_seed(0)  # what "random" means must not change from run to run
         pretrained = None if choice.pretrained == RANDOM else choice.pretrained
-        logging.getLogger("root").addFilter(_no_warning_of_random_weights)
         try:
             model, _, transform = open_clip.create_model_and_transforms(choice.model_name, pretrained, device=device)
         except Exception as error:
@@ -155,8 +153,3 @@ class ClipModel:
     @staticmethod
     def _numpy(features: torch.Tensor) -> Features:
         return features.float().cpu().numpy()
-
-
-def _no_warning_of_random_weights(record: logging.LogRecord) -> bool:
-    """Silence open_clip's warning: random weights were asked for, and the command line says so itself."""
-    return "No pretrained weights loaded" not in record.getMessage()
