@@ -75,10 +75,6 @@ class StageFolder:
     def _note(self, shard: int) -> str:
         return self.file(f"done/{shard:05d}.json")
 
-    def is_done(self, shard: int) -> bool:
-        """Tell whether a shard is finished."""
-        return storage.exists(self._note(shard))
-
     def done(self, notes: str = "done") -> set[int]:
         """Give the finished shards; `notes` names the folder of notes of a step within the stage."""
         return {
@@ -139,9 +135,13 @@ def fingerprint(manifest: dict[str, Any]) -> str:
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:  # noqa: ANN401
-    """Flatten nested objects to dotted keys, so that a change is named by its key."""
-    if isinstance(value, dict) and value:
-        return {
-            key: leaf for name, item in value.items() for key, leaf in _flat(item, f"{path}.{name}".lstrip(".")).items()
-        }
-    return {path: value}
+    """Flatten nested objects to dotted keys, so that a change is named by its key.
+
+    The order of filters is a leaf too: it decides which reason counts.
+    """
+    if not isinstance(value, dict) or not value:
+        return {path: value}
+    leaves = {f"{path} in order": ", ".join(value)} if path.endswith(".filters") else {}
+    for name, item in value.items():
+        leaves |= _flat(item, f"{path}.{name}".lstrip("."))
+    return leaves

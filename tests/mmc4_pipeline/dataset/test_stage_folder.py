@@ -42,7 +42,7 @@ def test_from_begin_to_manifest(folder: StageFolder) -> None:
         folder.manifest()
     finish(folder, 1, counts(5, 3, url_token=2))
     assert folder.done() == {1}
-    assert (folder.is_done(0), folder.is_done(1)) == (False, True)
+    assert folder.done() == {1}
     with pytest.raises(UserError, match=r"1 of 2 shards are not finished; run again with --resume"):
         folder.finish()
     finish(folder, 0, counts(4, 1, url_token=1, url_extension=2))
@@ -110,12 +110,20 @@ def test_a_resume_with_changes_is_refused_by_name(
         folder.begin(plan, shards, resume=True)
 
 
+def test_a_resume_with_filters_in_another_order_is_refused(folder: StageFolder) -> None:
+    filters = load_recipe("mmc4").part(Stage.IMAGES)["filters"]
+    folder.begin({"recipe": {"filters": filters}}, 1, resume=False)
+    turned = dict(reversed(filters.items()))
+    with pytest.raises(UserError, match=r"recipe\.filters in order: was consent, .*, is corpus_duplicates, "):
+        folder.begin({"recipe": {"filters": turned}}, 1, resume=True)
+
+
 def test_counts_that_do_not_add_up_are_an_error_and_no_note(folder: StageFolder) -> None:
     folder.begin(PLAN, 1, resume=False)
     for wrong in (counts(5, 3, url_token=1), counts(2, 3)):
         with pytest.raises(ArithmeticError, match="links of pages shard 0 do not add up"):
             finish(folder, 0, wrong)
-    assert not folder.is_done(0)
+    assert folder.done() == set()
 
 
 def test_a_damaged_note_is_named(folder: StageFolder) -> None:
