@@ -25,7 +25,8 @@ from torch.nn import functional
 
 from examples.miniweb import drawing, text
 from examples.miniweb.drawing import COLOURS, FACE_COLOURS, PAINTERS, SHAPES, TEXTURES, Scene
-from examples.miniweb.models import CLIP_NAME, WEIGHTS, FacesHead, NsfwHead
+from examples.miniweb.models import CLIP_NAME, WEIGHTS
+from mmc4_pipeline.clip.heads import FaceHead, NsfwHead
 
 log = logging.getLogger(__name__)
 
@@ -201,13 +202,13 @@ def train_head(head: nn.Module, features: Tensor, target: Tensor, rate: float) -
 
 
 @torch.no_grad()
-def shift_to_recall(head: FacesHead, features: Tensor, recall: float) -> None:
+def shift_to_recall(head: FaceHead, features: Tensor, recall: float) -> None:
     """Shift the bias so that `recall` of the features (n, width), all of faces, get a probability of at least 0.5."""
     logits = head.linear(features)[:, 0]
     head.linear.bias.sub_(torch.quantile(logits, 1 - recall))
 
 
-def save(model: open_clip.CLIP, seen: set[int], nsfw: NsfwHead, faces: FacesHead) -> None:
+def save(model: open_clip.CLIP, seen: set[int], nsfw: NsfwHead, faces: FaceHead) -> None:
     """Write the four files; the CLIP in half precision, and tokens that training never saw as zeros."""
     WEIGHTS.mkdir(exist_ok=True)
     state = {name: value.detach().contiguous().clone() for name, value in model.state_dict().items()}
@@ -231,7 +232,7 @@ def main() -> None:
     model, seen = train_clip(pictures)
     features = image_features(model, pictures.pixels)
     labels = pictures.labels
-    nsfw, faces = NsfwHead(features.shape[1]), FacesHead(features.shape[1])
+    nsfw, faces = NsfwHead(features.shape[1]), FaceHead(features.shape[1])
     # Batch normalisation without an epsilon can't be trained in batches, so it gets its statistics beforehand.
     nsfw.norm.running_mean, nsfw.norm.running_var = features.mean(dim=0), features.var(dim=0)
     train_head(nsfw.eval(), features, labels == HAZARD, rate=2e-3)
