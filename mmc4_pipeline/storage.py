@@ -27,7 +27,8 @@ Record = TypeVar("Record")
 @cache
 def _filesystem(protocol: str) -> fsspec.AbstractFileSystem:
     try:
-        return fsspec.filesystem(protocol)
+        # Other processes write what this one waits for: a cached listing would hide it.
+        return fsspec.filesystem(protocol, use_listings_cache=False)
     except (ImportError, ValueError) as error:
         message = f"{protocol}:// is not available here: {error}"
         raise UserError(message) from error
