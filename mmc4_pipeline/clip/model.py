@@ -14,7 +14,7 @@ from mmc4_pipeline.clip.settings import RANDOM, ClipChoice
 from mmc4_pipeline.errors import UserError
 
 Features = npt.NDArray[np.float32]
-SENTENCE_BATCH = 128
+SENTENCE_BATCH = 32
 
 
 def require_weights(choice: ClipChoice) -> None:
