@@ -14,7 +14,6 @@ from mmc4_pipeline.dataset.formats import openflamingo
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.store import read_image
-from mmc4_pipeline.keys import shard_name
 from mmc4_pipeline.recipe import Recipe, loosened, parse_recipe
 from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.report.statistics import shard_statistics
@@ -97,21 +96,18 @@ class CutWork:
         """Wire the pipeline."""
         _ = pipeline | beam.Create(todo) | "Spread shards" >> beam.Reshuffle() | "Cut" >> beam.Map(self._cut)
 
-    def _input(self, folder: StageFolder, stem: str, shard: int, extension: str = "parquet") -> str:
-        return folder.file(f"{shard_name(stem, shard, self._shards)}.{extension}")
-
     def _cut(self, shard: int) -> None:
-        pages = list(storage.read_records(self._input(self._pages, "pages", shard), Page))
-        images = list(storage.read_records(self._input(self._images, "images", shard), Image))
-        scores = list(storage.read_records(self._input(self._scores, "scores", shard), DocumentScores))
+        pages = list(storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page))
+        images = list(storage.read_records(self._images.shard_file("images", shard, self._shards), Image))
+        scores = list(storage.read_records(self._scores.shard_file("scores", shard, self._shards), DocumentScores))
         documents = list(cut_shard(pages, images, scores, self._recipe))
         name = f"shard-{shard:05d}.tar"
-        with storage.open_read(self._input(self._images, "images", shard, "tar")) as tar:
+        with storage.open_read(self._images.shard_file("images", shard, self._shards, "tar")) as tar:
             shard_file = openflamingo.write_shard(
                 self._folder.file(name), documents, lambda image: read_image(tar, image.offset or 0, image.length or 0)
             )
         rows = [row for document in documents for row in ledger_rows(document, name)]
-        ledger = self._folder.file(f"ledger/{shard_name('ledger', shard, self._shards)}.parquet")
+        ledger = self._folder.shard_file("ledger/ledger", shard, self._shards)
         counts = {"documents": Counts(seen=len(pages)), "links": Counts(seen=_scored(scores))}
         counts["documents"].decide(document.reason for document in documents)
         counts["links"].decide(reason for document in documents for reason in document.cut_reasons())

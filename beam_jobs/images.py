@@ -17,7 +17,7 @@ from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.images.shard import decide_shard, fetch_shard
 from mmc4_pipeline.judge import Candidate, Learned, judge
-from mmc4_pipeline.keys import shard_name, stable_hash
+from mmc4_pipeline.keys import stable_hash
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.storage import WrittenFile
 from schemas.image import Image
@@ -69,16 +69,18 @@ class ImagesWork:
         )
 
     def _path(self, stem: str, shard: int, extension: str) -> str:
-        return self._folder.file(f"{shard_name(stem, shard, self._shards)}.{extension}")
+        return self._folder.shard_file(stem, shard, self._shards, extension)
+
+    def _read_pages(self, shard: int) -> Iterator[Page]:
+        return storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page)
 
     def _fetch(self, shard: int) -> int:
         """Fetch a shard unless that is done; the note comes last, after tar and rows."""
         note = self._folder.file(f"{FETCHED}/{shard:05d}.json")
         if not storage.exists(note):
-            pages = list(
-                storage.read_records(self._pages.file(f"{shard_name('pages', shard, self._shards)}.parquet"), Page)
+            result = fetch_shard(
+                list(self._read_pages(shard)), self._recipe, self._settings, self._path("images", shard, "tar")
             )
-            result = fetch_shard(pages, self._recipe, self._settings, self._path("images", shard, "tar"))
             storage.write_records(self._path("fetched", shard, "parquet"), result.images, Image)
             storage.write_json(note, storage.as_json([result.tar]))
         return shard
@@ -99,8 +101,7 @@ class ImagesWork:
 
     def _decide(self, shard: int, learned: Learned) -> None:
         images = decide_shard(self._fetched(shard), self._recipe, learned)
-        pages = storage.read_records(self._pages.file(f"{shard_name('pages', shard, self._shards)}.parquet"), Page)
-        links = Counts(seen=sum(link.reason is None for page in pages for link in page.links))
+        links = Counts(seen=sum(link.reason is None for page in self._read_pages(shard) for link in page.links))
         links.decide(image.reason for image in images)
         (tar,) = storage.read_json(self._folder.file(f"{FETCHED}/{shard:05d}.json"))
         rows = storage.write_records(self._path("images", shard, "parquet"), images, Image)

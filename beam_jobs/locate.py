@@ -17,7 +17,7 @@ from mmc4_pipeline.commoncrawl.index import index_files, read_captures, row_grou
 from mmc4_pipeline.commoncrawl.locate import locate
 from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.keys import shard_name, shard_of
+from mmc4_pipeline.keys import shard_of
 from schemas.capture import Capture, Location
 from schemas.document import Document, DocumentReference, RejectedDocument
 from schemas.reasons import Reason, Stage
@@ -144,9 +144,7 @@ class WriteLocations(beam.DoFn):
         counts = Counts(seen=len(documents))
         rejects = invalid + located.rejects
         counts.decide([*(None for _ in located.locations), *(Reason(reject.reason) for reject in rejects)])
-        names = [
-            self._folder.file(shard_name(stem, shard, self._shards) + ".parquet") for stem in ("locations", "rejects")
-        ]
+        names = [self._folder.shard_file(stem, shard, self._shards) for stem in ("locations", "rejects")]
         files = [
             storage.write_records(names[0], located.locations, Location),
             storage.write_records(names[1], rejects, RejectedDocument),

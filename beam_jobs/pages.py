@@ -18,7 +18,7 @@ from mmc4_pipeline.commoncrawl.warc import pages_by_range, pages_by_scan
 from mmc4_pipeline.commoncrawl.wat import pages_by_wat
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.keys import shard_name, shard_of, site_of
+from mmc4_pipeline.keys import shard_of, site_of
 from mmc4_pipeline.pages.page import make_page
 from schemas.capture import Location
 from schemas.document import Document, RejectedDocument
@@ -124,7 +124,7 @@ class PagesWork:
         documents.decide([*(None for _ in pages), *(Reason(reject.reason) for reject in rejects)])
         links = Counts(seen=sum(len(page.links) for page in pages))
         links.decide(link.reason for page in pages for link in page.links)
-        names = [self._folder.file(shard_name(stem, shard, self._shards) + ".parquet") for stem in ("pages", "rejects")]
+        names = [self._folder.shard_file(stem, shard, self._shards) for stem in ("pages", "rejects")]
         files = [
             storage.write_records(names[0], pages, Page),
             storage.write_records(names[1], rejects, RejectedDocument),

@@ -16,7 +16,6 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.clip.settings import ScorerSettings, file_sha256
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.keys import shard_name
 from mmc4_pipeline.recipe import Recipe
 from schemas.image import Image
 from schemas.page import Page
@@ -85,16 +84,13 @@ class ScoreWork:
         _ = pipeline | beam.Create(todo) | "Spread shards" >> beam.Reshuffle() | "Score" >> beam.Map(self._score)
 
     def _score(self, shard: int) -> None:
-        pages = list(
-            storage.read_records(self._pages.file(f"{shard_name('pages', shard, self._shards)}.parquet"), Page)
-        )
-        stem = self._images.file(shard_name("images", shard, self._shards))
-        images = list(storage.read_records(f"{stem}.parquet", Image))
+        pages = list(storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page))
+        images = list(storage.read_records(self._images.shard_file("images", shard, self._shards), Image))
         counts = Counts(seen=sum(image.reason is None for image in images))
-        with storage.open_read(f"{stem}.tar") as tar:
+        with storage.open_read(self._images.shard_file("images", shard, self._shards, "tar")) as tar:
             scores = _scorer(self._settings).score_shard(pages, images, tar)
         counts.decide(score.reason for document in scores for score in document.images)
-        path = self._folder.file(f"{shard_name('scores', shard, self._shards)}.parquet")
+        path = self._folder.shard_file("scores", shard, self._shards)
         self._folder.finish_shard(shard, [storage.write_records(path, scores, DocumentScores)], {"links": counts})
 
 

@@ -17,6 +17,7 @@ import orjson
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.keys import shard_name
 from mmc4_pipeline.storage import WrittenFile
 from schemas.reasons import Stage
 from schemas.statistics import Counts
@@ -34,6 +35,10 @@ class StageFolder:
     def file(self, name: str) -> str:
         """Give the path of a file in the folder."""
         return storage.join(self.path, name)
+
+    def shard_file(self, stem: str, shard: int, shards: int, extension: str = "parquet") -> str:
+        """Give the path of a shard's file: "…/pages-00003-of-00012.parquet"."""
+        return self.file(f"{shard_name(stem, shard, shards)}.{extension}")
 
     def begin(self, plan: dict[str, Any], shards: int, *, resume: bool) -> bool:
         """Start or resume the stage; tell whether there is anything left to do.
