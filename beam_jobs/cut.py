@@ -67,7 +67,8 @@ def _refuse_what_was_not_scored(recipe: Recipe, manifests: dict[Stage, dict[str,
     """Refuse a recipe that would need images, or probabilities, that the earlier stages did not keep."""
     images, pages = manifests[Stage.IMAGES]["recipe"], manifests[Stage.PAGES]["recipe"]
     earlier = {
-        "crawl": manifests[Stage.LOCATE]["recipe"]["crawl"],
+        **manifests[Stage.LOCATE]["recipe"],
+        "text_source": pages["text_source"],
         "links": pages["links"],
         "images": images["images"],
         "filters": {**pages["filters"], **images["filters"]},

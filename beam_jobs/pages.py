@@ -13,13 +13,14 @@ from beam_jobs.running import refuse_nothing_kept, run_stage, stage_folder
 from filters.kinds import LinkFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import read_documents
-from mmc4_pipeline.commoncrawl.records import PageLinks, rejected
+from mmc4_pipeline.commoncrawl.records import PageContent, rejected
 from mmc4_pipeline.commoncrawl.warc import pages_by_range, pages_by_scan
 from mmc4_pipeline.commoncrawl.wat import pages_by_wat
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.keys import shard_of, site_of
 from mmc4_pipeline.pages.page import make_page
+from mmc4_pipeline.pages.reader import PageReader
 from schemas.capture import Location
 from schemas.document import Document, RejectedDocument
 from schemas.page import Page
@@ -45,9 +46,8 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         "options": {"page_source": own.page_source, "documents_per_shard": own.documents_per_shard},
         "input": {"locations": fingerprint(located)},
     }
-    work = PagesWork(
-        own.page_source, located["input"]["cc_root"], shards, tuple(recipe.of_kind(LinkFilter).values()), folder
-    )
+    reader, filters = PageReader(recipe.links), tuple(recipe.of_kind(LinkFilter).values())
+    work = PagesWork(own.page_source, located["input"]["cc_root"], shards, reader, filters, folder)
     names = [file["name"] for file in located["files"] if file["name"].startswith("locations-")]
 
     def build(pipeline: beam.Pipeline, todo: list[int]) -> None:
@@ -62,15 +62,16 @@ class PagesWork:
     """The wiring of the stage. Shards hold whole sites, so that the images stage can be polite without coordination."""
 
     def __init__(
-        self, source: str, cc_root: str, shards: int, filters: tuple[LinkFilter, ...], folder: StageFolder
+        self,
+        source: str,
+        cc_root: str,
+        shards: int,
+        reader: PageReader,
+        filters: tuple[LinkFilter, ...],
+        folder: StageFolder,
     ) -> None:
-        self._source, self._cc_root, self._shards, self._filters, self._folder = (
-            source,
-            cc_root,
-            shards,
-            filters,
-            folder,
-        )
+        self._source, self._cc_root, self._shards, self._folder = source, cc_root, shards, folder
+        self._reader, self._filters = reader, filters
 
     def build(self, pipeline: beam.Pipeline, locations: list[str], c4: list[str], todo: list[int]) -> None:
         """Wire the pipeline: pages come by WARC file, texts by C4 file, and both go to the shard of their site."""
@@ -99,10 +100,10 @@ class PagesWork:
             if shard_of(location.site, self._shards) in todo:
                 yield location.warc_filename, location
 
-    def _read_pages(self, item: tuple[str, Iterable[Location]]) -> Iterator[tuple[int, PageLinks | RejectedDocument]]:
+    def _read_pages(self, item: tuple[str, Iterable[Location]]) -> Iterator[tuple[int, PageContent | RejectedDocument]]:
         warc_filename, locations = item
-        for outcome in SOURCES[self._source](self._cc_root, warc_filename, list(locations)):
-            url = outcome.location.url if isinstance(outcome, PageLinks) else outcome.url
+        for outcome in SOURCES[self._source](self._cc_root, warc_filename, list(locations), self._reader):
+            url = outcome.location.url if isinstance(outcome, PageContent) else outcome.url
             yield shard_of(site_of(url), self._shards), outcome
 
     def _texts(self, path: str, todo: frozenset[int]) -> Iterator[tuple[int, tuple[str, bytes]]]:
@@ -131,7 +132,7 @@ class PagesWork:
         ]
         self._folder.finish_shard(shard, files, {"documents": documents, "links": links})
 
-    def _finish(self, outcome: PageLinks | RejectedDocument, texts: dict[str, bytes]) -> Page | RejectedDocument:
+    def _finish(self, outcome: PageContent | RejectedDocument, texts: dict[str, bytes]) -> Page | RejectedDocument:
         if isinstance(outcome, RejectedDocument):
             return outcome
         text = texts.get(outcome.location.source)

@@ -25,9 +25,21 @@ RECIPES = files("mmc4_pipeline") / "recipes"
 
 @dataclass(frozen=True)
 class LinkSettings:
-    """Which attributes of `img` hold links; MMC4 took `src`, as the WAT files have it."""
+    """Which attributes of `img` hold its link, the first that does; MMC4 took `src`, as the WAT files have it.
 
-    attributes: tuple[Literal["src"], ...] = ("src",)
+    Of those that end in "srcset" the largest image counts, a `picture`'s sources included. `main_content` has
+    trafilatura say of each link whether it is in the page's main content, which takes most of the stage's time.
+    """
+
+    attributes: tuple[str, ...] = ("src",)
+    main_content: bool = False
+
+
+@dataclass(frozen=True)
+class LocateSettings:
+    """How far a capture may be from a document's time, in seconds; 0 asks for the very capture."""
+
+    max_seconds_apart: Annotated[int, Ge(0)] = 0
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,8 @@ class Recipe:
 
     name: str
     crawl: str
+    text_source: Literal["c4", "page"]
+    locate: LocateSettings
     links: LinkSettings
     images: ImageSettings
     filters: dict[str, Filter]
@@ -59,17 +73,18 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Give the recipe with nothing left to look up, as manifests record it."""
-        settings = {"crawl": self.crawl, "links": asdict(self.links), "images": asdict(self.images)}
-        return {**settings, "filters": _filters_json(self.filters), "assignment": self.assignment}
+        sources = {"crawl": self.crawl, "text_source": self.text_source, "locate": asdict(self.locate)}
+        settings = {"links": asdict(self.links), "images": asdict(self.images)}
+        return {**sources, **settings, "filters": _filters_json(self.filters), "assignment": self.assignment}
 
     def part(self, stage: Stage) -> dict[str, Any]:
         """Give the part that a stage's output depends on, so that a change elsewhere does not concern it."""
         own = _filters_json(self.of_stage(stage))
         match stage:
             case Stage.LOCATE:
-                return {"crawl": self.crawl}
+                return {"crawl": self.crawl, "locate": asdict(self.locate)}
             case Stage.PAGES:
-                return {"links": asdict(self.links), "filters": own}
+                return {"text_source": self.text_source, "links": asdict(self.links), "filters": own}
             case Stage.IMAGES:
                 return {"images": asdict(self.images), "filters": own}
             case Stage.SCORE:
@@ -109,6 +124,8 @@ def loosened(scored: Recipe, wanted: Recipe) -> list[str]:
         f"{key}: {new} instead of {old}"
         for key, old, new in (
             ("crawl", scored.crawl, wanted.crawl),
+            ("text_source", scored.text_source, wanted.text_source),
+            ("locate", scored.locate, wanted.locate),
             ("links", scored.links, wanted.links),
             ("images", scored.images, wanted.images),
         )
@@ -205,7 +222,7 @@ def _parse(settings: dict[str, Any], name: str, where: str) -> Recipe:
     hints = get_type_hints(Recipe, include_extras=True)
     plain = {
         key: _validate(hints[key], settings.get(key, {} if is_dataclass(hints[key]) else None), f"{where}: {key}")
-        for key in ("crawl", "links", "images", "assignment")
+        for key in ("crawl", "text_source", "locate", "links", "images", "assignment")
     }
     filters = {
         key: _validate(known_filters()[key], thresholds, f"{where}: filters.{key}")

@@ -10,8 +10,9 @@ from schemas.reasons import Reason
 class ImageLink:
     """One image link of a page. `position` counts the links in page order, from 0.
 
-    Declared sizes are CSS pixels as the page states them, null where it doesn't. `reason` says why a link filter
-    dropped it and is null for a link worth fetching.
+    Declared sizes are CSS pixels as the page states them, null where it doesn't. `attribute` is the HTML attribute
+    that held it. `in_main_content` is trafilatura's view, null where the recipe did not ask for it. `reason` says why
+    a link filter dropped it and is null for a link worth fetching.
     """
 
     position: int
@@ -19,6 +20,8 @@ class ImageLink:
     alt: str
     declared_width: int | None
     declared_height: int | None
+    attribute: str = "src"
+    in_main_content: bool | None = None
     reason: Reason | None = None
 
 

@@ -1,4 +1,4 @@
-"""What the three page sources have in common: they give, for each wanted location, a page's links or a drop."""
+"""What the three page sources have in common: they give, for each wanted location, a page's content or a drop."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,11 +10,15 @@ from schemas.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class PageLinks:
-    """A location whose page was read, with the image links found there."""
+class PageContent:
+    """A location whose page was read: the image links found there, and its text where the recipe takes it from there.
+
+    `text` has a line for each paragraph, and is None where C4's own text is used.
+    """
 
     location: Location
     links: list[ImageLink]
+    text: str | None = None
 
 
 def target(uri: str | None) -> str:

@@ -9,26 +9,27 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.commoncrawl.records import PageLinks, not_found, rejected, target
+from mmc4_pipeline.commoncrawl.records import PageContent, not_found, rejected, target
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.pages.html import decode_html
-from mmc4_pipeline.pages.links import links_of_html
+from mmc4_pipeline.pages.reader import PageReader
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason
 
-Outcome = PageLinks | RejectedDocument
+Outcome = PageContent | RejectedDocument
 MAX_RECORD_BYTES = 64 << 20  # Common Crawl cuts pages at 1 MiB; a longer range is a broken index row
 
 
-def pages_by_range(cc_root: str, warc_filename: str, locations: list[Location]) -> Iterator[Outcome]:
+def pages_by_range(
+    cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader
+) -> Iterator[Outcome]:
     """Read the records of one WARC file at the locations' offsets, in file order."""
     path = storage.join(cc_root, warc_filename)
     for location in sorted(locations, key=lambda location: location.offset):
-        yield _page_at(path, location)
+        yield _page_at(path, location, reader)
 
 
-def _page_at(path: str, location: Location) -> Outcome:
+def _page_at(path: str, location: Location, reader: PageReader) -> Outcome:
     if not 0 < location.length <= MAX_RECORD_BYTES or location.offset < 0:
         return rejected(location, Reason.PAGE_UNREADABLE, f"the index gives a length of {location.length} bytes")
     try:
@@ -37,10 +38,10 @@ def _page_at(path: str, location: Location) -> Outcome:
         return rejected(location, Reason.PAGE_UNREADABLE, str(error))
     if len(member) < location.length:
         return rejected(location, Reason.PAGE_UNREADABLE, "the WARC file ends before the record does")
-    return _page_of_member(member, location)
+    return _page_of_member(member, location, reader)
 
 
-def _page_of_member(member: bytes, location: Location) -> Outcome:
+def _page_of_member(member: bytes, location: Location, reader: PageReader) -> Outcome:
     try:
         record = next(iter(ArchiveIterator(io.BytesIO(member), no_record_parse=False)), None)
         if record is None or record.rec_type != "response":
@@ -49,12 +50,12 @@ def _page_of_member(member: bytes, location: Location) -> Outcome:
         if uri != location.url:
             return rejected(location, Reason.PAGE_UNREADABLE, f"the record at that offset is of {uri}")
         content_type = (record.http_headers.get_header("Content-Type") if record.http_headers else None) or ""
-        return _page(location, content_type, record.content_stream().read(MAX_RECORD_BYTES))
+        return reader.read(location, content_type, record.content_stream().read(MAX_RECORD_BYTES))
     except (ArchiveLoadFailed, OSError, ValueError, EOFError) as error:
         return rejected(location, Reason.PAGE_UNREADABLE, f"corrupt record: {error}")
 
 
-def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location]) -> Iterator[Outcome]:
+def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader) -> Iterator[Outcome]:
     """Stream a whole WARC file and read the wanted records; what it does not hold is dropped with a reason."""
     wanted = {(location.offset, location.url): location for location in locations}
     path = storage.join(cc_root, warc_filename)
@@ -73,13 +74,7 @@ def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location]) -
                 content_type = (record.http_headers.get("Content-Type") if record.http_headers else None) or ""
                 body = record.reader.read(MAX_RECORD_BYTES)
                 del wanted[location.offset, location.url]
-                yield _page(location, content_type, body)
+                yield reader.read(location, content_type, body)
     except (UserError, OSError, ValueError, EOFError) as error:
         why = f"the WARC file could not be read to its end: {error}"
     yield from not_found(wanted.values(), why)
-
-
-def _page(location: Location, content_type: str, body: bytes) -> Outcome:
-    if content_type and not any(kind in content_type.lower() for kind in ("html", "text/plain")):
-        return rejected(location, Reason.NOT_HTML, f"Content-Type {content_type}")
-    return PageLinks(location, links_of_html(decode_html(body, content_type), location.url))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from filters.kinds import LinkFilter
-from mmc4_pipeline.commoncrawl.records import PageLinks, rejected
+from mmc4_pipeline.commoncrawl.records import PageContent, rejected
 from mmc4_pipeline.pages.sentences import sentences_of
 from schemas.document import RejectedDocument
 from schemas.page import ImageLink, Page
@@ -17,7 +17,7 @@ def judge_link(link: ImageLink, filters: Sequence[LinkFilter]) -> ImageLink:
     return replace(link, reason=reason)
 
 
-def make_page(found: PageLinks, text: str, filters: Sequence[LinkFilter]) -> Page | RejectedDocument:
+def make_page(found: PageContent, text: str, filters: Sequence[LinkFilter]) -> Page | RejectedDocument:
     """Make the record of a located document; one without any sentence is dropped."""
     location = found.location
     sentences = sentences_of(text)

@@ -50,7 +50,7 @@ def test_a_recipe_comes_back_from_its_manifest(name: str) -> None:
         ("filters.nsfw.max_probability=1.5", "max_probability: .*less than or equal to 1"),
         ("filters.url=png", "filters.url"),
         ("assignment=greedy", "assignment: .*hungarian"),
-        ("colour=red", "unknown key 'colour'; allowed: crawl, links"),
+        ("colour=red", "unknown key 'colour'; allowed: crawl, text_source, locate, links"),
         ("filters", "KEY=VALUE"),
     ],
 )

@@ -7,34 +7,37 @@ from typing import Any
 
 import pytest
 
-from mmc4_pipeline.commoncrawl.records import PageLinks
+from mmc4_pipeline.commoncrawl.records import PageContent
 from mmc4_pipeline.commoncrawl.warc import pages_by_range, pages_by_scan
+from mmc4_pipeline.pages.reader import PageReader
+from mmc4_pipeline.recipe import LinkSettings
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason
 
-Read = Callable[[str, str, list[Location]], Iterator[PageLinks | RejectedDocument]]
+READER = PageReader(LinkSettings())
+Read = Callable[[str, str, list[Location], PageReader], Iterator[PageContent | RejectedDocument]]
 BOTH = pytest.mark.parametrize("read", [pages_by_range, pages_by_scan])
 
 
 def read_all(
     read: Read, crawl: Any, locations: list[Location] | None = None
-) -> dict[str, PageLinks | RejectedDocument]:
+) -> dict[str, PageContent | RejectedDocument]:
     """Read the locations and give each outcome by URL, having checked that each has exactly one."""
     locations = crawl.locations if locations is None else locations
-    outcomes = list(read(str(crawl.root), locations[0].warc_filename, locations))
-    by_url = {item.location.url if isinstance(item, PageLinks) else item.url: item for item in outcomes}
+    outcomes = list(read(str(crawl.root), locations[0].warc_filename, locations, READER))
+    by_url = {item.location.url if isinstance(item, PageContent) else item.url: item for item in outcomes}
     assert sorted(by_url) == sorted(location.url for location in locations)
     assert len(outcomes) == len(locations)
     return by_url
 
 
-def links(outcome: PageLinks | RejectedDocument) -> list[str]:
-    assert isinstance(outcome, PageLinks), outcome
+def links(outcome: PageContent | RejectedDocument) -> list[str]:
+    assert isinstance(outcome, PageContent), outcome
     return [link.url for link in outcome.links]
 
 
-def refusal(outcome: PageLinks | RejectedDocument) -> tuple[str, str]:
+def refusal(outcome: PageContent | RejectedDocument) -> tuple[str, str]:
     assert isinstance(outcome, RejectedDocument), outcome
     return outcome.reason, outcome.detail
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from warcio.warcwriter import WARCWriter
 
-from mmc4_pipeline.commoncrawl.records import PageLinks
+from mmc4_pipeline.commoncrawl.records import PageContent
 from mmc4_pipeline.commoncrawl.warc import pages_by_range
 from mmc4_pipeline.commoncrawl.wat import pages_by_wat, wat_filename
+from mmc4_pipeline.pages.reader import PageReader
+from mmc4_pipeline.recipe import LinkSettings
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason
 
@@ -43,16 +45,19 @@ def write_wat(crawl: Any, contents: list[bytes | object], locations: list[Any] |
     return path
 
 
-def read_all(crawl: Any) -> list[PageLinks | RejectedDocument]:
+READER = PageReader(LinkSettings())
+
+
+def read_all(crawl: Any) -> list[PageContent | RejectedDocument]:
     """Read all locations and give the outcomes in their order."""
-    outcomes = list(pages_by_wat(str(crawl.root), crawl.locations[0].warc_filename, crawl.locations))
-    by_url = {item.location.url if isinstance(item, PageLinks) else item.url: item for item in outcomes}
+    outcomes = list(pages_by_wat(str(crawl.root), crawl.locations[0].warc_filename, crawl.locations, READER))
+    by_url = {item.location.url if isinstance(item, PageContent) else item.url: item for item in outcomes}
     assert len(outcomes) == len(by_url) == len(crawl.locations)
     return [by_url[location.url] for location in crawl.locations]
 
 
-def urls(outcome: PageLinks | RejectedDocument) -> list[str]:
-    assert isinstance(outcome, PageLinks), outcome
+def urls(outcome: PageContent | RejectedDocument) -> list[str]:
+    assert isinstance(outcome, PageContent), outcome
     return [link.url for link in outcome.links]
 
 
@@ -76,7 +81,7 @@ def test_wat_and_html_give_the_same_links(crawl: Any) -> None:
         Base="/base/",
     )
     as_it_stands = json.loads(json.dumps(resolved).replace("&", "&amp;"))
-    (by_html,) = pages_by_range(str(crawl.root), location.warc_filename, crawl.locations)
+    (by_html,) = pages_by_range(str(crawl.root), location.warc_filename, crawl.locations, READER)
     for html in (resolved, as_it_stands):
         write_wat(crawl, [record_of(location.offset, html)])
         assert read_all(crawl) == [by_html]
@@ -185,7 +190,7 @@ def test_a_file_cut_short_gives_the_pages_before_the_cut(crawl: Any, page: Calla
         outcomes = read_all(crawl)
         assert isinstance(outcomes[-1], RejectedDocument)
         assert outcomes[-1].reason == Reason.PAGE_UNREADABLE
-        assert all(urls(item) == ["https://a.example/a.jpg"] for item in outcomes if isinstance(item, PageLinks))
+        assert all(urls(item) == ["https://a.example/a.jpg"] for item in outcomes if isinstance(item, PageContent))
     assert urls(outcomes[0]) == urls(outcomes[1]) == ["https://a.example/a.jpg"]
 
 

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmc4_pipeline.pages.links import links_of_html, links_of_wat, resolve
+from mmc4_pipeline.pages.html_links import links_of_html
+from mmc4_pipeline.pages.links import resolve
+from mmc4_pipeline.pages.wat_links import links_of_wat
 from schemas.page import ImageLink
 
 PAGE = "https://a.example/news/today.html"

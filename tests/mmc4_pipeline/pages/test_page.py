@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters.url import Url
-from mmc4_pipeline.commoncrawl.records import PageLinks
+from mmc4_pipeline.commoncrawl.records import PageContent
 from mmc4_pipeline.pages.page import judge_link, make_page
 from mmc4_pipeline.pages.sentences import MAX_CHARACTERS, sentences_of
 from schemas.capture import Location
@@ -52,7 +52,7 @@ def test_an_endless_line_is_split_in_bounded_time_and_kept_whole() -> None:
 
 
 def test_a_page_keeps_all_links_with_the_first_filters_verdict() -> None:
-    found = PageLinks(LOCATION, [link("https://a.example/logo.gif"), link("https://a.example/a.gif", 1)])
+    found = PageContent(LOCATION, [link("https://a.example/logo.gif"), link("https://a.example/a.gif", 1)])
     page = make_page(found, "One. Two.", [Url(("gif",), ("logo",)), Url(("png",), ())])
     assert isinstance(page, Page)
     assert [(item.position, item.reason) for item in page.links] == [(0, Reason.URL_TOKEN), (1, Reason.URL_EXTENSION)]
@@ -66,7 +66,7 @@ def test_without_filters_every_link_is_kept() -> None:
 
 
 def test_a_document_without_a_sentence_is_dropped_by_name() -> None:
-    rejected = make_page(PageLinks(LOCATION, []), " \n ", [])
+    rejected = make_page(PageContent(LOCATION, []), " \n ", [])
     assert isinstance(rejected, RejectedDocument)
     assert (rejected.reason, rejected.url) == (Reason.NO_TEXT, "https://a.example/")
     assert rejected.source == "f.warc.gz@77"
