@@ -17,6 +17,7 @@ STAGES = {
     "cut": "apply a recipe: assign images to sentences, write shards",
 }
 OTHERS = {
+    "plan": "what reading the pages will take: bytes, requests, core hours, money",
     "report": "statistics of a dataset as a page",
     "demo": "a miniature web, end to end, in a minute or two",
 }

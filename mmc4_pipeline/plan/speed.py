@@ -1,0 +1,44 @@
+"""Measures how fast one core of this machine reads pages, by each page source."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.commoncrawl.warc import pages_by_range, pages_by_scan
+from mmc4_pipeline.commoncrawl.wat import pages_by_wat, wat_filename
+from mmc4_pipeline.pages.reader import PageReader
+from mmc4_pipeline.plan.estimate import Speeds
+from mmc4_pipeline.plan.sample import write_sample
+
+_PAGES = 60
+_WANTED = 7  # every seventh page is wanted in a scan: C4 has about 15% of its crawl's pages
+_ROUNDS = 3
+
+
+def measure_speeds(reader: PageReader) -> Speeds:
+    """Read a generated sample with each page source; takes some seconds. `reader` says what is taken from a page."""
+    with tempfile.TemporaryDirectory() as folder:
+        locations = write_sample(Path(folder), _PAGES)
+        warc = locations[0].warc_filename
+        few = locations[::_WANTED]
+        sizes = [storage.size(storage.join(folder, name)) for name in (warc, wat_filename(warc))]
+        plain = PageReader(type(reader.links)())  # WAT files have no more than the plain links
+        return Speeds(
+            range_seconds_per_page=_seconds(lambda: pages_by_range(folder, warc, locations, reader)) / _PAGES,
+            wat_bytes_per_second=sizes[1] / _seconds(lambda: pages_by_wat(folder, warc, few, plain)),
+            warc_bytes_per_second=sizes[0] / _seconds(lambda: pages_by_scan(folder, warc, few, reader)),
+        )
+
+
+def _seconds(read: Callable[[], Iterable[object]]) -> float:
+    """Give the seconds of one core that reading takes."""
+    taken = []
+    for _ in range(_ROUNDS):
+        start = time.process_time()
+        for _ in read():
+            pass
+        taken.append(time.process_time() - start)
+    return median(taken)
