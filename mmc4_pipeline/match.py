@@ -1,26 +1,44 @@
 """Assigns a document's images to its sentences (MMC4, section 3.1)."""
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+Assignment = Literal["hungarian", "max"]
 
-def assign(similarity: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Give each image its sentence: the largest sum of similarities with at most one image a sentence.
 
-    `similarity` has the shape (images, sentences); the result, of shape (images,), holds sentence indices. If there
-    are more images than sentences, those that the assignment leaves over go to their most similar sentence.
-    Raises ValueError for a matrix without sentences, of another shape or with a value that is no number.
+def assign(similarity: npt.ArrayLike, assignment: Assignment = "hungarian") -> npt.NDArray[np.int64]:
+    """Give each image its sentence; `similarity` has the shape (images, sentences), the result (images,).
+
+    `hungarian`: each image gets a sentence of its own, so that the sum of similarities is the largest there is. With
+    more images than sentences, each sentence gets one image, again with the largest sum, and the images that this
+    leaves over go to their most similar sentence each (as in MMC4's `scripts/compute_assignments.py`). Of several best
+    assignments it is always the same one for the same matrix.
+    `max`: each image goes to its most similar sentence, the first of several: the paper's alternative.
+    Raises ValueError for anything but a matrix with at least one sentence and finite numbers.
     """
-    if similarity.ndim != 2 or similarity.shape[1] == 0:  # noqa: PLR2004 - images x sentences
-        message = (
-            f"a matrix of images x sentences with at least one sentence is needed, not of shape {similarity.shape}"
-        )
-        raise ValueError(message)
-    if not np.isfinite(similarity).all():
-        message = "the similarity matrix holds a value that is no finite number"
-        raise ValueError(message)
-    sentences = similarity.argmax(axis=1) if len(similarity) else np.zeros(0, dtype=np.int64)
-    images, matched = linear_sum_assignment(similarity, maximize=True)
-    sentences[images] = matched
+    matrix = _checked(similarity)
+    sentences: npt.NDArray[np.int64] = np.zeros(len(matrix), dtype=np.int64)
+    if assignment == "max" or len(matrix) > matrix.shape[1]:
+        sentences = matrix.argmax(axis=1)
+    if assignment == "hungarian":
+        images, matched = linear_sum_assignment(matrix, maximize=True)
+        sentences[images] = matched
     return sentences
+
+
+def _checked(similarity: npt.ArrayLike) -> npt.NDArray[np.floating]:
+    try:
+        matrix = np.asarray(similarity)
+    except ValueError as error:  # rows of different lengths
+        message = f"the similarity matrix is none: {error}"
+        raise ValueError(message) from error
+    if matrix.ndim != 2 or matrix.shape[1] == 0:  # noqa: PLR2004 - images x sentences
+        message = f"a matrix of images x sentences with at least one sentence is needed, not of shape {matrix.shape}"
+        raise ValueError(message)
+    if matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
+        message = "the similarity matrix holds something that is no finite number"
+        raise ValueError(message)
+    return matrix

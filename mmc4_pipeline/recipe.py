@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from filters.kinds import Filter
 from filters.registry import known_filters
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.match import Assignment
 from schemas.reasons import Stage
 
 Kind = TypeVar("Kind", bound=Filter)
@@ -61,7 +62,7 @@ class Recipe:
     links: LinkSettings
     images: ImageSettings
     filters: dict[str, Filter]
-    assignment: Literal["hungarian"]
+    assignment: Assignment
 
     def of_kind(self, kind: type[Kind]) -> dict[str, Kind]:
         """Give the recipe's filters of one kind, in order."""

@@ -1,5 +1,6 @@
 """Cuts a dataset out of one scored shard: the recipe's filters once more, then the assignment, then document rules."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import numpy as np
 from filters.kinds import AssignedDocument, DocumentFilter
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.judge import Candidate, judge
-from mmc4_pipeline.match import assign
+from mmc4_pipeline.match import Assignment, assign
 from mmc4_pipeline.recipe import Recipe
 from schemas.image import Image
 from schemas.ledger import LedgerRow
@@ -75,7 +76,8 @@ def _cut(page: Page, images: Sequence[Image], scores: Sequence[ImageScore], reci
         for candidate, reason in zip(candidates, reasons, strict=True)
         if reason is not None
     }
-    placed = _place([candidate for candidate, reason in zip(candidates, reasons, strict=True) if reason is None])
+    kept = [candidate for candidate, reason in zip(candidates, reasons, strict=True) if reason is None]
+    placed = _place(kept, recipe.assignment)
     reason = _judge_document(page, placed, recipe)
     if reason is not None:
         dropped |= {item.image.position: (Stage.CUT, reason) for item in placed}
@@ -89,15 +91,22 @@ def _candidate(page: Page, link: ImageLink, images: dict[int, Image], scores: di
             f"{link.url} on {page.url}: not scored, although it was kept; run `mmc4 score` again into another --output"
         )
         raise UserError(message)
-    return Candidate(images[link.position], link, scores[link.position])
+    score = scores[link.position]
+    if len(score.similarity) != len(page.sentences) or not all(map(math.isfinite, score.similarity)):
+        message = (
+            f"{link.url} on {page.url}: its scores are no {len(page.sentences)} numbers, one a sentence; "
+            "run `mmc4 score` again into another --output"
+        )
+        raise UserError(message)
+    return Candidate(images[link.position], link, score)
 
 
-def _place(candidates: Sequence[Candidate]) -> list[Placed]:
+def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Placed]:
     scored = [(candidate.image, candidate.score) for candidate in candidates if candidate.score is not None]
     if not scored:
         return []
     similarity = np.array([score.similarity for _, score in scored], dtype=np.float32)
-    matched = assign(similarity)
+    matched = assign(similarity, assignment)
     return [
         Placed(image, score, int(sentence), float(similarity[row, sentence]))
         for row, ((image, score), sentence) in enumerate(zip(scored, matched, strict=True))
@@ -109,7 +118,7 @@ def _judge_document(page: Page, placed: Sequence[Placed], recipe: Recipe) -> Rea
     return next((reason for item in recipe.of_kind(DocumentFilter).values() if (reason := item.decide(document))), None)
 
 
-def ledger_rows(document: CutDocument, shard: str) -> Iterator[LedgerRow]:
+def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]:
     """Yield the ledger's row for each image link of the document's page; `shard` is the file that holds it if kept."""
     placed = {item.image.position: item for item in document.placed}
     for link in document.page.links:

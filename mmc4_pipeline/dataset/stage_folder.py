@@ -22,7 +22,16 @@ from mmc4_pipeline.storage import WrittenFile
 from schemas.reasons import Stage
 from schemas.statistics import Counts
 
-PACKAGES = ("mmc4-pipeline", "apache-beam", "numpy", "opencv-python-headless", "open_clip_torch", "pyarrow", "torch")
+PACKAGES = (
+    "mmc4-pipeline",
+    "apache-beam",
+    "numpy",
+    "opencv-python-headless",
+    "open_clip_torch",
+    "pyarrow",
+    "scipy",
+    "torch",
+)
 
 
 @dataclass(frozen=True)

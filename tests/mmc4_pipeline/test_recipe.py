@@ -49,7 +49,7 @@ def test_a_recipe_comes_back_from_its_manifest(name: str) -> None:
         ("filters.document.share_above={similarity: 0.2, shar: 1}", "share_above: unknown key 'shar'"),
         ("filters.nsfw.max_probability=1.5", "max_probability: .*less than or equal to 1"),
         ("filters.url=png", "filters.url"),
-        ("assignment=greedy", "assignment: .*hungarian"),
+        ("assignment=greedy", "assignment: .*'hungarian' or 'max'"),
         ("colour=red", "unknown key 'colour'; allowed: crawl, text_source, locate, links"),
         ("filters", "KEY=VALUE"),
     ],
@@ -68,6 +68,13 @@ def test_null_turns_a_filter_off_and_files_extend_files(tmp_path: Path) -> None:
     assert "aspect_ratio" not in recipe.filters
     assert recipe.filters["resolution"] == Resolution(99)
     assert list(recipe.filters) == [key for key in load_recipe("mmc4").filters if key not in ("nsfw", "aspect_ratio")]
+
+
+def test_a_file_may_choose_the_paper_s_other_assignment(tmp_path: Path) -> None:
+    (tmp_path / "shared.yaml").write_text("extends: mmc4-core\nassignment: max")
+    recipe = load_recipe(str(tmp_path / "shared.yaml"))
+    assert (recipe.name, recipe.assignment, recipe.to_json()["assignment"]) == ("shared", "max", "max")
+    assert all(load_recipe(name).assignment == "hungarian" for name in recipe_names())
 
 
 @pytest.mark.parametrize("content", ["- a list", "filters: [url]", "{", "extends: nowhere"])

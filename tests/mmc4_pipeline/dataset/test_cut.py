@@ -45,6 +45,19 @@ def test_images_are_placed_at_the_sentences_that_suit_them_best_together() -> No
     assert (document.reason, document.dropped) == (None, {})
 
 
+def test_the_paper_s_other_assignment_lets_images_share_a_sentence() -> None:
+    (document,) = cut(one_document([[0.9, 0.8], [0.7, 0.2], [0.3, 0.4]]), load_recipe("mmc4", ("assignment=max",)))
+    assert [(item.image.position, item.sentence) for item in document.placed] == [(0, 0), (1, 0), (2, 1)]
+
+
+@pytest.mark.parametrize("row", [[0.5], [0.5, 0.5, 0.5], [], [0.5, float("nan")], [float("inf"), 0.5]])
+def test_scores_that_are_no_row_of_the_matrix_are_an_error_that_names_the_image(row: list[float]) -> None:
+    with pytest.raises(
+        UserError, match=r"https://a\.example/1\.jpg on https://a\.example/: its scores are no 2 numbers"
+    ):
+        cut(one_document([[0.5, 0.1], row]))
+
+
 def test_each_drop_has_its_stage_and_reason() -> None:
     (page,), images, (scores,) = one_document([[0.5, 0.1]] * 5, p3=0.2)
     links = [ImageLink(5, "https://a.example/logo.jpg", "", None, None, Reason.URL_TOKEN)]
