@@ -5,7 +5,15 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import cut, images, locate, pages, score
-from beam_jobs.options import OWN_OPTIONS, CutOptions, fetch_settings, parse, recipe_of, scorer_settings
+from beam_jobs.options import (
+    OWN_OPTIONS,
+    CutOptions,
+    dataset_settings,
+    fetch_settings,
+    parse,
+    recipe_of,
+    scorer_settings,
+)
 
 OPTIONS = tuple(options for options in OWN_OPTIONS if options is not CutOptions)
 
@@ -14,6 +22,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     """Run all stages and give the dataset's manifest. What can be checked is checked before any page is read."""
     settings = scorer_settings(options)
     fetch_settings(options)
+    dataset_settings(options)
     score.require_models(recipe_of(options), settings)
     for stage in (locate, pages, images, score):
         stage.run(options)

@@ -1,22 +1,32 @@
 """cut: scores + images -> `dataset/<recipe>/`: thresholds applied, images assigned, shards, ledger, report."""
 
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.options import CommonOptions, CutOptions, output_folder, parse, recipe_of
+from beam_jobs.options import (
+    CommonOptions,
+    CutOptions,
+    DatasetOptions,
+    dataset_settings,
+    output_folder,
+    parse,
+    recipe_of,
+)
 from beam_jobs.running import FOLDERS, run_stage, stage_folder
 from filters.kinds import ScoreFilter
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
-from mmc4_pipeline.dataset.formats import openflamingo
+from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows
+from mmc4_pipeline.dataset.shards import DatasetSettings, kept_in_parts, write_shard, write_sizes
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.store import read_image
 from mmc4_pipeline.recipe import Recipe, loosened, parse_recipe
 from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.report.statistics import shard_statistics
+from mmc4_pipeline.storage import WrittenFile
 from schemas.image import Image
 from schemas.ledger import LedgerRow
 from schemas.page import Page
@@ -24,23 +34,26 @@ from schemas.reasons import Stage
 from schemas.score import DocumentScores
 from schemas.statistics import Counts
 
-OPTIONS = (CommonOptions, CutOptions)
+OPTIONS = (CommonOptions, CutOptions, DatasetOptions)
+PARTS = "parts"  # notes of how many shards of the dataset each shard goes into
 
 
 def run(options: PipelineOptions, scores: str | None = None) -> dict[str, Any]:
     """Run the stage and give its manifest; `scores` names the scores to cut by where `build` has just made them."""
-    recipe, output = recipe_of(options), output_folder(options)
+    recipe, settings, output = recipe_of(options), dataset_settings(options), output_folder(options)
     scores = scores or options.view_as(CutOptions).scores or _only_scores(output)
     scored = StageFolder(storage.join(output, "scores", scores), Stage.SCORE)
     manifests = {stage: stage_folder(output, stage).manifest() for stage in FOLDERS} | {Stage.SCORE: scored.manifest()}
     _refuse_what_was_not_scored(recipe, manifests, output)
     folder = StageFolder(storage.join(output, "dataset", recipe.name), Stage.CUT)
     plan = {
+        "name": recipe.name,
         "recipe": recipe.to_json(),
+        "options": settings.to_json(),
         "input": {"scores": scores, **{stage.value: fingerprint(manifest) for stage, manifest in manifests.items()}},
         "before": {stage.value: manifest["counts"] for stage, manifest in manifests.items()},
     }
-    work = CutWork(output, scored, folder, manifests[Stage.SCORE]["shards"], recipe)
+    work = CutWork(output, scored, folder, manifests[Stage.SCORE]["shards"], recipe, settings)
     manifest = run_stage(
         folder,
         plan,
@@ -49,6 +62,7 @@ def run(options: PipelineOptions, scores: str | None = None) -> dict[str, Any]:
         work.build,
         resume=options.view_as(CommonOptions).resume,
     )
+    write_sizes(folder, settings.formats.values())
     write_report(folder)
     return manifest
 
@@ -87,33 +101,86 @@ def _refuse_what_was_not_scored(recipe: Recipe, manifests: dict[Stage, dict[str,
 
 
 class CutWork:
-    """The wiring of the stage: shard i of the dataset comes from shard i of the images, in order."""
+    """The wiring of the stage: what is kept of shard 0 of the images comes first, then that of shard 1, in order.
 
-    def __init__(self, output: str, scores: StageFolder, folder: StageFolder, shards: int, recipe: Recipe) -> None:
+    A shard of the images gives no shard of the dataset, or one, or several: first all are cut to see how many, then
+    again to write them, so that the dataset's are numbered from 0 without a gap whoever writes them.
+    """
+
+    def __init__(
+        self,
+        output: str,
+        scores: StageFolder,
+        folder: StageFolder,
+        shards: int,
+        recipe: Recipe,
+        settings: DatasetSettings,
+    ) -> None:
         self._pages, self._images = stage_folder(output, Stage.PAGES), stage_folder(output, Stage.IMAGES)
-        self._scores, self._folder, self._shards, self._recipe = scores, folder, shards, recipe
+        self._scores, self._folder, self._shards = scores, folder, shards
+        self._recipe, self._settings = recipe, settings
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
         """Wire the pipeline."""
-        _ = pipeline | beam.Create(todo) | "Spread shards" >> beam.Reshuffle() | "Cut" >> beam.Map(self._cut)
+        every = pipeline | "All shards" >> beam.Create(list(range(self._shards)))
+        parts = every | "Spread all" >> beam.Reshuffle() | "Count parts" >> beam.Map(self._count_parts)
+        left = pipeline | "To do" >> beam.Create(todo)
+        _ = left | "Spread shards" >> beam.Reshuffle() | "Write" >> beam.Map(self._write, beam.pvalue.AsDict(parts))
 
-    def _cut(self, shard: int) -> None:
-        pages = list(storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page))
-        images = list(storage.read_records(self._images.shard_file("images", shard, self._shards), Image))
-        scores = list(storage.read_records(self._scores.shard_file("scores", shard, self._shards), DocumentScores))
+    def _count_parts(self, shard: int) -> tuple[int, int]:
+        """Give into how many shards of the dataset a shard goes; noted, so that no resume has to cut it again."""
+        note = self._folder.file(f"{PARTS}/{shard:05d}.json")
+        if not storage.exists(note):
+            documents = cut_shard(*self._read(shard), self._recipe)
+            storage.write_json(note, sum(1 for _ in kept_in_parts(documents, self._settings.shard_bytes)))
+        return shard, storage.read_json(note)
+
+    def _read(self, shard: int) -> tuple[list[Page], list[Image], list[DocumentScores]]:
+        pages = storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page)
+        images = storage.read_records(self._images.shard_file("images", shard, self._shards), Image)
+        scores = storage.read_records(self._scores.shard_file("scores", shard, self._shards), DocumentScores)
+        return list(pages), list(images), list(scores)
+
+    def _write(self, shard: int, parts: dict[int, int]) -> None:
+        pages, images, scores = self._read(shard)
         documents = list(cut_shard(pages, images, scores, self._recipe))
-        name = f"shard-{shard:05d}.tar"
-        with storage.open_read(self._images.shard_file("images", shard, self._shards, "tar")) as tar:
-            shard_file = openflamingo.write_shard(
-                self._folder.file(name), documents, lambda image: read_image(tar, image.offset or 0, image.length or 0)
-            )
-        rows = [row for document in documents for row in ledger_rows(document, name)]
-        ledger = self._folder.shard_file("ledger/ledger", shard, self._shards)
+        first = sum(parts[before] for before in range(shard))
+        numbered = dict(enumerate(kept_in_parts(documents, self._settings.shard_bytes), start=first))
+        files = [*self._write_shards(shard, numbered), self._write_ledger(shard, documents, numbered)]
         counts = {"documents": Counts(seen=len(pages)), "links": Counts(seen=_scored(scores))}
         counts["documents"].decide(document.reason for document in documents)
         counts["links"].decide(reason for document in documents for reason in document.cut_reasons())
-        files = [shard_file, storage.write_records(ledger, rows, LedgerRow)]
-        self._folder.finish_shard(shard, files, counts, statistics=shard_statistics(documents).to_json())
+        self._folder.finish_shard(
+            shard,
+            files,
+            counts,
+            documents_in_shard={number: len(part) for number, part in numbered.items()},
+            statistics=shard_statistics(documents).to_json(),
+        )
+
+    def _write_shards(self, shard: int, numbered: dict[int, list[CutDocument]]) -> list[WrittenFile]:
+        with storage.open_read(self._images.shard_file("images", shard, self._shards, "tar")) as tar:
+
+            def read(image: Image) -> bytes:
+                return read_image(tar, image.offset or 0, image.length or 0)
+
+            return [
+                file
+                for number, part in numbered.items()
+                for file in write_shard(self._folder, self._settings.formats.values(), number, part, read)
+            ]
+
+    def _write_ledger(
+        self, shard: int, documents: list[CutDocument], numbered: dict[int, list[CutDocument]]
+    ) -> WrittenFile:
+        places = {
+            document.page.key: self._settings.named_in_ledger(number)
+            for number, part in numbered.items()
+            for document in part
+        }
+        rows = (row for document in documents for row in ledger_rows(document, places.get(document.page.key)))
+        file = storage.write_records(self._folder.shard_file("ledger/ledger", shard, self._shards), rows, LedgerRow)
+        return replace(file, name=f"ledger/{file.name}")
 
 
 def _scored(scores: list[DocumentScores]) -> int:

@@ -3,12 +3,16 @@
 import argparse
 import difflib
 from dataclasses import replace
+from typing import get_args
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
+from mmc4_pipeline.dataset.formats.registry import known_formats, parse_formats
+from mmc4_pipeline.dataset.shards import DatasetSettings
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.fetch import FetchSettings
+from mmc4_pipeline.match import Assignment
 from mmc4_pipeline.recipe import Recipe, load_recipe, recipe_names
 
 LOCAL_RUNNER = "FnApiRunner"  # pinned: DirectRunner would first try to download another one
@@ -159,7 +163,33 @@ class CutOptions(PipelineOptions):
         )
 
 
-OWN_OPTIONS = (CommonOptions, LocateOptions, PagesOptions, ImagesOptions, ScoreOptions, CutOptions)
+class DatasetOptions(PipelineOptions):
+    """How the dataset is written."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("dataset")
+        group.add_argument(
+            "--assignment", choices=get_args(Assignment), help="of images to sentences (default: the recipe's)"
+        )
+        group.add_argument(
+            "--formats",
+            nargs="+",
+            default=["openflamingo"],
+            metavar="NAME",
+            help=f"some of {', '.join(known_formats())}; settings as in mmc4_jsonl:compression=zip,"
+            "similarity_matrix=false (default: openflamingo)",
+        )
+        group.add_argument(
+            "--shard_bytes",
+            type=int,
+            default=10**9,
+            metavar="N",
+            help="about how large a shard may get, in OpenFlamingo's format (default: 1 GB)",
+        )
+
+
+OWN_OPTIONS = (CommonOptions, LocateOptions, PagesOptions, ImagesOptions, ScoreOptions, CutOptions, DatasetOptions)
 
 
 def parse(argv: list[str], program: str, description: str, own: tuple[type[PipelineOptions], ...]) -> PipelineOptions:
@@ -212,8 +242,17 @@ def recipe_of(options: PipelineOptions) -> Recipe:
     """Give the recipe that the command line asks for; raises UserError."""
     common = options.view_as(CommonOptions)
     recipe = load_recipe(common.recipe, tuple(common.set))
-    crawl = options.view_as(LocateOptions).crawl
-    return replace(recipe, crawl=crawl) if crawl else recipe
+    crawl, assignment = options.view_as(LocateOptions).crawl, options.view_as(DatasetOptions).assignment
+    return replace(recipe, crawl=crawl or recipe.crawl, assignment=assignment or recipe.assignment)
+
+
+def dataset_settings(options: PipelineOptions) -> DatasetSettings:
+    """Give the formats and the size of shards; raises UserError for what can't be."""
+    dataset = options.view_as(DatasetOptions)
+    if dataset.shard_bytes < 1:
+        message = f"--shard_bytes {dataset.shard_bytes}: must be at least 1"
+        raise UserError(message)
+    return DatasetSettings(parse_formats(dataset.formats), dataset.shard_bytes)
 
 
 def fetch_settings(options: PipelineOptions) -> FetchSettings:

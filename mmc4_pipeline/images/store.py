@@ -5,6 +5,8 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, Any, BinaryIO
 
+from mmc4_pipeline.errors import UserError
+
 
 def add_file(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     """Add a file whose header says nothing but name and size; give the offset of its bytes in the tar."""
@@ -21,9 +23,13 @@ def open_tar(stream: Any) -> tarfile.TarFile:  # noqa: ANN401 - tarfile's own pr
 
 
 def read_image(stream: BinaryIO, offset: int, length: int) -> bytes:
-    """Read an image's bytes from an open tar."""
+    """Read an image's bytes from an open tar; raises UserError where the tar ends before."""
     stream.seek(offset)
-    return stream.read(length)
+    data = stream.read(length)
+    if len(data) != length:
+        message = f"a tar of the images stage is cut short: {len(data)} of {length} bytes at {offset}; run it again"
+        raise UserError(message)
+    return data
 
 
 class Spool:

@@ -34,7 +34,7 @@ def write_report(folder: StageFolder) -> str:
         name=folder.path.rstrip("/").rpartition("/")[2],
         manifest=manifest,
         recipe=_recipe_rows(manifest["recipe"]),
-        size=sum(file["bytes"] for file in manifest["files"] if file["name"].endswith(".tar")),
+        size=sum(file["bytes"] for file in manifest["files"] if not file["name"].startswith("ledger")),
         funnels=[("Image links", funnel_bars(rows, "links")), ("Documents", funnel_bars(rows, "documents"))],
         histograms=histograms(_statistics(notes), manifest["recipe"]),
         samples=documents,

@@ -91,7 +91,7 @@ def _read_shards(folder: StageFolder, notes: Sequence[Json], enough: Callable[[]
         if note["counts"]["documents"]["kept"] == 0:
             continue
         for file in note["files"]:
-            if file["name"].endswith(".tar"):
+            if file["name"].startswith("shard-"):  # OpenFlamingo's; those of other formats are in folders
                 path = folder.file(file["name"])
                 with storage.open_read(path) as stream:
                     yield from (document for _, document in openflamingo.read_shard(stream, path))

@@ -3,7 +3,17 @@
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions, WorkerOptions
 
-from beam_jobs.options import OWN_OPTIONS, fetch_settings, output_folder, parse, recipe_of, scorer_settings
+from beam_jobs.options import (
+    OWN_OPTIONS,
+    dataset_settings,
+    fetch_settings,
+    output_folder,
+    parse,
+    recipe_of,
+    scorer_settings,
+)
+from mmc4_pipeline.dataset.formats.mmc4_jsonl import Mmc4Jsonl
+from mmc4_pipeline.dataset.formats.openflamingo import OpenFlamingo
 from mmc4_pipeline.errors import UserError
 
 
@@ -54,8 +64,35 @@ def test_what_is_said_reaches_the_settings() -> None:
     assert output_folder(options) == "out"
     assert (recipe.name, recipe.crawl) == ("mmc4-core", "CC-MAIN-2020-05")
     assert recipe.filters["similarity"].min == 0.2
+    assert recipe.assignment == "hungarian"
     assert "nsfw" not in recipe.filters
     assert fetch.routes == ("{url}", "http://archive.example/{timestamp}/{url}")
     assert fetch.timeout == 3
     assert not fetch.allow_private_hosts
     assert scorer.clip.name == "ViT-B-32_random"
+
+
+def test_the_assignment_on_the_command_line_overrides_the_recipe_s() -> None:
+    assert recipe_of(parsed("--assignment", "max")).to_json()["assignment"] == "max"
+    assert recipe_of(parsed("--assignment", "hungarian", "--set", "assignment=max")).assignment == "hungarian"
+
+
+def test_formats_and_shard_size_reach_the_settings() -> None:
+    assert dataset_settings(parsed()).formats == {"openflamingo": OpenFlamingo()}
+    chosen = dataset_settings(parsed("--formats", "mmc4_jsonl:compression=zip", "openflamingo", "--shard_bytes", "5"))
+    assert chosen.formats == {"mmc4_jsonl": Mmc4Jsonl("zip"), "openflamingo": OpenFlamingo()}
+    assert chosen.named_in_ledger(2) == "mmc4_jsonl/shard-00002.jsonl.zip"
+    assert chosen.to_json() == {
+        "formats": [
+            {"name": "mmc4_jsonl", "compression": "zip", "similarity_matrix": True},
+            {"name": "openflamingo"},
+        ],
+        "shard_bytes": 5,
+    }
+
+
+def test_a_shard_of_no_bytes_and_an_unknown_format_are_refused() -> None:
+    with pytest.raises(UserError, match="--shard_bytes 0: must be at least 1"):
+        dataset_settings(parsed("--shard_bytes", "0"))
+    with pytest.raises(UserError, match="--formats tfrecord: no such format"):
+        dataset_settings(parsed("--formats", "tfrecord"))

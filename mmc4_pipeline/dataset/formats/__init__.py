@@ -1,1 +1,1 @@
-"""The published formats, one a file: a writer with its reader beside it."""
+"""The published formats, one a file: a Format dataclass that writes shards, with its reader beside it."""

@@ -1,0 +1,233 @@
+"""Datasets cut from the miniature web: in every format, in shards of a size, and subsets of one another."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import webdataset as wds
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.dataset.formats.registry import known_formats
+from mmc4_pipeline.dataset.subsets import missing_from
+from mmc4_pipeline.keys import site_of
+from schemas.image import Image
+from schemas.ledger import LedgerRow
+from schemas.page import Page
+from tests.end_to_end.running import contents, mmc4, refusal, succeeded
+
+SHARD_BYTES = 60_000
+FORMATS = ("--formats", *sorted(known_formats(), reverse=True))  # webdataset is the first: the ledger names its files
+
+
+def cut(output: Path, recipe: str, *arguments: str) -> Path:
+    succeeded(mmc4("cut", "--output", str(output), "--recipe", recipe, *arguments))
+    return output / "dataset" / Path(recipe).stem
+
+
+def manifest(dataset: Path) -> dict[str, Any]:
+    return json.loads((dataset / "manifest.json").read_text())
+
+
+def ledger(dataset: Path) -> list[dict[str, Any]]:
+    return pq.read_table(dataset / "ledger").to_pylist()
+
+
+@pytest.fixture(scope="module")
+def output(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give scored data of the miniature web, not cut yet."""
+    folder = tmp_path_factory.mktemp("datasets") / "out"
+    return shutil.copytree(built, folder, ignore=lambda _, names: {"dataset"} & set(names))
+
+
+@pytest.fixture(scope="module")
+def full(output: Path) -> Path:
+    """Give the full dataset in every format, in small shards."""
+    return cut(output, "mmc4", *FORMATS, "--shard_bytes", str(SHARD_BYTES))
+
+
+def shards(dataset: Path, name: str) -> dict[str, list[dict[str, Any]]]:
+    """Give the documents of each shard of a format, by the shard's number, as the format's own reader has them."""
+    item = known_formats()[name]()
+    folder = dataset / item.folder
+    found = {}
+    for path in sorted(folder.glob(f"shard-*.{item.extension}")):
+        with path.open("rb") as stream:
+            found[path.name.partition(".")[0]] = list(item.read_shard(stream, str(path)))
+    return found
+
+
+def test_every_format_has_the_same_documents_in_the_same_shards(full: Path) -> None:
+    files = shards(full, "webdataset")
+    urls = {number: [sample["json"]["url"] for sample in samples] for number, samples in files.items()}
+    assert sum(map(len, urls.values())) == manifest(full)["counts"]["documents"]["kept"] > 20
+    for name in ("openflamingo", "mmc4_jsonl"):
+        assert {number: [row["url"] for row in rows] for number, rows in shards(full, name).items()} == urls
+    obelics = shards(full, "obelics")
+    assert {number: [row["general_metadata"]["url"] for row in rows] for number, rows in obelics.items()} == urls
+
+
+def test_shards_are_numbered_without_a_gap_and_as_large_as_asked(full: Path) -> None:
+    paths = sorted(full.glob("shard-*.tar"))
+    assert [path.name for path in paths] == [f"shard-{number:05d}.tar" for number in range(len(paths))]
+    assert len(paths) > manifest(full)["shards"]  # of the images
+    sizes = json.loads((full / "sizes.json").read_text())
+    for path in paths:
+        assert path.stat().st_size <= SHARD_BYTES + 10240 or sizes[path.name] == 1
+    braces = f"{full}/shard-{{00000..{len(paths) - 1:05d}}}.tar"  # as OpenFlamingo's --mmc4_shards
+    samples = Counter(Path(sample["__url__"]).name for sample in wds.WebDataset(braces, shardshuffle=False))
+    assert samples == sizes
+
+
+@pytest.mark.parametrize("name", known_formats())
+def test_sizes_say_how_many_documents_each_file_has(full: Path, name: str) -> None:
+    sizes = json.loads((full / known_formats()[name].folder / "sizes.json").read_text())
+    extension = known_formats()[name]().extension
+    assert sizes == {f"{stem}.{extension}": len(rows) for stem, rows in shards(full, name).items()}
+
+
+def test_the_manifest_lists_every_file_with_its_hash(full: Path) -> None:
+    said = {file["name"]: file["sha256"] for file in manifest(full)["files"]}
+    found = contents(full, "**/*shard-*") | contents(full, "ledger/*")
+    assert said == found
+    assert manifest(full)["name"] == "mmc4"
+    assert [item["name"] for item in manifest(full)["options"]["formats"]] == list(FORMATS[1:])
+
+
+def test_the_ledger_names_the_first_format_s_file_and_key(full: Path) -> None:
+    places = {(row["shard"], row["key"], row["image_url"]) for row in ledger(full) if row["reason"] is None}
+    samples = wds.WebDataset(sorted(map(str, (full / "webdataset").glob("*.tar"))), shardshuffle=False).decode()
+    assert places == {
+        (f"webdataset/{Path(sample['__url__']).name}", sample["__key__"], info["raw_url"])
+        for sample in samples
+        for info in sample["json"]["image_info"]
+    }
+
+
+def documents_in_order(output: Path) -> Iterator[Page]:
+    for path in sorted((output / "pages").glob("pages-*.parquet")):
+        yield from storage.read_records(str(path), Page)
+
+
+def test_documents_come_in_the_order_of_the_images_shards_where_a_site_s_pages_do_not_follow_one_another(
+    output: Path, full: Path
+) -> None:
+    pages = {page.url: page for page in documents_in_order(output)}
+    order = {url: at for at, url in enumerate(pages)}
+    urls = [row["url"] for rows in shards(full, "mmc4_jsonl").values() for row in rows]
+    assert [order[url] for url in urls] == sorted(order[url] for url in urls)
+    keys = [[page.key for page in storage.read_records(str(path), Page)] for path in output.glob("pages/pages-*")]
+    assert all(shard == sorted(shard) for shard in keys)  # of hashes, that is: by chance
+    # With n pages of a site among N, chance puts about n (n - 1) / N of them next to another one of theirs.
+    sites = Counter(site_of(url) for url in urls)
+    by_chance = sum(count * (count - 1) for count in sites.values()) / len(urls)
+    one_site_after_the_other = len(urls) - len(sites)
+    neighbours = sum(site_of(one) == site_of(next_one) for one, next_one in pairwise(urls))
+    assert neighbours < (by_chance + one_site_after_the_other) / 2
+
+
+def test_images_lie_in_the_tar_in_the_order_in_which_shards_need_them(output: Path) -> None:
+    for path in sorted((output / "images").glob("images-*.parquet")):
+        offsets = [image.offset for image in storage.read_records(str(path), Image) if image.offset is not None]
+        first_reads = list(dict.fromkeys(offsets))
+        assert first_reads == sorted(first_reads)
+        assert len(first_reads) > 5
+
+
+def test_a_resume_ends_with_the_same_bytes_and_does_not_number_anew(output: Path, full: Path, tmp_path: Path) -> None:
+    again = tmp_path / "out"
+    shutil.copytree(output, again)
+    dataset = again / "dataset/mmc4"
+    for name in ("manifest.json", "sizes.json", "done/00000.json", "parts/00000.json", "parts/00001.json"):
+        (dataset / name).unlink()
+    for path in dataset.glob("**/shard-00000*"):
+        path.write_bytes(b"half of i")
+    cut(again, "mmc4", *FORMATS, "--shard_bytes", str(SHARD_BYTES), "--resume")
+    assert contents(dataset, "**/*") == contents(full, "**/*")
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (("--formats", "openflamingo"), "options.formats: was "),
+        ((*FORMATS, "--shard_bytes", "1000"), "options.shard_bytes: was 60000, is 1000"),
+        (
+            (*FORMATS, "--shard_bytes", str(SHARD_BYTES), "--assignment", "max"),
+            "recipe.assignment: was hungarian, is max",
+        ),
+    ],
+)
+def test_a_resume_into_other_shards_is_refused(output: Path, full: Path, changed: tuple[str, ...], named: str) -> None:
+    run = mmc4("cut", "--output", str(output), "--recipe", full.name, *changed, "--resume")
+    assert named in refusal(run)
+
+
+def test_where_nothing_is_kept_there_is_no_shard_and_the_counts_add_up(output: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "nothing.yaml"
+    recipe.write_text("extends: mmc4\nfilters: {similarity: {min: 1.0}}")
+    dataset = cut(output, str(recipe), "--formats", "openflamingo", "webdataset")
+    assert not list(dataset.glob("**/shard-*"))
+    assert json.loads((dataset / "sizes.json").read_text()) == {}
+    links = manifest(dataset)["counts"]["links"]
+    assert (links["kept"], links["in"]) == (0, sum(links["dropped"].values()))
+    assert len(ledger(dataset)) > links["in"] > 0
+
+
+def test_the_paper_s_other_assignment_keeps_the_same_images(output: Path, full: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "most-similar.yaml"
+    recipe.write_text("extends: mmc4")
+    dataset = cut(output, str(recipe), "--assignment", "max")
+    assert manifest(dataset)["recipe"]["assignment"] == "max"
+    both = list(zip(ledger(full), ledger(dataset), strict=True))
+    assert all(one["reason"] == other["reason"] for one, other in both)
+    kept = [(one, other) for one, other in both if one["reason"] is None]
+    assert all(
+        other["matched_similarity"] == other["best_similarity"] >= one["matched_similarity"] for one, other in kept
+    )
+
+
+@pytest.fixture(scope="module")
+def subsets(output: Path, full: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Give a dataset for each published recipe and for a user's own."""
+    own = tmp_path_factory.mktemp("recipes") / "own.yaml"
+    own.write_text("extends: mmc4-ff\nfilters: {similarity: {min: 0.2}, document: {max_sentences: 12}}")
+    recipes = ("mmc4-ff", "mmc4-core", "mmc4-core-ff", str(own))
+    return {"mmc4": full} | {Path(recipe).stem: cut(output, recipe) for recipe in recipes}
+
+
+@pytest.mark.parametrize(
+    ("larger", "smaller"),
+    [
+        ("mmc4", "mmc4-ff"),
+        ("mmc4", "mmc4-core"),
+        ("mmc4", "mmc4-core-ff"),
+        ("mmc4-ff", "mmc4-core-ff"),
+        ("mmc4-core", "mmc4-core-ff"),
+        ("mmc4-ff", "own"),
+    ],
+)
+def test_subsets_are_subsets_and_proper_ones(subsets: dict[str, Path], larger: str, smaller: str) -> None:
+    counts = [manifest(subsets[name])["counts"] for name in (larger, smaller)]
+    assert counts[0]["links"]["kept"] > counts[1]["links"]["kept"] > 0
+    assert counts[0]["documents"]["in"] == counts[1]["documents"]["in"]
+    assert list(missing_from(str(subsets[larger]), str(subsets[smaller]))) == []
+    too_many = list(missing_from(str(subsets[smaller]), str(subsets[larger])))
+    assert len(too_many) == counts[0]["links"]["kept"] - counts[1]["links"]["kept"]
+    assert manifest(subsets[smaller])["input"] == manifest(subsets[larger])["input"]
+
+
+def test_a_document_in_core_that_the_full_dataset_lacks_is_found(subsets: dict[str, Path], tmp_path: Path) -> None:
+    core = shutil.copytree(subsets["mmc4-core"], tmp_path / "core")
+    path = next((core / "ledger").glob("*.parquet"))
+    rows = list(storage.read_records(str(path), LedgerRow))
+    at = next(at for at, row in enumerate(rows) if row.stage == "images" and row.sha256)
+    rows[at] = replace(rows[at], stage=None, reason=None, shard="shard-00000.tar", key=rows[at].document)
+    storage.write_records(str(path), rows, LedgerRow)
+    (missing,) = missing_from(str(subsets["mmc4"]), str(core))
+    assert (missing.document, missing.position, missing.ledger) == (rows[at].document, rows[at].position, str(path))
