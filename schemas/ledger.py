@@ -10,6 +10,8 @@ from schemas.reasons import Reason, Stage
 class LedgerRow:
     """What became of one image link: `stage` and `reason` of its drop, or the `shard` and `key` where it lies.
 
+    `shard` is a file of the dataset, named below its folder, in the first format that it was cut in.
+
     Measurements are null where the link was dropped before they could be taken. `best_similarity` is the highest
     to any sentence; `matched_similarity` and `sentence` (index from 0) are the assignment's, for kept images.
     """
