@@ -36,6 +36,51 @@ OLD_META = "<html><head><meta http-equiv='Content-Type' content='text/html; char
         (META.format("utf-16").encode(), "text/html", META.format("utf-16")),
         (META.format("base64").encode(), "text/html", META.format("base64")),
         (b"", "text/html", ""),
+        ("日本".encode("cp932"), "text/html; charset=x-sjis", "日本"),
+        ("①髙".encode("cp932"), "text/html; charset=Shift_JIS", "①髙"),  # letters that only Windows' table has
+        ("日本".encode("euc-jp"), "text/html; charset=euc-jp", "日本"),
+        ("한글 똠".encode("cp949"), "text/html; charset=euc-kr", "한글 똠"),
+        ("한글".encode("cp949"), "text/html; charset=ks_c_5601-1987", "한글"),
+        ("中文镕€".encode("gb18030"), "text/html; charset=gb2312", "中文镕€"),
+        ("中文".encode("gbk"), "text/html; charset=x-gbk", "中文"),
+        ("中文".encode("big5"), "text/html; charset=Big5", "中文"),
+        ("ไทย".encode("cp874"), "text/html; charset=tis-620", "ไทย"),
+        ("שלום".encode("iso8859-8"), "text/html; charset=iso-8859-8-i", "שלום"),
+        ("Йц".encode("mac-cyrillic"), "text/html; charset=x-mac-cyrillic", "Йц"),
+        ("<p>Йц".encode("utf-16-le"), "text/html; charset=utf-16", "<p>Йц"),
+        ("<p>Йц".encode("utf-16-le"), "text/html", "<p>Йц"),
+        ("<p>Йц".encode("utf-16-be"), "text/html", "<p>Йц"),
+        (b"<p>plain", "text/html; charset=hz-gb-2312", "<p>plain"),  # browsers show nothing; links are in ASCII
+        # The header is believed before the page, even where it is wrong.
+        (META.format("utf-8").encode("cp1251"), "text/html; charset=windows-1251", META.format("utf-8")),
+        (
+            META.format("windows-1251").encode("cp1251"),
+            "text/html; charset=utf-8",
+            META.format("windows-1251")[:-11] + "\ufffd" * 4 + "</html>",
+        ),
+        # What only looks like a declaration is none.
+        ("<!-- <meta charset=koi8-r> --><p>Йц".encode(), "", "<!-- <meta charset=koi8-r> --><p>Йц"),
+        ("<meta name=d content='charset=koi8-r'><p>Йц".encode(), "", "<meta name=d content='charset=koi8-r'><p>Йц"),
+        ("<meta name=a><meta charset=koi8-r>Йц".encode("koi8-r"), "", "<meta name=a><meta charset=koi8-r>Йц"),
+        (
+            "<META CHARSET = 'no-such' ><meta charset=koi8-r>Й".encode("koi8-r"),
+            "",
+            "<META CHARSET = 'no-such' ><meta charset=koi8-r>Й",
+        ),
+        (
+            "<?xml version='1.0' encoding='koi8-r'?><p>Й".encode("koi8-r"),
+            "",
+            "<?xml version='1.0' encoding='koi8-r'?><p>Й",
+        ),
+        (
+            "<?xml version='1.0' encoding='x'?><meta charset=koi8-r>Й".encode("koi8-r"),
+            "",
+            "<?xml version='1.0' encoding='x'?><meta charset=koi8-r>Й",
+        ),
+        # Nobody says: UTF-8 though the crawl cut it within a character, or one byte of it is broken.
+        ("café “quoted”".encode()[:-1], "", "café “quoted\ufffd"),
+        ("café “quoted”".encode() + b"\xa0", "", "café “quoted”\ufffd"),
+        (b"100 \xa9 2019, \x93here\x94", "", "100 © 2019, “here”"),
     ],
 )
 def test_who_is_believed(body: bytes, content_type: str, text: str) -> None:
