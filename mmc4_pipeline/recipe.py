@@ -4,6 +4,7 @@ A recipe may start from another (`extends: mmc4`); what it says is laid over tha
 filter off. Filters run in the order in which the recipe lists them, each in the stage of its kind.
 """
 
+import re
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +23,7 @@ from schemas.reasons import Stage
 
 Kind = TypeVar("Kind", bound=Filter)
 RECIPES = files("mmc4_pipeline") / "recipes"
+_ATTRIBUTE = re.compile(r"[a-z][a-z0-9_:.-]*")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class LinkSettings:
 
     attributes: tuple[str, ...] = ("src",)
     main_content: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what is no attribute's name, and an empty list."""
+        if not self.attributes:
+            message = "attributes: must name at least one attribute, as in [src]"
+            raise ValueError(message)
+        for name in self.attributes:
+            if not _ATTRIBUTE.fullmatch(name):
+                message = f"attributes: {name!r} is no attribute's name; write it in lower case, as in data-src"
+                raise ValueError(message)
 
 
 @dataclass(frozen=True)

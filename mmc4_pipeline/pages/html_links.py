@@ -1,14 +1,133 @@
-"""Image links of an HTML page, resolved against the page's base."""
+"""Image links of an HTML page, resolved against the page's base: one for each image element.
 
-from selectolax.lexbor import LexborHTMLParser
+With the attribute `src` alone the links are those that WAT files have. With more attributes an image is found too where
+a script would load it, and in the largest size that the page offers.
+"""
 
-from mmc4_pipeline.pages.links import image_links, resolve
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from mmc4_pipeline.pages.links import image_link, resolve
+from mmc4_pipeline.pages.srcset import parse_srcset
+from mmc4_pipeline.recipe import LinkSettings
 from schemas.page import ImageLink
 
+Attributes = dict[str, str | None]
+_READABLE = (
+    "",
+    "image/jpeg",
+    "image/jpg",
+    "image/png",
+    "image/webp",
+    "image/gif",
+)  # a source's type; as decode.FORMATS
 
-def links_of_html(text: str, page_url: str) -> list[ImageLink]:
-    """Give the image links of an HTML page in page order; links that are not http(s), data: for one, are none."""
+
+@dataclass(frozen=True, slots=True)
+class _Element:
+    """An `img`: its place among all of the page, and the attributes of the `picture` sources that stand for it."""
+
+    ordinal: int
+    attributes: Attributes
+    sources: list[Attributes]
+    in_noscript: bool
+
+
+def links_of_html(
+    text: str, page_url: str, settings: LinkSettings | None = None, main_images: Collection[int] | None = None
+) -> list[ImageLink]:
+    """Give the image links of an HTML page in page order; links that are not http(s), data: for one, are none.
+
+    `main_images` has the images in the main content, counted as `MainContent.images` counts them.
+    """
     tree = LexborHTMLParser(text)
     base_tag = tree.css_first("base[href]")
     base = resolve(page_url, base_tag.attributes.get("href") if base_tag else None) or page_url
-    return image_links(base, ((tag.attributes.get("src"), tag.attributes) for tag in tree.css("img[src]")))
+    wanted = settings.attributes if settings else ("src",)
+    found = _of_src(tree, base) if wanted == ("src",) else _of_attributes(tree, base, wanted)
+    return [
+        image_link(position, url, tag, attribute, None if main_images is None else ordinal in main_images)
+        for position, (ordinal, tag, attribute, url) in enumerate(found)
+    ]
+
+
+def _of_src(tree: LexborHTMLParser, base: str) -> Iterator[tuple[int, Attributes, str, str]]:
+    for ordinal, node in enumerate(tree.css("img")):
+        attributes = node.attributes
+        if url := resolve(base, attributes.get("src")):
+            yield ordinal, attributes, "src", url
+
+
+def _of_attributes(
+    tree: LexborHTMLParser, base: str, wanted: tuple[str, ...]
+) -> Iterator[tuple[int, Attributes, str, str]]:
+    """Yield each image's first address. What `noscript` repeats of an image outside it is the same image."""
+    elements = list(_elements(tree))
+    shown: set[str] = set()
+    if any(element.in_noscript for element in elements):
+        outside = (element for element in elements if not element.in_noscript)
+        shown = {url for element in outside for _, url in _addresses(element, base, wanted)}
+    for element in elements:
+        addresses = _addresses(element, base, wanted)
+        first = next(addresses, None)
+        if first is None:
+            continue
+        if element.in_noscript and (first[1] in shown or any(url in shown for _, url in addresses)):
+            continue
+        yield element.ordinal, element.attributes, *first
+
+
+def _elements(tree: LexborHTMLParser) -> Iterator[_Element]:
+    """Walk over the images, and the sources before each in its `picture`."""
+    in_noscript = {node.mem_id for node in tree.css("noscript img")}
+    ordinal, picture, sources = 0, None, list[Attributes]()
+    for node in tree.css("img, picture > source"):
+        parent = _id(node.parent)
+        if parent != picture:
+            picture, sources = parent, []
+        if node.tag == "source":
+            sources.append(node.attributes)
+            continue
+        yield _Element(ordinal, node.attributes, sources, node.mem_id in in_noscript)
+        ordinal, sources = ordinal + 1, []
+
+
+def _id(node: LexborNode | None) -> int | None:
+    return node.mem_id if node else None
+
+
+def _addresses(element: _Element, base: str, wanted: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield (attribute, URL) for each wanted attribute that holds one, in the order of preference."""
+    for attribute in wanted:
+        if attribute.endswith("srcset"):
+            url = _largest(element, attribute, base)
+        else:
+            value = element.attributes.get(attribute)
+            url = resolve(base, value) if attribute == "src" or _could_be_url(value) else None
+        if url:
+            yield attribute, url
+
+
+def _could_be_url(value: str | None) -> bool:
+    """Tell an address from what else lazy loaders' attributes hold: "true", or a template such as "a_{width}x.jpg"."""
+    return value is not None and ("/" in value or "." in value) and "{" not in value
+
+
+def _largest(element: _Element, attribute: str, base: str) -> str | None:
+    """Give the largest of the image's own candidates and its sources'.
+
+    Of those of a size the last one counts: sources go from the newest format to the one that everybody can read.
+    """
+    holders = [source for source in element.sources if _readable(source)] + [element.attributes]
+    candidates = [item for holder in holders for item in parse_srcset(holder.get(attribute) or "")]
+    by_size = sorted(candidates, key=lambda item: item.size)
+    return next(
+        (url for item in reversed(by_size) if (url := resolve(base, item.url)) and _could_be_url(item.url)), None
+    )
+
+
+def _readable(source: dict[str, Any]) -> bool:
+    return (source.get("type") or "").partition(";")[0].strip().lower() in _READABLE

@@ -15,16 +15,27 @@ def image_links(base: str, found: Iterable[tuple[str | None, dict[str, Any]]]) -
     for source, attributes in found:
         url = resolve(base, source)
         if url is not None:
-            links.append(
-                ImageLink(
-                    position=len(links),
-                    url=url,
-                    alt=" ".join((attributes.get("alt") or "").split()),
-                    declared_width=_pixels(attributes.get("width")),
-                    declared_height=_pixels(attributes.get("height")),
-                )
-            )
+            links.append(image_link(len(links), url, attributes))
     return links
+
+
+def image_link(
+    position: int,
+    url: str,
+    attributes: dict[str, Any],
+    attribute: str = "src",
+    in_main_content: bool | None = None,  # noqa: FBT001 - a measurement, not a switch
+) -> ImageLink:
+    """Make the link of a tag with these attributes; `url` is absolute."""
+    return ImageLink(
+        position=position,
+        url=url,
+        alt=" ".join((attributes.get("alt") or "").split()),
+        declared_width=_pixels(attributes.get("width")),
+        declared_height=_pixels(attributes.get("height")),
+        attribute=attribute,
+        in_main_content=in_main_content,
+    )
 
 
 def resolve(base: str, link: str | None) -> str | None:

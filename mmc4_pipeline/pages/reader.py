@@ -21,4 +21,5 @@ class PageReader:
         """Read a page's body; what the server calls neither HTML nor text is dropped."""
         if content_type and not any(kind in content_type.lower() for kind in ("html", "text/plain")):
             return rejected(location, Reason.NOT_HTML, f"Content-Type {content_type}")
-        return PageContent(location, links_of_html(decode_html(body, content_type), location.url))
+        html = decode_html(body, content_type)
+        return PageContent(location, links_of_html(html, location.url, self.links))

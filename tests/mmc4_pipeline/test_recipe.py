@@ -28,8 +28,15 @@ def test_core_and_fewer_faces_are_stricter_than_the_full_corpus() -> None:
     assert core.filters["document_duplicates"].max_distance == 10
     assert core.filters["document"] == DocumentRules(2, 15, 4, 40, ShareAbove(0.25, 0.75))
     assert "faces" in load_recipe("mmc4-core-ff").filters
-    for name in recipe_names():
+    for name in ("mmc4", "mmc4-ff", "mmc4-core", "mmc4-core-ff"):
         assert loosened(load_recipe("mmc4"), load_recipe(name)) == []
+
+
+def test_more_links_are_another_corpus() -> None:
+    paper, more = load_recipe("mmc4"), load_recipe("mmc4-links")
+    assert set(more.links.attributes) > set(paper.links.attributes)
+    assert any("links" in problem for problem in loosened(paper, more))
+    assert "mmc4-links" in recipe_names()
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -50,6 +57,11 @@ def test_a_recipe_comes_back_from_its_manifest(name: str) -> None:
         ("filters.nsfw.max_probability=1.5", "max_probability: .*less than or equal to 1"),
         ("filters.url=png", "filters.url"),
         ("assignment=greedy", "assignment: .*'hungarian' or 'max'"),
+        ("links.attributes=[]", "links: .*at least one"),
+        ("links.attributes=['']", "links: .*'' is no attribute's name"),
+        ("links.attributes=[src, data src]", "links: .*'data src' is no attribute's name"),
+        ("links.attributes=[Data-Src]", "links: .*'Data-Src' .*lower case"),
+        ("links.attributes=src", "links.attributes"),
         ("colour=red", "unknown key 'colour'; allowed: crawl, text_source, locate, links"),
         ("filters", "KEY=VALUE"),
     ],

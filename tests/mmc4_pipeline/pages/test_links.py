@@ -7,13 +7,22 @@ from hypothesis import strategies as st
 from mmc4_pipeline.pages.html_links import links_of_html
 from mmc4_pipeline.pages.links import resolve
 from mmc4_pipeline.pages.wat_links import links_of_wat
+from mmc4_pipeline.recipe import LinkSettings, load_recipe
 from schemas.page import ImageLink
 
 PAGE = "https://a.example/news/today.html"
+FULLER = load_recipe("mmc4-links").links
 
 
 def urls(html: str) -> list[str]:
     return [link.url for link in links_of_html(html, PAGE)]
+
+
+def fuller(html: str) -> list[tuple[str, str]]:
+    """Give file names and attributes of the links that the fuller recipe finds."""
+    links = links_of_html(html, "https://a.example/", FULLER)
+    assert [link.position for link in links] == list(range(len(links)))
+    return [(link.url.removeprefix("https://a.example/"), link.attribute) for link in links]
 
 
 @pytest.mark.parametrize(
@@ -92,3 +101,112 @@ def test_any_text_is_a_page_and_its_links_are_http(text: str) -> None:
 def test_any_link_resolves_to_http_or_nothing(link: str) -> None:
     url = resolve(PAGE, link)
     assert url is None or url.startswith(("https://", "http://"))
+
+
+@pytest.mark.parametrize(
+    ("html", "found"),
+    [
+        ("<img src=a.jpg>", [("a.jpg", "src")]),
+        ("<img src=a.jpg srcset='s.jpg 300w, l.jpg 900w, m.jpg 600w'>", [("l.jpg", "srcset")]),
+        ("<img src=a.jpg srcset='b.jpg, c.jpg 2x'>", [("c.jpg", "srcset")]),
+        ("<img src=a.jpg srcset='b.jpg 100w, c.jpg 3x'>", [("b.jpg", "srcset")]),  # a width is known, a density is not
+        ("<img src=a.jpg srcset='data:image/gif;base64,R0lG 9w, b.jpg 1w'>", [("b.jpg", "srcset")]),
+        ("<img src=a.jpg srcset='data:image/gif;base64,R0lG 9w'>", [("a.jpg", "src")]),
+        ("<img src=a.jpg srcset='b.jpg wide'>", [("a.jpg", "src")]),
+        ("<img src='data:image/gif;base64,R0lG' data-src=b.jpg>", [("b.jpg", "data-src")]),
+        ("<img src=blank.gif data-src='  b.jpg\n'>", [("b.jpg", "data-src")]),
+        ("<img src=a.jpg data-lazy=true data-original=1>", [("a.jpg", "src")]),
+        ("<img src=a.jpg data-src='a_{width}x.jpg'>", [("a.jpg", "src")]),
+        ("<img data-lazy-src=b.jpg>", [("b.jpg", "data-lazy-src")]),
+        ("<img data-src=b.jpg data-srcset='c.jpg 2x' srcset='tiny.jpg 1w'>", [("c.jpg", "data-srcset")]),
+        ("<img alt='no address'>", []),
+        (
+            "<picture><source srcset='l.jpg 900w, s.jpg 300w'><source srcset='m.jpg 600w'><img src=a.jpg></picture>",
+            [("l.jpg", "srcset")],
+        ),
+        (  # of equal size: the last, which everybody can read
+            "<picture><source type=image/webp srcset=a.webp><img src=a.jpg srcset=a.jpg></picture>",
+            [("a.jpg", "srcset")],
+        ),
+        (
+            "<picture><source type='image/avif' srcset='a.avif 9w'><source srcset='a.webp 6w' type='IMAGE/WebP'><img>",
+            [("a.webp", "srcset")],
+        ),
+        ("<picture><source data-srcset='b.jpg 2x'><img src=a.jpg></picture>", [("b.jpg", "data-srcset")]),
+        (
+            "<picture><source srcset=p.jpg><img src=a.jpg></picture><img src=b.jpg><picture><img src=c.jpg></picture>",
+            [("p.jpg", "srcset"), ("b.jpg", "src"), ("c.jpg", "src")],
+        ),
+        ("<video><source src=v.mp4 srcset=v.jpg></video><img src=a.jpg>", [("a.jpg", "src")]),
+        ("<img data-src=b.jpg><noscript><img src=b.jpg></noscript>", [("b.jpg", "data-src")]),
+        ("<p><noscript><img src=b.jpg></noscript><img src=t.gif data-src=b.jpg>", [("b.jpg", "data-src")]),
+        (  # the fallback in another size, which the image offers too
+            "<img data-src=s.jpg data-srcset='s.jpg 1w, l.jpg 2w'><noscript><img src=s.jpg></noscript>",
+            [("l.jpg", "data-srcset")],
+        ),
+        ("<img class=lazy data-unknown=b.jpg><noscript><img src=b.jpg></noscript>", [("b.jpg", "src")]),
+        ("<img src=a.jpg><img src=a.jpg>", [("a.jpg", "src"), ("a.jpg", "src")]),  # two elements, as the page has them
+    ],
+)
+def test_the_fuller_links(html: str, found: list[tuple[str, str]]) -> None:
+    assert fuller(html) == found
+
+
+def test_with_src_alone_a_noscript_image_is_one_of_its_own_as_in_wat_files() -> None:
+    assert len(urls("<img src=b.jpg data-src=b.jpg><noscript><img src=b.jpg></noscript>")) == 2
+
+
+IMAGES = st.lists(
+    st.dictionaries(
+        st.sampled_from(FULLER.attributes),
+        st.sampled_from(
+            ["a.jpg", "/b.png?x=1", "true", "", "data:,x", "c.jpg 2w", "d.jpg 1x, e.jpg 2x", ",", "//", "{x}"]
+        ),
+        max_size=4,
+    ),
+    max_size=6,
+)
+
+
+@given(IMAGES)
+def test_every_image_that_src_finds_is_found_by_the_fuller_set(images: list[dict[str, str]]) -> None:
+    tags = [
+        f"<img alt={number} " + " ".join(f'{name}="{value}"' for name, value in image.items()) + ">"
+        for number, image in enumerate(images)
+    ]
+    by_src, by_all = (
+        [link.alt for link in links_of_html("".join(tags), PAGE, settings)] for settings in (LinkSettings(), FULLER)
+    )
+    assert set(by_src) <= set(by_all)
+    assert by_all == sorted(by_all, key=int)
+    assert len(set(by_all)) == len(by_all)
+
+
+@given(st.text("<img srcset=\"'/>source picture noscript ab:.&;[]%,\x00\n2xé", max_size=120))
+def test_any_text_is_a_page_for_the_fuller_set_too(text: str) -> None:
+    links = links_of_html(text, PAGE, FULLER)
+    assert [link.position for link in links] == list(range(len(links)))
+    assert all(link.url.startswith(("https://", "http://")) for link in links)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<img srcset=','>",
+        "<picture>",
+        "<source srcset=a.jpg>",
+        "<img data-src=a.jpg>",
+        "<noscript><img src=a.jpg></noscript>",
+    ],
+)
+def test_pages_of_one_piece_repeated_are_read_in_bounded_time(piece: str) -> None:
+    assert isinstance(
+        links_of_html("<picture>" + piece * 3000 + "<img srcset='" + "," * 2**20 + "'>", PAGE, FULLER), list
+    )
+
+
+def test_links_say_whether_they_are_in_the_main_content() -> None:
+    html = "<img alt='none'><img src=a.jpg><img src=b.jpg><img src=a.jpg>"
+    for settings in (LinkSettings(), FULLER):
+        assert [link.in_main_content for link in links_of_html(html, PAGE, settings, {2, 9})] == [False, True, False]
+        assert [link.in_main_content for link in links_of_html(html, PAGE, settings)] == [None, None, None]

@@ -1,0 +1,85 @@
+"""Links of the sample of real pages that stands beside some checkouts; skipped where it is absent."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from fastwarc import ArchiveIterator, WarcRecordType
+from selectolax.lexbor import LexborHTMLParser
+
+from mmc4_pipeline.pages.html import decode_html
+from mmc4_pipeline.pages.html_links import links_of_html
+from mmc4_pipeline.pages.wat_links import links_of_wat
+from mmc4_pipeline.recipe import LinkSettings, load_recipe
+
+REALWEB = Path(__file__).parents[4] / "shared" / "realweb"
+pytestmark = pytest.mark.skipif(not REALWEB.is_dir(), reason="../shared/realweb is not here")
+FULLER = load_recipe("mmc4-links").links
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    """Give the decoded pages by URL."""
+    found = {}
+    for path in REALWEB.glob("commoncrawl/crawl-data/*/segments/*/warc/*.warc.gz"):
+        for record in ArchiveIterator(path.open("rb"), record_types=WarcRecordType.response, auto_decode="all"):
+            content_type = record.http_headers.get("Content-Type") or ""
+            found[record.headers["WARC-Target-URI"]] = decode_html(record.reader.read(), content_type)
+    return found
+
+
+@pytest.fixture(scope="module")
+def wat() -> dict[str, dict[str, Any]]:
+    """Give the HTML metadata of the WAT records by URL."""
+    found = {}
+    for path in REALWEB.glob("commoncrawl/crawl-data/*/segments/*/wat/*.warc.wat.gz"):
+        for record in ArchiveIterator(path.open("rb"), record_types=WarcRecordType.metadata, parse_http=False):
+            payload = orjson.loads(record.reader.read())["Envelope"]["Payload-Metadata"]
+            if "HTTP-Response-Metadata" in payload:
+                found[record.headers["WARC-Target-URI"]] = payload["HTTP-Response-Metadata"]["HTML-Metadata"]
+    return found
+
+
+def test_every_link_of_the_truth_is_found_from_warc_and_from_wat(
+    pages: dict[str, str], wat: dict[str, dict[str, Any]]
+) -> None:
+    truth = json.loads((REALWEB / "truth.json").read_text())["pages"]
+    assert len(truth) >= 60
+    for url, links in truth.items():
+        by_html, by_wat = links_of_html(pages[url], url), links_of_wat(wat[url], url)
+        assert [link.url for link in by_html] == links
+        assert [link.url for link in by_wat] == links
+        assert [link.alt for link in by_html] == [link.alt for link in by_wat]
+
+
+def test_the_fuller_set_finds_each_image_and_more(pages: dict[str, str]) -> None:
+    """Images are told apart by a number planted in `alt`; those in `noscript` repeat others and are left out."""
+    more: Counter[str] = Counter()
+    for url, text in pages.items():
+        tree = LexborHTMLParser(text)
+        for noscript in tree.css("noscript"):
+            noscript.decompose()
+        for number, image in enumerate(tree.css("img")):
+            image.attrs["alt"] = str(number)
+        by_src, fuller = (
+            {link.alt: link for link in links_of_html(tree.html or "", url, settings)}
+            for settings in (LinkSettings(), FULLER)
+        )
+        assert by_src.keys() <= fuller.keys()
+        more["elements"] += len(fuller.keys() - by_src.keys())
+        more["addresses"] += len({link.url for link in fuller.values()} - {link.url for link in by_src.values()})
+    assert more["elements"] > 30
+    assert more["addresses"] > 300
+
+
+def test_no_image_is_found_twice_through_noscript(pages: dict[str, str]) -> None:
+    for url, text in pages.items():
+        outside = LexborHTMLParser(text)
+        for noscript in outside.css("noscript"):
+            noscript.decompose()
+        found = Counter(link.url for link in links_of_html(text, url, FULLER))
+        shown = Counter(link.url for link in links_of_html(outside.html or "", url, FULLER))
+        assert all(found[link] == shown[link] for link in shown)
