@@ -45,9 +45,10 @@ class Filter(ABC):
 
 
 class LinkFilter(Filter):
-    """Decides on an image link, before anything is fetched."""
+    """Decides on an image link, before anything is fetched. `needs` names the key of `links` that must be on."""
 
     stage = Stage.PAGES
+    needs: ClassVar[str | None] = None
 
     @abstractmethod
     def decide(self, link: ImageLink) -> Reason | None:

@@ -15,7 +15,7 @@ import yaml
 from annotated_types import Ge, Le
 from pydantic import TypeAdapter, ValidationError
 
-from filters.kinds import Filter
+from filters.kinds import Filter, LinkFilter
 from filters.registry import known_filters
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.match import Assignment
@@ -242,6 +242,10 @@ def _parse(settings: dict[str, Any], name: str, where: str) -> Recipe:
         for key, thresholds in chosen.items()
         if thresholds is not None
     }
+    for key, item in filters.items():
+        if isinstance(item, LinkFilter) and item.needs and not getattr(plain["links"], item.needs):
+            message = f"{where}: filters.{key}: needs links.{item.needs}: true"
+            raise UserError(message)
     return Recipe(name=name, filters=filters, **plain)
 
 

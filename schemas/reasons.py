@@ -27,6 +27,7 @@ class Reason(StrEnum):
     # Image links, before anything is fetched.
     URL_EXTENSION = "url_extension"
     URL_TOKEN = "url_token"  # noqa: S105 - a reason, not a password
+    NOT_MAIN_CONTENT = "not_main_content"
     ROBOTS = "robots"
 
     # Image links, by what the web answered.

@@ -1,5 +1,7 @@
 """Each filter: what it keeps, what it drops, at its edges."""
 
+from dataclasses import replace
+
 import pytest
 
 from filters.aspect_ratio import AspectRatio
@@ -9,6 +11,7 @@ from filters.document import DocumentRules, ShareAbove
 from filters.document_duplicates import DocumentDuplicates
 from filters.faces import Faces
 from filters.kinds import AssignedDocument, Filter, ImageFilter, Stricter
+from filters.main_content import MainContent
 from filters.nsfw import Nsfw
 from filters.registry import known_filters
 from filters.resolution import Resolution
@@ -49,6 +52,12 @@ MMC4_URL = Url(("png", "jpeg", "jpg"), ("logo", "button", "icon", "plugin", "wid
 )
 def test_url(url: str, reason: Reason | None) -> None:
     assert MMC4_URL.decide(link(url)) is reason
+
+
+@pytest.mark.parametrize(("in_main_content", "reason"), [(True, None), (False, Reason.NOT_MAIN_CONTENT), (None, None)])
+def test_main_content(in_main_content: object, reason: Reason | None) -> None:
+    measured = replace(link("https://a.example/photo.jpg"), in_main_content=in_main_content)
+    assert MainContent().decide(measured) is reason
 
 
 @pytest.mark.parametrize(

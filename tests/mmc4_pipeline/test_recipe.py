@@ -62,6 +62,7 @@ def test_a_recipe_comes_back_from_its_manifest(name: str) -> None:
         ("links.attributes=[src, data src]", "links: .*'data src' is no attribute's name"),
         ("links.attributes=[Data-Src]", "links: .*'Data-Src' .*lower case"),
         ("links.attributes=src", "links.attributes"),
+        ("filters.main_content={}", "filters.main_content: needs links.main_content: true"),
         ("colour=red", "unknown key 'colour'; allowed: crawl, text_source, locate, links"),
         ("filters", "KEY=VALUE"),
     ],
@@ -69,6 +70,12 @@ def test_a_recipe_comes_back_from_its_manifest(name: str) -> None:
 def test_impossible_values_are_refused_by_name(override: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         load_recipe("mmc4", (override,))
+
+
+def test_main_content_is_filtered_where_it_is_measured() -> None:
+    recipe = load_recipe("mmc4", ("links.main_content=true", "filters.main_content={}"))
+    assert list(recipe.filters)[-1] == "main_content"
+    assert parse_recipe(recipe.to_json(), "mmc4") == recipe
 
 
 def test_null_turns_a_filter_off_and_files_extend_files(tmp_path: Path) -> None:
