@@ -31,8 +31,10 @@ def main_content(html: str) -> MainContent | None:
     Every image is given an address of its own first, so that those that come back are known whatever trafilatura makes
     of their links; it drops those that don't end in an image's extension, for one.
     """
+    if _too_much(html):
+        return None
     marked = _marked(html)
-    if len(marked) > MAX_CHARACTERS or marked.count("<") > MAX_TAGS:
+    if _too_much(marked):  # the standard's repairs can make a page many times as long
         return None
     from trafilatura import bare_extraction
     from trafilatura.settings import Document
@@ -47,6 +49,10 @@ def main_content(html: str) -> MainContent | None:
     sources = (graphic.get("src") or "" for graphic in document.body.iter("graphic"))
     images = frozenset(int(found.group(1)) for source in sources if (found := _MARKED.fullmatch(source)))
     return MainContent("\n".join(line for line in lines if line), images)
+
+
+def _too_much(html: str) -> bool:
+    return len(html) > MAX_CHARACTERS or html.count("<") > MAX_TAGS
 
 
 def _marked(html: str) -> str:

@@ -90,6 +90,11 @@ def test_what_is_too_much_is_not_measured(page: str) -> None:
     assert [link.in_main_content for link in content.links] == [None]
 
 
+@pytest.mark.parametrize("page", ["<div>" * 100_000, "<font size=1>" * 100_000, "<a b='" + "c " * 2**20 + "'>"])
+def test_what_would_take_minutes_is_refused_before_it_is_parsed(page: str) -> None:
+    assert main_content(page) is None
+
+
 @given(st.text("<pimgdv src=\"'/>ab:.&;[]%\x00\né \ud800", max_size=80))
 def test_any_text_has_a_main_content(text: str) -> None:
     assert main_content(text) is not None
