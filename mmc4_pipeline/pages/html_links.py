@@ -12,6 +12,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from mmc4_pipeline.pages.links import image_link, resolve
 from mmc4_pipeline.pages.srcset import parse_srcset
+from mmc4_pipeline.pages.tree import parse_html
 from mmc4_pipeline.recipe import LinkSettings
 from schemas.page import ImageLink
 
@@ -43,19 +44,21 @@ def links_of_html(
 
     `main_images` has the images in the main content, counted as `MainContent.images` counts them.
     """
-    tree = LexborHTMLParser(text)
-    base_tag = tree.css_first("base[href]")
+    tree = parse_html(text)
+    nodes = tree.css("base[href], img")  # in one walk: a second one would take as long
+    base_tag = next((node for node in nodes if node.tag == "base"), None)
     base = resolve(page_url, base_tag.attributes.get("href") if base_tag else None) or page_url
+    images = [node for node in nodes if node.tag == "img"]
     wanted = settings.attributes if settings else ("src",)
-    found = _of_src(tree, base) if wanted == ("src",) else _of_attributes(tree, base, wanted)
+    found = _of_src(images, base) if wanted == ("src",) else _of_attributes(tree, base, wanted)
     return [
         image_link(position, url, tag, attribute, None if main_images is None else ordinal in main_images)
         for position, (ordinal, tag, attribute, url) in enumerate(found)
     ]
 
 
-def _of_src(tree: LexborHTMLParser, base: str) -> Iterator[tuple[int, Attributes, str, str]]:
-    for ordinal, node in enumerate(tree.css("img")):
+def _of_src(images: list[LexborNode], base: str) -> Iterator[tuple[int, Attributes, str, str]]:
+    for ordinal, node in enumerate(images):
         attributes = node.attributes
         if url := resolve(base, attributes.get("src")):
             yield ordinal, attributes, "src", url

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from selectolax.lexbor import LexborHTMLParser
 
+from mmc4_pipeline.pages.tree import MAX_TAGS
+
 # What trafilatura is given: its time grows with the square of some of these. Real pages have a tenth of it.
 MAX_CHARACTERS = 2_000_000
-MAX_TAGS = 20_000
 
 _MARKER = "https://image/{}.jpg"
 _MARKED = re.compile(r"https://image/([0-9]+)\.jpg")

@@ -210,3 +210,11 @@ def test_links_say_whether_they_are_in_the_main_content() -> None:
     for settings in (LinkSettings(), FULLER):
         assert [link.in_main_content for link in links_of_html(html, PAGE, settings, {2, 9})] == [False, True, False]
         assert [link.in_main_content for link in links_of_html(html, PAGE, settings)] == [None, None, None]
+
+
+@pytest.mark.parametrize("piece", ["<div>", "<ul><li>", "<script></script", "<!-- a -->", "<a title='", "<"])
+def test_a_page_of_very_many_tags_is_read_at_once_and_keeps_its_links(piece: str) -> None:
+    head = "<head><base href=/base/><script>a<b && '<img src=script.jpg>'</script></head>"
+    html = f"{head}<!-- <img src=comment.jpg> --><div title='x'><img src=first.jpg alt=1>{piece * 60_000}"
+    assert urls(html)[0] == "https://a.example/base/first.jpg"
+    assert urls(f"{head}{'<div>' * 60_000}<p><img src=last.jpg>") == ["https://a.example/base/last.jpg"]

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmc4_pipeline.commoncrawl.records import PageContent
-from mmc4_pipeline.pages.main_content import MAX_CHARACTERS, MAX_TAGS, main_content
+from mmc4_pipeline.pages.main_content import MAX_CHARACTERS, main_content
 from mmc4_pipeline.pages.page import make_page
 from mmc4_pipeline.pages.reader import PageReader
+from mmc4_pipeline.pages.tree import MAX_TAGS
 from mmc4_pipeline.recipe import LinkSettings, load_recipe
 from schemas.arrow import from_table, to_table
 from schemas.page import Page
