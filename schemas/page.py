@@ -6,7 +6,7 @@ from datetime import datetime
 from schemas.reasons import Reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: it is made by the million, and that would take five times as long
 class ImageLink:
     """One image link of a page. `position` counts the links in page order, from 0.
 

@@ -1,14 +1,13 @@
-"""Reads pages from WARC files: single records by offset (warcio), or whole files (fastwarc)."""
+"""Reads pages from WARC files: single records by offset (warcio), or whole files."""
 
 import io
 from collections.abc import Iterator
 
-from fastwarc import ArchiveIterator as FastArchiveIterator
-from fastwarc import WarcRecordType
 from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
 
 from mmc4_pipeline import storage
+from mmc4_pipeline.commoncrawl.archive import LostRecord, Record, records
 from mmc4_pipeline.commoncrawl.records import PageContent, not_found, rejected, target
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.pages.reader import PageReader
@@ -58,23 +57,32 @@ def _page_of_member(member: bytes, location: Location, reader: PageReader) -> Ou
 def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader) -> Iterator[Outcome]:
     """Stream a whole WARC file and read the wanted records; what it does not hold is dropped with a reason."""
     wanted = {(location.offset, location.url): location for location in locations}
-    path = storage.join(cc_root, warc_filename)
+    offsets = {location.offset for location in locations}
+    lost: list[LostRecord] = []
     why = "the WARC file holds no response record of that URL at that offset"
+    end = 0
     try:
-        with storage.open_read(path) as stream:
-            size = stream.seek(0, io.SEEK_END)
-            stream.seek(0)
-            for record in FastArchiveIterator(stream, record_types=WarcRecordType.response, auto_decode="all"):
-                location = wanted.get((record.stream_pos, target(record.headers.get("WARC-Target-URI"))))
-                if location is None:
-                    continue
-                if location.offset + location.length > size:
-                    why = "the WARC file ends before the record does"  # fastwarc would give half of the page
-                    break
-                content_type = (record.http_headers.get("Content-Type") if record.http_headers else None) or ""
-                body = record.reader.read(MAX_RECORD_BYTES)
-                del wanted[location.offset, location.url]
-                yield reader.read(location, content_type, body)
-    except (UserError, OSError, ValueError, EOFError) as error:
-        why = f"the WARC file could not be read to its end: {error}"
-    yield from not_found(wanted.values(), why)
+        with storage.open_read(storage.join(cc_root, warc_filename)) as stream:
+            for record in records(stream):
+                end = record.offset + record.length
+                if isinstance(record, LostRecord):
+                    lost.append(record)
+                elif record.offset in offsets and record.type == "response":
+                    location = wanted.pop((record.offset, record.url), None)
+                    if location is not None:
+                        yield _page_of_record(record, location, reader)
+    except (UserError, OSError, ValueError) as error:
+        yield from not_found(wanted.values(), f"the WARC file could not be read to its end: {error}")
+        return
+    for location in wanted.values():
+        damage = next((part for part in lost if part.offset <= location.offset < part.offset + part.length), None)
+        beyond = "the WARC file ends before the record does" if location.offset >= end else why
+        yield rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt: {damage.why}" if damage else beyond)
+
+
+def _page_of_record(record: Record, location: Location, reader: PageReader) -> Outcome:
+    try:
+        content_type, body = record.http_response()
+    except ValueError as error:
+        return rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt: {error}")
+    return reader.read(location, content_type, body)

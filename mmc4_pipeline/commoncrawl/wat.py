@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
-
-import orjson
-from fastwarc import ArchiveIterator, WarcRecordType
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.commoncrawl.records import PageContent, not_found, rejected, target
+from mmc4_pipeline.commoncrawl.archive import LostRecord, Record, records
+from mmc4_pipeline.commoncrawl.records import PageContent, not_found, rejected
+from mmc4_pipeline.commoncrawl.wat_json import offset_and_html
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.pages.reader import PageReader
 from mmc4_pipeline.pages.wat_links import links_of_wat
@@ -31,15 +29,20 @@ def pages_by_wat(
     """
     _refuse_what_wat_lacks(reader)
     wanted = {(str(location.offset), location.url): location for location in locations}
-    path = storage.join(cc_root, wat_filename(warc_filename))
-    why = "the WAT file holds no record for that URL at that offset"
+    urls = {location.url for location in locations}
+    lost = 0
     try:
-        for url, record in _wanted_records(path, {location.url for location in locations}):
-            location = wanted.pop((str(_below(record, "Container", "Offset")), url), None)
-            if location is not None:
-                yield _page(location, record)
-    except (UserError, OSError, ValueError, EOFError) as error:
+        with storage.open_read(storage.join(cc_root, wat_filename(warc_filename))) as stream:
+            for record in records(stream):
+                if isinstance(record, LostRecord):
+                    lost += 1
+                elif record.type == "metadata" and (url := record.url) in urls:
+                    yield from _page(record, url, wanted)
+    except (UserError, OSError) as error:
         why = f"the WAT file could not be read to its end: {error}"
+    else:
+        why = "the WAT file holds no record for that URL at that offset"
+        why += f", or a corrupt one (it is corrupt or cut short at {lost} places)" if lost else ""
     yield from not_found(wanted.values(), why)
 
 
@@ -52,28 +55,18 @@ def _refuse_what_wat_lacks(reader: PageReader) -> None:
         raise UserError(message)
 
 
-def _wanted_records(path: str, urls: set[str]) -> Iterator[tuple[str, Any]]:
-    """Yield URL and JSON of the records whose target is among the URLs; a record with broken JSON is passed over."""
-    with storage.open_read(path) as stream:
-        for record in ArchiveIterator(stream, record_types=WarcRecordType.metadata, parse_http=False):
-            url = target(record.headers.get("WARC-Target-URI"))
-            if url in urls:
-                try:
-                    parsed = orjson.loads(record.reader.read())
-                except orjson.JSONDecodeError:
-                    continue  # its location stays wanted, and so is reported
-                yield url, parsed
-
-
-def _below(value: Any, *keys: str) -> Any:  # noqa: ANN401 - JSON is anything
-    """Give what nested JSON objects hold under the keys; None where they don't."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _page(location: Location, record: Any) -> PageContent | RejectedDocument:  # noqa: ANN401
-    html = _below(record, "Envelope", "Payload-Metadata", "HTTP-Response-Metadata", "HTML-Metadata")
-    if not isinstance(html, dict):
-        return rejected(location, Reason.NOT_HTML, "the WAT record has no HTML metadata")
-    return PageContent(location, links_of_wat(html, location.url))
+def _page(
+    record: Record, url: str, wanted: dict[tuple[str, str], Location]
+) -> Iterator[PageContent | RejectedDocument]:
+    """Yield the page that a WAT record is about and take its location from the wanted ones, if it is among them."""
+    try:
+        offset, html = offset_and_html(record.data, record.block_start)
+    except ValueError:
+        return  # its location stays wanted, and so is reported
+    location = wanted.pop((offset, url), None)
+    if location is None:
+        return
+    if html is None:
+        yield rejected(location, Reason.NOT_HTML, "the WAT record has no HTML metadata")
+    else:
+        yield PageContent(location, links_of_wat(html, location.url))

@@ -1,12 +1,23 @@
 """What image links from HTML and from WAT records have in common: URLs resolved as browsers do, sizes in pixels."""
 
+import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from schemas.page import ImageLink
 
 _SPACE = str.maketrans("", "", "\t\r\n")  # dropped from inside URLs, as browsers do (WHATWG URL)
+# Links that urljoin gives back as they are, or only sets behind the base's origin or folder. Most links are of these, and
+# to take them apart and put them together again would be most of the work on a link.
+_ORIGIN = r"https?://[A-Za-z0-9.-]+(?::[0-9]+)?"
+_SAFE = r"""!"$-:<-~"""  # visible ASCII but for # and ;
+_NAME = r"""[!"$-,0-9<->@-~-][!"$-.0-9<->@-~]*"""  # of a folder or file: of these, but for / : ? and a dot in front
+_QUERY = rf"(?:\?[{_SAFE}]+)?"
+_ABSOLUTE = re.compile(rf"{_ORIGIN}/[{_SAFE}]*(?<!\?)")
+_RELATIVE = re.compile(rf"/?{_NAME}(?:/{_NAME})*{_QUERY}")
+_BASE = re.compile(rf"({_ORIGIN})(/(?:{_NAME}/)*)(?:{_NAME})?{_QUERY}")
 
 
 def image_links(base: str, found: Iterable[tuple[str | None, dict[str, Any]]]) -> list[ImageLink]:
@@ -31,8 +42,8 @@ def image_link(
         position=position,
         url=url,
         alt=" ".join((attributes.get("alt") or "").split()),
-        declared_width=_pixels(attributes.get("width")),
-        declared_height=_pixels(attributes.get("height")),
+        declared_width=pixels(attributes.get("width")),
+        declared_height=pixels(attributes.get("height")),
         attribute=attribute,
         in_main_content=in_main_content,
     )
@@ -40,7 +51,17 @@ def image_link(
 
 def resolve(base: str, link: str | None) -> str | None:
     """Resolve a link as a browser does; None for one that is empty, not http(s) or no URL at all."""
-    cleaned = (link or "").strip().translate(_SPACE)
+    if not link:
+        return None
+    if _ABSOLUTE.fullmatch(link):
+        return link
+    if link.startswith("data:"):
+        return None
+    if link.startswith("//") and _ABSOLUTE.fullmatch(whole := f"{base.partition(':')[0]}:{link}"):
+        return whole
+    if _RELATIVE.fullmatch(link) and (start := _plain_base(base)):
+        return (start[0] if link[0] == "/" else start[0] + start[1]) + link
+    cleaned = link.strip().translate(_SPACE)
     if not cleaned:
         return None
     try:
@@ -51,7 +72,16 @@ def resolve(base: str, link: str | None) -> str | None:
     return url if parts.scheme in ("http", "https") and parts.netloc else None
 
 
-def _pixels(value: object) -> int | None:
+@lru_cache(maxsize=16)  # a page's links follow one another
+def _plain_base(base: str) -> tuple[str, str] | None:
+    """Give origin and folder of a base URL ("https://a.example", "/b/"); None where it is not a plain one."""
+    found = _BASE.fullmatch(base)
+    return (found[1], found[2]) if found else None
+
+
+def pixels(value: object) -> int | None:
     """Read a size attribute: "120" and "120px" are pixels, "50%" is none. JSON may hold it as a number."""
-    digits = str(value or "").strip().lower().removesuffix("px").strip()
+    if value is None:
+        return None
+    digits = str(value).strip().lower().removesuffix("px").strip()
     return int(digits) if digits.isdecimal() and len(digits) < 7 else None  # noqa: PLR2004 - a page is no million pixels

@@ -1,0 +1,262 @@
+"""Streams the records of WARC and WAT files; what is damaged loses only itself.
+
+Each gzip member is inflated by itself (igzip, which checks its CRC), so that its place in the file is known and an error
+ends nothing but the member: reading goes on at the next one that starts a WARC record. The stream is read once from
+front to back, never sought in, and no more of it is held than one record needs.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from fastwarc import ArchiveIterator
+from isal import isal_zlib
+
+MAX_RECORD_BYTES = 64 << 20  # inflated; Common Crawl cuts pages at 1 MiB
+_READ_BYTES = 1 << 20
+_FIRST_PIECE_BYTES = 4 << 10  # what is inflated at a time: little, as what is not the member's is given back as a copy
+_PIECE_BYTES = 16 << 10
+_GZIP_WINDOW_BITS = 31
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+_WARC_MAGIC = b"WARC/"
+_MAX_HEADER_BYTES = 64 << 10
+_LINE_END = b"\r\n"
+_HEADER_END = _LINE_END * 2
+_RECORD_END = _LINE_END * 2
+_VERSION = re.compile(rb"WARC/\d\.\d")
+_FIELD = rb"\r\n(?i:%s):[ \t]*([^\r\n]*)"
+_TYPE, _URL, _LENGTH = (re.compile(_FIELD % name) for name in (b"warc-type", b"warc-target-uri", b"content-length"))
+_MAX_DIGITS = 18
+_SHOWN = 30  # characters of a broken value
+_TOO_LARGE = f"the record is larger than {MAX_RECORD_BYTES >> 20} MiB"
+_ENDS_BEFORE = "the file ends before the record does"
+
+
+@dataclass(slots=True)
+class Record:
+    """One whole WARC record, uncompressed.
+
+    `offset` and `length` are the bytes of its gzip member in the file, as the columnar index gives them. `data` is the
+    record from its first byte; its block (for a response, the HTTP message) starts at `block_start` and has
+    `block_length` bytes.
+    """
+
+    offset: int
+    length: int
+    data: bytes
+    block_start: int
+    block_length: int
+
+    @property
+    def type(self) -> str:
+        """Its WARC-Type, "response" for one."""
+        return self._field(_TYPE).lower()
+
+    @property
+    def url(self) -> str:
+        """Its WARC-Target-URI, which some programs write in angle brackets (wget for one)."""
+        return self._field(_URL).strip("<>")
+
+    @property
+    def block(self) -> bytes:
+        """What the header is about."""
+        return self.data[self.block_start : self.block_start + self.block_length]
+
+    def http_response(self) -> tuple[str, bytes]:
+        """Give Content-Type (empty where there is none) and body of a response, its transfer and content codings undone.
+
+        The body is cut to MAX_RECORD_BYTES. Raises ValueError where a coding is broken.
+        """
+        try:
+            record = next(ArchiveIterator(io.BytesIO(self.data), auto_decode="all"))
+            headers = record.http_headers
+            return (headers.get("Content-Type") if headers else None) or "", record.reader.read(MAX_RECORD_BYTES)
+        except (StopIteration, OSError, EOFError) as error:
+            raise ValueError(str(error)) from error
+
+    def _field(self, field: re.Pattern[bytes]) -> str:
+        found = field.search(self.data, 0, self.block_start)
+        return found[1].strip().decode("utf-8", "replace") if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class LostRecord:
+    """A part of the file that could not be read as records, and why. `offset` and `length` are bytes of the file."""
+
+    offset: int
+    length: int
+    why: str
+
+
+class _DamagedError(Exception):
+    """What stands at the window's start is no sound record."""
+
+
+def records(stream: BinaryIO) -> Iterator[Record | LostRecord]:
+    """Yield the records of a WARC or WAT file in file order, with the place of each and of each damaged part.
+
+    The file is gzip with a member for each record, as the standard wants it (several records in a member all get the
+    member's place), or not compressed at all. The stream need not be seekable; only its `read` is called, and what that
+    raises passes through. Every byte of the file is within one yielded place, but for what lies between the records
+    of an uncompressed file. Nothing is yielded for an empty file.
+    """
+    window = _Window(stream)
+    compressed = window.peek(0, len(_WARC_MAGIC)) != _WARC_MAGIC
+    take, is_start = (_take_member, _starts_member) if compressed else (_take_plain, _starts_plain)
+    magic = _GZIP_MAGIC if compressed else _WARC_MAGIC
+    while window.peek(0, 1):
+        start = window.offset
+        try:
+            found = take(window)
+        except _DamagedError as error:
+            while window.skip_to(magic) and not is_start(window):
+                pass
+            yield LostRecord(start, window.offset - start, str(error))
+        else:
+            yield from found
+
+
+class _Window:
+    """The part of a stream that is held: from the start of the record at hand on."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._held, self._start, self.offset = stream, b"", 0, 0
+
+    def peek(self, start: int, size: int) -> bytes:
+        """Give bytes from `start` on, counted from the window's; fewer only where the file ends."""
+        first = self._start + start
+        while len(self._held) < first + size:
+            more = self._stream.read(_READ_BYTES)
+            if not more:
+                break
+            first -= self._start
+            self._held, self._start = self._held[self._start :] + more, 0
+        return self._held[first : first + size]
+
+    def advance(self, size: int) -> None:
+        """Let go of what lies before."""
+        self._start += size
+        self.offset += size
+
+    def skip_to(self, magic: bytes) -> bool:
+        """Go on to where these bytes stand next, but not here; to the file's end where they don't."""
+        self.advance(1)
+        while self.peek(0, len(magic)):
+            found = self._held.find(magic, self._start)
+            if found >= 0:
+                self.advance(found - self._start)
+                return True
+            rest = len(self._held) - self._start
+            self.advance(max(1, rest - len(magic) + 1))
+        return False
+
+
+def _take_member(window: _Window) -> list[Record | LostRecord]:
+    """Take the gzip member at the window's start: one record, as the standard wants it, or several."""
+    data, size = _inflate(window)
+    found: list[Record | LostRecord] = []
+    start = 0
+    while start == 0 or data[start:].strip():
+        try:
+            block_start, block_length = _header(data, start)
+            end = block_start + block_length
+            if not _ends_record(data[end : end + len(_RECORD_END) + len(_WARC_MAGIC)]):
+                raise _DamagedError(_wrong_length(block_length))
+        except _DamagedError as error:
+            found.append(LostRecord(window.offset, size, str(error)))
+            break
+        end += len(_RECORD_END)
+        found.append(Record(window.offset, size, data[start:end], block_start - start, block_length))
+        start = end
+    window.advance(size)
+    return found
+
+
+def _inflate(window: _Window) -> tuple[bytes, int]:
+    """Inflate the gzip member at the window's start and give its size in the file too."""
+    inflater = isal_zlib.decompressobj(wbits=_GZIP_WINDOW_BITS)
+    parts: list[bytes] = []
+    piece = window.peek(0, _FIRST_PIECE_BYTES)
+    if not piece.startswith(_GZIP_MAGIC):
+        message = "no gzip member stands there"
+        raise _DamagedError(message)
+    used = inflated = 0
+    while True:
+        try:
+            part = inflater.decompress(piece)
+        except isal_zlib.error as error:
+            message = f"the record is corrupt ({error})"
+            raise _DamagedError(message) from error
+        used += len(piece)
+        inflated += len(part)
+        parts.append(part)
+        if inflater.eof:
+            return b"".join(parts), used - len(inflater.unused_data)
+        if max(inflated, used) > MAX_RECORD_BYTES:
+            raise _DamagedError(_TOO_LARGE)
+        piece = window.peek(used, _PIECE_BYTES)
+        if not piece:
+            raise _DamagedError(_ENDS_BEFORE)
+
+
+def _starts_member(window: _Window) -> bool:
+    """Tell a member that holds a WARC record from bytes that happen to look like the start of one."""
+    try:
+        first = isal_zlib.decompressobj(wbits=_GZIP_WINDOW_BITS).decompress(
+            window.peek(0, _PIECE_BYTES), max_length=len(_WARC_MAGIC)
+        )
+    except isal_zlib.error:
+        return False
+    return bool(first == _WARC_MAGIC)
+
+
+def _take_plain(window: _Window) -> list[Record | LostRecord]:
+    """Take one record of an uncompressed file, and the line ends after it."""
+    block_start, block_length = _header(window.peek(0, _MAX_HEADER_BYTES), 0)
+    end = block_start + block_length
+    if end > MAX_RECORD_BYTES:
+        raise _DamagedError(_TOO_LARGE)
+    data = window.peek(0, end)
+    if len(data) < end:
+        raise _DamagedError(_ENDS_BEFORE)
+    following = window.peek(end, len(_RECORD_END) + len(_WARC_MAGIC))
+    if not _ends_record(following):
+        raise _DamagedError(_wrong_length(block_length))
+    record = Record(window.offset, end, data, block_start, block_length)
+    window.advance(end + len(following[: len(_RECORD_END)]))
+    return [record]
+
+
+def _starts_plain(window: _Window) -> bool:
+    head = window.peek(0, _MAX_HEADER_BYTES)
+    try:
+        block_start, _ = _header(head, 0)
+    except _DamagedError:
+        return False
+    return _TYPE.search(head, 0, block_start) is not None
+
+
+def _header(data: bytes, start: int) -> tuple[int, int]:
+    """Read the WARC header that starts here: where its block starts, and how long it says that is."""
+    end = data.find(_HEADER_END, start, start + _MAX_HEADER_BYTES)
+    if end < 0 or not _VERSION.match(data, start):
+        message = "it has no WARC header"
+        raise _DamagedError(message)
+    found = _LENGTH.search(data, start, end)
+    length = found[1].strip() if found else b""
+    if not length.isdigit() or len(length) > _MAX_DIGITS:
+        raise _DamagedError(_wrong_length(length.decode("utf-8", "replace")[:_SHOWN]))
+    return end + len(_HEADER_END), int(length)
+
+
+def _ends_record(following: bytes) -> bool:
+    """Tell whether a block may end before these bytes: with two line ends and then another record or nothing more."""
+    if not following.startswith(_RECORD_END):
+        return not following.strip()
+    return _WARC_MAGIC.startswith(following[len(_RECORD_END) :].strip())
+
+
+def _wrong_length(length: object) -> str:
+    return f"its header gives a wrong length ({length})"
