@@ -122,7 +122,7 @@ class _Window:
     """The part of a stream that is held: from the start of the record at hand on."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._held, self._start, self.offset = stream, b"", 0, 0
+        self._stream, self._held, self._start, self.offset = stream, bytearray(), 0, 0
 
     def peek(self, start: int, size: int) -> bytes:
         """Give bytes from `start` on, counted from the window's; fewer only where the file ends."""
@@ -131,9 +131,11 @@ class _Window:
             more = self._stream.read(_READ_BYTES)
             if not more:
                 break
+            del self._held[: self._start]
             first -= self._start
-            self._held, self._start = self._held[self._start :] + more, 0
-        return self._held[first : first + size]
+            self._start = 0
+            self._held += more
+        return bytes(memoryview(self._held)[first : first + size])
 
     def advance(self, size: int) -> None:
         """Let go of what lies before."""
@@ -162,7 +164,7 @@ def _take_member(window: _Window) -> list[Record | LostRecord]:
         try:
             block_start, block_length = _header(data, start)
             end = block_start + block_length
-            if not _ends_record(data[end : end + len(_RECORD_END) + len(_WARC_MAGIC)]):
+            if end > len(data) or not _ends_record(data[end : end + len(_RECORD_END) + len(_WARC_MAGIC)]):
                 raise _DamagedError(_wrong_length(block_length))
         except _DamagedError as error:
             found.append(LostRecord(window.offset, size, str(error)))
@@ -179,7 +181,7 @@ def _inflate(window: _Window) -> tuple[bytes, int]:
     inflater = isal_zlib.decompressobj(wbits=_GZIP_WINDOW_BITS)
     parts: list[bytes] = []
     piece = window.peek(0, _FIRST_PIECE_BYTES)
-    if not piece.startswith(_GZIP_MAGIC):
+    if not piece.startswith(_GZIP_MAGIC[: len(piece)]):
         message = "no gzip member stands there"
         raise _DamagedError(message)
     used = inflated = 0
@@ -192,10 +194,10 @@ def _inflate(window: _Window) -> tuple[bytes, int]:
         used += len(piece)
         inflated += len(part)
         parts.append(part)
-        if inflater.eof:
-            return b"".join(parts), used - len(inflater.unused_data)
         if max(inflated, used) > MAX_RECORD_BYTES:
             raise _DamagedError(_TOO_LARGE)
+        if inflater.eof:
+            return b"".join(parts), used - len(inflater.unused_data)
         piece = window.peek(used, _PIECE_BYTES)
         if not piece:
             raise _DamagedError(_ENDS_BEFORE)

@@ -7,6 +7,7 @@ from typing import Any
 from mmc4_pipeline.pages.links import pixels, resolve
 from schemas.page import ImageLink
 
+_NAMES = ("url", "alt", "width", "height")
 _REFERENCE = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
 
 
@@ -18,11 +19,11 @@ def links_of_wat(html_metadata: dict[str, Any], page_url: str) -> list[ImageLink
     links: list[ImageLink] = []
     for link in found if isinstance(found, list) else ():
         if isinstance(link, dict) and link.get("path") == "IMG@/src":
-            url = resolve(base, _unescape(link.get("url")))
+            url, alt, width, height = map(link.get, _NAMES)
+            url = resolve(base, _unescape(url))
             if url is not None:
-                alt = link.get("alt")
                 alt = " ".join(_unescape(alt).split()) if alt else ""
-                links.append(ImageLink(len(links), url, alt, pixels(link.get("width")), pixels(link.get("height"))))
+                links.append(ImageLink(len(links), url, alt, pixels(width), pixels(height)))
     return links
 
 

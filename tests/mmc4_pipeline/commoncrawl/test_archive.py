@@ -1,0 +1,213 @@
+"""Streaming of records: each with its place and content, and of a damaged file all that is not damaged."""
+
+import gzip
+import io
+import random
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
+
+from mmc4_pipeline.commoncrawl.archive import MAX_RECORD_BYTES, LostRecord, Record, records
+
+
+@dataclass
+class Planted:
+    """A record as it was written: its place in the file, and what it is about."""
+
+    offset: int
+    length: int
+    url: str
+    body: bytes
+
+
+def archive_of(bodies: list[bytes], *, compressed: bool = True) -> tuple[bytes, list[Planted]]:
+    """Write response records with warcio."""
+    out = io.BytesIO()
+    writer = WARCWriter(out, gzip=compressed)
+    planted = []
+    for number, body in enumerate(bodies):
+        start, url = out.tell(), f"https://a.example/{number}?é"
+        http = StatusAndHeaders("200 OK", [("Content-Type", "text/html")], protocol="HTTP/1.1")
+        writer.write_record(writer.create_warc_record(url, "response", io.BytesIO(body), http_headers=http))
+        planted.append(Planted(start, out.tell() - start, url, body))
+    return out.getvalue(), planted
+
+
+BODIES = [bytes((place * place * (number + 3)) % 251 for place in range(700 * number + 40)) for number in range(6)]
+ARCHIVE, PLANTED = archive_of(BODIES)
+
+
+class Pipe(io.RawIOBase):
+    """A stream that can't seek and gives few bytes at a time, as a socket does."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, _size: int = -1) -> bytes:
+        part, self._data = self._data[:777], self._data[777:]
+        return part
+
+
+def read(data: bytes) -> list[Record | LostRecord]:
+    """Read the records, having checked that they and what was lost are the whole file, each byte of it once."""
+    found = list(records(Pipe(data)))  # type: ignore[arg-type]
+    place = 0
+    for item in found:
+        assert item.offset == place
+        place += item.length
+    assert place == len(data)
+    return found
+
+
+def check_untouched(data: bytes, planted: list[Planted], found: list[Record | LostRecord]) -> None:
+    """Check that each record whose bytes are in the data is read as planted, and that nothing else is made up."""
+    read = {item.offset: item for item in found if isinstance(item, Record)}
+    for item in planted:
+        got = read.pop(item.offset)
+        assert (got.length, got.url, got.type) == (item.length, item.url, "response")
+        assert got.http_response() == ("text/html", item.body)
+    for got in read.values():  # damage to bytes of a gzip header that mean nothing
+        assert any(got.http_response()[1] == item.body and got.url == item.url for item in PLANTED), data
+
+
+@pytest.mark.parametrize("stream", [Pipe, io.BytesIO])
+def test_each_record_has_its_place_and_content(stream: type) -> None:
+    found = list(records(stream(ARCHIVE)))
+    assert [(item.offset, item.length) for item in found] == [(item.offset, item.length) for item in PLANTED]
+    check_untouched(ARCHIVE, PLANTED, found)
+
+
+def test_records_of_any_size_are_whole() -> None:
+    sizes = (0, 1, 4000, 70_000, 1 << 20, 5 << 20)
+    data, planted = archive_of([random.Random(size).randbytes(size) for size in sizes])
+    check_untouched(data, planted, read(data))
+
+
+@given(st.integers(0, len(ARCHIVE) - 1), st.integers(1, 255))
+def test_a_flipped_byte_loses_its_record_at_most(place: int, flip: int) -> None:
+    data = bytearray(ARCHIVE)
+    data[place] ^= flip
+    untouched = [item for item in PLANTED if not item.offset <= place < item.offset + item.length]
+    found = read(bytes(data))
+    check_untouched(bytes(data), untouched, found)
+    assert len(found) == len(PLANTED)
+    assert sum(isinstance(item, LostRecord) for item in found) <= 1
+
+
+@given(st.integers(0, len(ARCHIVE)), st.integers(0, len(ARCHIVE)), st.binary(max_size=300))
+def test_a_replaced_part_loses_what_it_touches_at_most(first: int, second: int, other: bytes) -> None:
+    start, end = sorted((first, second))
+    data = ARCHIVE[:start] + other + ARCHIVE[end:]
+    shift = len(other) - (end - start)
+    before = [item for item in PLANTED if item.offset + item.length <= start]
+    after = [Planted(item.offset + shift, item.length, item.url, item.body) for item in PLANTED if item.offset >= end]
+    check_untouched(data, before + after, read(data))
+
+
+@given(st.integers(0, len(ARCHIVE)))
+def test_a_file_cut_short_gives_the_records_before_the_cut(size: int) -> None:
+    data = ARCHIVE[:size]
+    found = read(data)
+    whole = [item for item in PLANTED if item.offset + item.length <= size]
+    check_untouched(data, whole, found)
+    lost = [item for item in found if isinstance(item, LostRecord)]
+    assert len(found) == len(whole) + len(lost)
+    in_the_middle = size not in {0, *(item.offset + item.length for item in PLANTED)}
+    assert [item.why for item in lost] == (["the file ends before the record does"] if in_the_middle else [])
+
+
+@pytest.mark.parametrize("garbage", [b"\0" * 5000, b"\x1f\x8b", b"\x1f\x8b\x08" * 50, b"WARC/1.0\r\n", gzip.compress(b"x")])
+def test_garbage_between_members_is_passed_over(garbage: bytes) -> None:
+    at = PLANTED[3].offset
+    data = ARCHIVE[:at] + garbage + ARCHIVE[at:]
+    found = read(data)
+    moved = [Planted(item.offset + len(garbage), item.length, item.url, item.body) for item in PLANTED[3:]]
+    check_untouched(data, PLANTED[:3] + moved, found)
+    assert [item for item in found if isinstance(item, LostRecord)]
+
+
+def with_length(length: bytes) -> bytes:
+    """Give the third record's member anew, with another Content-Length in its WARC header."""
+    item = PLANTED[2]
+    whole = gzip.decompress(ARCHIVE[item.offset : item.offset + item.length])
+    head, end, rest = whole.partition(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
+    return gzip.compress(b"\r\n".join([*lines, *([b"Content-Length: " + length] if length else [])]) + end + rest)
+
+
+@pytest.mark.parametrize("length", [b"", b"0", b"7", b"-1", b"1e3", b"99999", b"9" * 40, b"\xff", b"\xc2\xb2"])
+def test_a_wrong_length_loses_the_record(length: bytes) -> None:
+    member = with_length(length)
+    data = ARCHIVE[: PLANTED[2].offset] + member + ARCHIVE[PLANTED[3].offset :]
+    found = read(data)
+    shift = len(member) - PLANTED[2].length
+    moved = [Planted(item.offset + shift, item.length, item.url, item.body) for item in PLANTED[3:]]
+    check_untouched(data, PLANTED[:2] + moved, found)
+    (lost,) = (item for item in found if isinstance(item, LostRecord))
+    assert (lost.offset, lost.length) == (PLANTED[2].offset, len(member))
+    assert "length" in lost.why
+
+
+def test_several_records_in_one_member_have_the_members_place() -> None:
+    inner = b"".join(gzip.decompress(ARCHIVE[item.offset : item.offset + item.length]) for item in PLANTED[:3])
+    member = gzip.compress(inner)
+    found = list(records(io.BytesIO(member + ARCHIVE[PLANTED[3].offset :])))
+    assert [item.offset for item in found[:3]] == [0, 0, 0]
+    assert [item.length for item in found[:3]] == [len(member)] * 3
+    assert [item.http_response()[1] for item in found if isinstance(item, Record)] == BODIES
+
+
+@pytest.mark.parametrize("size", [MAX_RECORD_BYTES, 3 * MAX_RECORD_BYTES])
+def test_an_endless_record_is_given_up(size: int) -> None:
+    bomb = gzip.compress(b"WARC/1.0\r\nContent-Length: %d\r\n\r\n" % size + bytes(size), 1)
+    data = bomb + ARCHIVE
+    found = read(data)
+    assert found[0] == LostRecord(0, len(bomb), "the record is larger than 64 MiB")
+    moved = [Planted(item.offset + len(bomb), item.length, item.url, item.body) for item in PLANTED]
+    check_untouched(data, moved, found)
+
+
+@pytest.mark.parametrize("content", [b"", b"no WARC header", b"WARC/1.0\r\nWARC-Type: response\r\n", bytes(100_000)])
+def test_a_member_that_holds_no_record_is_lost(content: bytes) -> None:
+    member = gzip.compress(content)
+    found = read(member + ARCHIVE)
+    assert found[0] == LostRecord(0, len(member), "it has no WARC header")
+    assert len(found) == 1 + len(PLANTED)
+
+
+def test_an_empty_file_has_no_records() -> None:
+    assert read(b"") == []
+
+
+def test_what_is_no_archive_at_all_is_lost_as_a_whole() -> None:
+    data = b"<html>404 Not Found</html>" * 1000
+    assert read(data) == [LostRecord(0, len(data), "no gzip member stands there")]
+
+
+def test_an_uncompressed_file_is_read_too() -> None:
+    data, planted = archive_of(BODIES, compressed=False)
+    found = list(records(Pipe(data)))  # type: ignore[arg-type]
+    assert [item.offset for item in found] == [item.offset for item in planted]
+    assert [(item.url, item.http_response()) for item in found if isinstance(item, Record)] == [
+        (item.url, ("text/html", item.body)) for item in planted
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 3, 5])
+def test_a_broken_header_in_an_uncompressed_file_loses_its_record(number: int) -> None:
+    data, planted = archive_of(BODIES, compressed=False)
+    start = data.index(b"Content-Length", planted[number].offset)
+    broken = data[:start] + b"Content-Width" + data[start + len(b"Content-Width") :]
+    found = [item for item in records(Pipe(broken)) if isinstance(item, Record)]  # type: ignore[arg-type]
+    assert [item.url for item in found] == [item.url for item in planted if item is not planted[number]]
+
+
+def test_an_uncompressed_file_cut_short_gives_the_records_before_the_cut() -> None:
+    data, planted = archive_of(BODIES, compressed=False)
+    *whole, last = records(Pipe(data[: planted[4].offset + 900]))  # type: ignore[arg-type]
+    assert [item.offset for item in whole] == [item.offset for item in planted[:4]]
+    assert last == LostRecord(planted[4].offset, 900, "the file ends before the record does")
