@@ -28,6 +28,8 @@ _RECORD_END = _LINE_END * 2
 _VERSION = re.compile(rb"WARC/\d\.\d")
 _FIELD = rb"\r\n(?i:%s):[ \t]*([^\r\n]*)"
 _TYPE, _URL, _LENGTH = (re.compile(_FIELD % name) for name in (b"warc-type", b"warc-target-uri", b"content-length"))
+_CONTENT_TYPE = re.compile(_FIELD % b"content-type")
+_CODING = re.compile(_FIELD % b"(?:content|transfer)-encoding")
 _MAX_DIGITS = 18
 _SHOWN = 30  # characters of a broken value
 _TOO_LARGE = f"the record is larger than {MAX_RECORD_BYTES >> 20} MiB"
@@ -69,6 +71,16 @@ class Record:
 
         The body is cut to MAX_RECORD_BYTES. Raises ValueError where a coding is broken.
         """
+        end = self.data.find(_HEADER_END, self.block_start)
+        head = self.data[self.block_start : end]
+        stop = self.block_start + self.block_length
+        if not 0 <= end < stop or not head.startswith(b"HTTP/") or _CODING.search(head):
+            return self._decoded_response()
+        # Common Crawl has undone the codings already, so this is how nearly all pages are read.
+        found = _CONTENT_TYPE.search(head)
+        return found[1].strip().decode("latin-1") if found else "", self.data[end + len(_HEADER_END) : stop]
+
+    def _decoded_response(self) -> tuple[str, bytes]:
         try:
             record = next(ArchiveIterator(io.BytesIO(self.data), auto_decode="all"))
             headers = record.http_headers

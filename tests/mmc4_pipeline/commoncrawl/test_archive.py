@@ -45,11 +45,10 @@ class Pipe(io.RawIOBase):
     """A stream that can't seek and gives few bytes at a time, as a socket does."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        self._stream = io.BytesIO(data)
 
     def read(self, _size: int = -1) -> bytes:
-        part, self._data = self._data[:777], self._data[777:]
-        return part
+        return self._stream.read(777)
 
 
 def read(data: bytes) -> list[Record | LostRecord]:
