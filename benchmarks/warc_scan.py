@@ -2,9 +2,9 @@
 
     python benchmarks/warc_scan.py
 
-A WARC file of 100 MB is generated (always the same one) with Common Crawl's three records for each page: request, response,
-metadata. The two take turns on one core; each gives URL and decoded body length of every response, which are compared.
-Seconds are CPU seconds. The last line is JSON with medians.
+A WARC file of 100 MB is generated (always the same one) with Common Crawl's three records for each page: request,
+response, metadata. The two take turns on one core; each gives URL and decoded body length of every response, which
+are compared. Seconds are CPU seconds. The last line is JSON with medians.
 """
 
 import argparse
@@ -103,7 +103,9 @@ def write_warc(path: Path, size: int) -> None:
                 ("metadata", "", [], b"fetchTimeMs: 312\r\ncharset-detected: UTF-8\r\n"),
             ):
                 protocol = "" if kind == "request" else "HTTP/1.1"
-                http = StatusAndHeaders(status, headers, protocol, is_http_request=kind == "request") if status else None
+                http = (
+                    StatusAndHeaders(status, headers, protocol, is_http_request=kind == "request") if status else None
+                )
                 writer.write_record(writer.create_warc_record(url, kind, io.BytesIO(content), http_headers=http))
             number += 1
 
@@ -115,8 +117,8 @@ def html_line(chance: random.Random, words: list[str]) -> str:
     return chance.choice(
         (
             f'<p class="post-{name}">{text}</p>',
-            f'<li id="menu-item-{number}" class="menu-item menu-item-type-custom"><a href="/{name}/{number}">{text}</a></li>',
-            f'<div class="col-md-4 {name}"><img src="/uploads/2019/04/{name}-{number}.jpg" alt="{text}" width="300"></div>',
+            f'<li id="menu-item-{number}" class="menu-item"><a href="/{name}/{number}">{text}</a></li>',
+            f'<div class="{name}"><img src="/uploads/2019/04/{name}-{number}.jpg" alt="{text}" width="300"></div>',
             f'<script type="text/javascript">var {name} = {{"id": {number}, "text": "{text}"}};</script>',
         )
     )

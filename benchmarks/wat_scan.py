@@ -6,9 +6,9 @@
 
 A WAT file of 200 MB is generated (always the same one), the two take turns on one core, and their links are compared
 page by page. Seconds are CPU seconds within the function. The peer runs as "image_only", which takes images without
-`alt` too, as this project does. What differs and is evened out before the links are compared: the peer leaves character
-references in URLs ("&amp;") as they are. `ratio_c4` is for one page in seven, about what C4 has of a crawl; the peer has
-no such choice. The last line is JSON with medians.
+`alt` too, as this project does. What differs and is evened out before the links are compared: the peer leaves
+character references in URLs ("&amp;") as they are. `ratio_c4` is for one page in seven, about what C4 has of a crawl;
+the peer has no such choice. The last line is JSON with medians.
 """
 
 import argparse
@@ -177,15 +177,14 @@ def slug(chance: random.Random, words: list[str]) -> str:
 
 
 class Site:
-    """A web site: its links and images, from which each of its pages shows some. Proportions are those of news pages."""
+    """A web site: its links and images, from which each of its pages shows some, in the proportions of news pages."""
 
     def __init__(self, chance: random.Random, words: list[str]) -> None:
         self.words = words
         self.origin = f"https://www.{chance.choice(words)}{chance.choice(words)}.example"
         self.links = [self._link(chance, words) for _ in range(1500)]
         self.scripts = [
-            f'{{"path":"SCRIPT@/src","url":"{self.origin}/js/{slug(chance, words)}.js?ver={n}","type":"text/javascript"}}'
-            for n in range(20)
+            f'{{"path":"SCRIPT@/src","url":"{self.origin}/js/{slug(chance, words)}.js?ver={n}"}}' for n in range(20)
         ]
         self.styles = [
             f'{{"path":"LINK@/href","url":"{self.origin}/css/{slug(chance, words)}.css?ver={n}","rel":"stylesheet"}}'
@@ -201,7 +200,9 @@ class Site:
         if kind < 0.17:  # noqa: PLR2004
             return f'{{"path":"IFRAME@/src","url":"https://player.example/embed/{chance.getrandbits(40):x}?rel=0"}}'
         start = chance.choice((self.origin, self.origin, "", f"https://{chance.choice(words)}.example"))
-        title = chance.choice(("", "", "", f',"title":"{phrase(chance, words, 6)}"', ',"target":"_blank","rel":"nofollow"'))
+        title = chance.choice(
+            ("", "", "", f',"title":"{phrase(chance, words, 6)}"', ',"target":"_blank","rel":"nofollow"')
+        )
         path = f"{start}/{slug(chance, words)}/{slug(chance, words)}/"
         return f'{{"path":"A@/href","url":"{path}"{title},"text":"{phrase(chance, words, 7)}"}}'
 
@@ -232,10 +233,23 @@ class Site:
         base = f',"Base":"{self.origin}/"' if chance.random() < 0.03 else ""  # noqa: PLR2004
         metas = ",".join(
             f'{{"property":"og:{name}","content":"{phrase(chance, self.words, 20)}"}}'
-            for name in ("title", "description", "site_name", "image:alt", "type", "locale", "see_also", "updated", "url", "app", "id")
+            for name in (
+                "title",
+                "description",
+                "site_name",
+                "image:alt",
+                "type",
+                "locale",
+                "see_also",
+                "updated",
+                "url",
+                "app",
+                "id",
+            )
         )
         return (
-            f'{{"Head":{{"Title":"{phrase(chance, self.words, 9)}"{base},"Metas":[{metas}],"Link":[{",".join(self.styles)}],'
+            f'{{"Head":{{"Title":"{phrase(chance, self.words, 9)}"{base},"Metas":[{metas}],'
+            f'"Link":[{",".join(self.styles)}],'
             f'"Scripts":[{",".join(self.scripts)}]}},"Links":[{",".join(links)}]}}'
         )
 
@@ -248,7 +262,7 @@ def envelope(chance: random.Random, site: Site, url: str, kind: str, offset: int
     if kind == "response":
         payload = (
             f'{http},"HTTP-Response-Metadata":{{"Response-Message":{{"Status":"200","Version":"HTTP/1.1","Reason":"OK"}},'
-            f'"Headers-Length":"412","Headers":{{"Date":"Thu, 25 Apr 2019 12:57:54 GMT","Server":"nginx","Content-Type":'
+            f'"Headers-Length":"41","Headers":{{"Date":"Thu, 25 Apr 2019 12:57:54 GMT","Server":"nginx","Content-Type":'
             f'"text/html; charset=UTF-8","X-Crawler-Transfer-Encoding":"chunked","Connection":"keep-alive","Vary":'
             f'"Accept-Encoding","X-Powered-By":"PHP/7.2.17","Link":"<{site.origin}/wp-json/>; rel=\\"https://api.w.org/\\"",'
             f'"Cache-Control":"max-age=600","X-Crawler-Content-Encoding":"gzip","Content-Length":"{length * 4}"}},'
@@ -271,8 +285,8 @@ def envelope(chance: random.Random, site: Site, url: str, kind: str, offset: int
         )
     return (
         f'{{"Container":{{"Filename":"{WARC.rpartition("/")[2]}","Compressed":true,"Offset":"{offset}","Gzip-Metadata":'
-        f'{{"Inflated-Length":"{length * 4}","Footer-Length":"8","Inflated-CRC":"{chance.getrandbits(31)}","Deflate-Length":'
-        f'"{length}","Header-Length":"10"}}}},"Envelope":{{"Format":"WARC","WARC-Header-Length":"592",'
+        f'{{"Inflated-Length":"{length * 4}","Footer-Length":"8","Inflated-CRC":"{chance.getrandbits(31)}",'
+        f'"Deflate-Length":"{length}","Header-Length":"10"}}}},"Envelope":{{"Format":"WARC","WARC-Header-Length":"592",'
         f'"Actual-Content-Length":"{length * 4}","WARC-Header-Metadata":{{"WARC-IP-Address":"192.0.2.{offset % 256}",'
         f'"WARC-Target-URI":"{url}","WARC-Payload-Digest":"{digest}","WARC-Block-Digest":"{digest}","WARC-Date":'
         f'"2019-04-25T12:57:54Z","WARC-Record-ID":"{identity}","WARC-Type":"{kind}","Content-Type":"application/http"}},'
@@ -284,11 +298,15 @@ def record(url: str, content: str) -> bytes:
     """Give a WARC record of type metadata."""
     body = content.encode()
     return (
-        f"WARC/1.0\r\nWARC-Type: metadata\r\nWARC-Target-URI: {url}\r\nWARC-Date: 2019-04-25T12:57:54Z\r\n"
-        f"WARC-Record-ID: <urn:uuid:{zlib.crc32(body):08x}-0000-4000-8000-{zlib.adler32(body):012x}>\r\n"
-        f"WARC-Refers-To: <urn:uuid:{zlib.crc32(body):08x}-0000-4000-8000-000000000000>\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body + b"\r\n\r\n"
+        (
+            f"WARC/1.0\r\nWARC-Type: metadata\r\nWARC-Target-URI: {url}\r\nWARC-Date: 2019-04-25T12:57:54Z\r\n"
+            f"WARC-Record-ID: <urn:uuid:{zlib.crc32(body):08x}-0000-4000-8000-{zlib.adler32(body):012x}>\r\n"
+            f"WARC-Refers-To: <urn:uuid:{zlib.crc32(body):08x}-0000-4000-8000-000000000000>\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        ).encode()
+        + body
+        + b"\r\n\r\n"
+    )
 
 
 if __name__ == "__main__":

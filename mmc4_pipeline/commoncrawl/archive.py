@@ -1,8 +1,8 @@
 """Streams the records of WARC and WAT files; what is damaged loses only itself.
 
-Each gzip member is inflated by itself (igzip, which checks its CRC), so that its place in the file is known and an error
-ends nothing but the member: reading goes on at the next one that starts a WARC record. The stream is read once from
-front to back, never sought in, and no more of it is held than one record needs.
+Each gzip member is inflated by itself (igzip, which checks its CRC), so that its place in the file is known and an
+error ends nothing but the member: reading goes on at the next one that starts a WARC record. The stream is read once
+from front to back, never sought in, and no more of it is held than one record needs.
 """
 
 import io
@@ -19,6 +19,7 @@ _READ_BYTES = 1 << 20
 _FIRST_PIECE_BYTES = 4 << 10  # what is inflated at a time: little, as what is not the member's is given back as a copy
 _PIECE_BYTES = 16 << 10
 _GZIP_WINDOW_BITS = 31
+_InflateError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub takes it for an instance
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _WARC_MAGIC = b"WARC/"
 _MAX_HEADER_BYTES = 64 << 10
@@ -67,7 +68,7 @@ class Record:
         return self.data[self.block_start : self.block_start + self.block_length]
 
     def http_response(self) -> tuple[str, bytes]:
-        """Give Content-Type (empty where there is none) and body of a response, its transfer and content codings undone.
+        """Give Content-Type (empty where there is none) and body of a response, its codings undone.
 
         The body is cut to MAX_RECORD_BYTES. Raises ValueError where a coding is broken.
         """
@@ -175,11 +176,12 @@ def _take_member(window: _Window) -> list[Record | LostRecord]:
     while start == 0 or data[start:].strip():
         try:
             block_start, block_length = _header(data, start)
-            end = block_start + block_length
-            if end > len(data) or not _ends_record(data[end : end + len(_RECORD_END) + len(_WARC_MAGIC)]):
-                raise _DamagedError(_wrong_length(block_length))
         except _DamagedError as error:
             found.append(LostRecord(window.offset, size, str(error)))
+            break
+        end = block_start + block_length
+        if end > len(data) or not _ends_record(data[end : end + len(_RECORD_END) + len(_WARC_MAGIC)]):
+            found.append(LostRecord(window.offset, size, _wrong_length(block_length)))
             break
         end += len(_RECORD_END)
         found.append(Record(window.offset, size, data[start:end], block_start - start, block_length))
@@ -200,8 +202,8 @@ def _inflate(window: _Window) -> tuple[bytes, int]:
     while True:
         try:
             part = inflater.decompress(piece)
-        except isal_zlib.error as error:
-            message = f"the record is corrupt ({error})"
+        except _InflateError as error:
+            message = f"it can't be decompressed ({error})"
             raise _DamagedError(message) from error
         used += len(piece)
         inflated += len(part)
@@ -221,7 +223,7 @@ def _starts_member(window: _Window) -> bool:
         first = isal_zlib.decompressobj(wbits=_GZIP_WINDOW_BITS).decompress(
             window.peek(0, _PIECE_BYTES), max_length=len(_WARC_MAGIC)
         )
-    except isal_zlib.error:
+    except _InflateError:
         return False
     return bool(first == _WARC_MAGIC)
 

@@ -1,6 +1,7 @@
 """Reads pages from WARC files: single records by offset (warcio), or whole files."""
 
 import io
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from warcio.archiveiterator import ArchiveIterator
@@ -71,18 +72,22 @@ def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location], r
                     location = wanted.pop((record.offset, record.url), None)
                     if location is not None:
                         yield _page_of_record(record, location, reader)
-    except (UserError, OSError, ValueError) as error:
+    except (UserError, OSError) as error:
         yield from not_found(wanted.values(), f"the WARC file could not be read to its end: {error}")
         return
     for location in wanted.values():
-        damage = next((part for part in lost if part.offset <= location.offset < part.offset + part.length), None)
-        beyond = "the WARC file ends before the record does" if location.offset >= end else why
-        yield rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt: {damage.why}" if damage else beyond)
+        at = bisect_right(lost, location.offset, key=lambda part: part.offset) - 1
+        if at >= 0 and location.offset < lost[at].offset + lost[at].length:
+            yield rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt or cut short: {lost[at].why}")
+        elif location.offset >= end:
+            yield rejected(location, Reason.PAGE_UNREADABLE, "the WARC file ends before the record does")
+        else:
+            yield rejected(location, Reason.PAGE_UNREADABLE, why)
 
 
 def _page_of_record(record: Record, location: Location, reader: PageReader) -> Outcome:
     try:
         content_type, body = record.http_response()
     except ValueError as error:
-        return rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt: {error}")
+        return rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt or cut short: {error}")
     return reader.read(location, content_type, body)

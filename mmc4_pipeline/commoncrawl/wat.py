@@ -42,7 +42,7 @@ def pages_by_wat(
         why = f"the WAT file could not be read to its end: {error}"
     else:
         why = "the WAT file holds no record for that URL at that offset"
-        why += f", or a corrupt one (it is corrupt or cut short at {lost} places)" if lost else ""
+        why += f" (the file is corrupt or cut short at {lost} place{'s' * (lost > 1)})" if lost else ""
     yield from not_found(wanted.values(), why)
 
 

@@ -1,10 +1,10 @@
 """Takes the few values that are wanted out of a WAT record's JSON, where possible without parsing all of it.
 
 A WAT record lists every link, script and header of a page. Its images are a tenth of that, and to parse the rest would
-take most of the time that a WAT file takes. So images are looked for in the bytes and only what is around them is parsed.
-That is safe because JSON writes a quote within a string as \\": `"IMG@/src"` between plain quotes is a whole string, and
-what is cut out there up to a } parses only if that stands outside of strings. Wherever a record is not written
-as Common Crawl writes it, all of it is parsed instead.
+take most of the time that a WAT file takes. So images are looked for in the bytes and only what is around them is
+parsed. That is safe because JSON puts a backslash before a quote within a string: `"IMG@/src"` between plain quotes is
+a whole string, and what is cut out there up to a } parses only if that stands outside of strings. Wherever a record is
+not written as Common Crawl writes it, all of it is parsed instead.
 """
 
 import re
@@ -26,10 +26,10 @@ class _UnusualError(Exception):
 
 
 def offset_and_html(data: bytes, start: int) -> tuple[str, dict[str, Any] | None]:
-    """Give Container.Offset of the WAT record whose JSON starts there and goes on to the data's end, and its HTML-Metadata or None where it has none.
+    """Give Container.Offset and HTML-Metadata (None where it has none) of the WAT record.
 
-    What the metadata has under "Links" may be the images only; "Head" is there only where it has a "Base".
-    Raises ValueError where the record is no JSON.
+    Its JSON starts there and goes on to the data's end. What the metadata has under "Links" may be the images only;
+    "Head" is there only where it has a "Base". Raises ValueError where the record is no JSON.
     """
     try:
         return _offset(data, start), _html(data, start)
@@ -64,12 +64,13 @@ def _html(data: bytes, start: int) -> dict[str, Any] | None:
 
 
 def _images(data: bytes, start: int) -> list[dict[str, Any]]:
-    """Parse the objects with the path IMG@/src in the array of flat objects that starts here, the record's last array."""
+    """Parse the objects of path IMG@/src in the array of flat objects that starts here, the record's last array."""
     end = data.rfind(b"}]", start) + 1
     if not end:
         return []
     found = _IMAGE.findall(data, start, end)
     last = data[data.rfind(b"{", start, end) : end]  # parses only if the array does end there
+    links: list[dict[str, Any]]
     *links, last = orjson.loads(b"[%s]" % b",".join([*(_START + rest for rest in found), last]))
     if b"" in found or len(links) != len(found) or "path" not in last:
         raise _UnusualError

@@ -9,8 +9,8 @@ from urllib.parse import urljoin, urlsplit
 from schemas.page import ImageLink
 
 _SPACE = str.maketrans("", "", "\t\r\n")  # dropped from inside URLs, as browsers do (WHATWG URL)
-# Links that urljoin gives back as they are, or only sets behind the base's origin or folder. Most links are of these, and
-# to take them apart and put them together again would be most of the work on a link.
+# Links that urljoin gives back as they are, or only sets behind the base's origin or folder. Most links are of these,
+# and to take them apart and put them together again would be most of the work on a link.
 _ORIGIN = r"https?://[A-Za-z0-9.-]+(?::[0-9]+)?"
 _SAFE = r"""!"$-:<-~"""  # visible ASCII but for # and ;
 _NAME = r"""[!"$-,0-9<->@-~-][!"$-.0-9<->@-~]*"""  # of a folder or file: of these, but for / : ? and a dot in front
@@ -51,16 +51,23 @@ def image_link(
 
 def resolve(base: str, link: str | None) -> str | None:
     """Resolve a link as a browser does; None for one that is empty, not http(s) or no URL at all."""
-    if not link:
+    if not link or link.startswith("data:"):
         return None
+    return _plainly(base, link) or _resolve(base, link)
+
+
+def _plainly(base: str, link: str) -> str | None:
+    """Resolve a link without taking it apart; None where that won't do."""
     if _ABSOLUTE.fullmatch(link):
         return link
-    if link.startswith("data:"):
-        return None
     if link.startswith("//") and _ABSOLUTE.fullmatch(whole := f"{base.partition(':')[0]}:{link}"):
         return whole
     if _RELATIVE.fullmatch(link) and (start := _plain_base(base)):
         return (start[0] if link[0] == "/" else start[0] + start[1]) + link
+    return None
+
+
+def _resolve(base: str, link: str) -> str | None:
     cleaned = link.strip().translate(_SPACE)
     if not cleaned:
         return None

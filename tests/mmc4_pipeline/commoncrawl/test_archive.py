@@ -47,7 +47,7 @@ class Pipe(io.RawIOBase):
     def __init__(self, data: bytes) -> None:
         self._stream = io.BytesIO(data)
 
-    def read(self, _size: int = -1) -> bytes:
+    def read(self, _size: int = -1) -> bytes:  # noqa: D102
         return self._stream.read(777)
 
 
@@ -82,7 +82,12 @@ def test_each_record_has_its_place_and_content(stream: type) -> None:
 
 def test_records_of_any_size_are_whole() -> None:
     sizes = (0, 1, 4000, 70_000, 1 << 20, 5 << 20)
-    data, planted = archive_of([random.Random(size).randbytes(size) for size in sizes])
+    data, planted = archive_of(
+        [
+            random.Random(size).randbytes(size)  # noqa: S311 - reproducible
+            for size in sizes
+        ]
+    )
     check_untouched(data, planted, read(data))
 
 
@@ -119,7 +124,9 @@ def test_a_file_cut_short_gives_the_records_before_the_cut(size: int) -> None:
     assert [item.why for item in lost] == (["the file ends before the record does"] if in_the_middle else [])
 
 
-@pytest.mark.parametrize("garbage", [b"\0" * 5000, b"\x1f\x8b", b"\x1f\x8b\x08" * 50, b"WARC/1.0\r\n", gzip.compress(b"x")])
+@pytest.mark.parametrize(
+    "garbage", [b"\0" * 5000, b"\x1f\x8b", b"\x1f\x8b\x08" * 50, b"WARC/1.0\r\n", gzip.compress(b"x")]
+)
 def test_garbage_between_members_is_passed_over(garbage: bytes) -> None:
     at = PLANTED[3].offset
     data = ARCHIVE[:at] + garbage + ARCHIVE[at:]

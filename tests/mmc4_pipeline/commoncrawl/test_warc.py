@@ -197,3 +197,27 @@ def test_no_damage_to_a_record_stops_the_reading(crawl: Any, page: Callable[...,
         assert links(outcomes["https://a.example/"]) == ["https://a.example/a.jpg"]
         refused += isinstance(outcomes["https://b.example/"], RejectedDocument)
     assert refused > 0.9 * location.length / 23  # a few bytes of a gzip header mean nothing
+
+
+def test_a_scan_reads_what_lies_behind_damage_and_says_what_was_lost(crawl: Any, page: Callable[..., bytes]) -> None:
+    for number in range(6):
+        crawl.write(f"https://a.example/{number}", page(f"{number}.jpg"))
+    damaged = bytearray(crawl.path.read_bytes())
+    for number in (1, 2, 4):
+        place = crawl.locations[number].offset + 300
+        damaged[place : place + 40] = bytes(40)
+    crawl.path.write_bytes(damaged[: crawl.locations[5].offset + 300])
+    outcomes = read_all(pages_by_scan, crawl)
+    for number in (0, 3):
+        assert links(outcomes[f"https://a.example/{number}"]) == [f"https://a.example/{number}.jpg"]
+    for number in (1, 2, 4, 5):
+        reason, detail = refusal(outcomes[f"https://a.example/{number}"])
+        assert reason == Reason.PAGE_UNREADABLE
+        assert "the record is corrupt or cut short" in detail
+
+
+@BOTH
+def test_a_coding_that_is_broken_is_no_harm_to_other_pages(crawl: Any, page: Callable[..., bytes], read: Read) -> None:
+    crawl.write("https://a.example/", b"this is no gzip", headers=(("Content-Encoding", "gzip"),))
+    crawl.write("https://b.example/", page("b.jpg"))
+    assert links(read_all(read, crawl)["https://b.example/"]) == ["https://b.example/b.jpg"]

@@ -200,3 +200,16 @@ def test_a_missing_file_is_named_for_each_page(crawl: Any, page: Callable[..., b
         assert isinstance(outcome, RejectedDocument)
         assert outcome.reason == Reason.PAGE_UNREADABLE
         assert "CC-MAIN-1.warc.wat.gz" in outcome.detail
+
+
+def test_a_corrupt_record_loses_only_itself_and_is_counted(crawl: Any, page: Callable[..., bytes]) -> None:
+    path = write_wat(crawl, three(crawl, page))
+    damaged = bytearray(path.read_bytes())
+    starts = [place for place in range(len(damaged)) if damaged.startswith(b"\x1f\x8b\x08", place)]
+    damaged[starts[2] + 60] ^= 0xFF  # after the file's own record and the first page's
+    path.write_bytes(damaged)
+    good, lost, also_good = read_all(crawl)
+    assert urls(good) == urls(also_good) == ["https://a.example/a.jpg"]
+    assert isinstance(lost, RejectedDocument)
+    assert lost.reason == Reason.PAGE_UNREADABLE
+    assert "corrupt or cut short at 1 place" in lost.detail

@@ -1,5 +1,7 @@
 """Image links of HTML pages, resolved as a browser resolves them."""
 
+from urllib.parse import urljoin, urlsplit
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -218,3 +220,27 @@ def test_a_page_of_very_many_tags_is_read_at_once_and_keeps_its_links(piece: str
     html = f"{head}<!-- <img src=comment.jpg> --><div title='x'><img src=first.jpg alt=1>{piece * 60_000}"
     assert urls(html)[0] == "https://a.example/base/first.jpg"
     assert urls(f"{head}{'<div>' * 60_000}<p><img src=last.jpg>") == ["https://a.example/base/last.jpg"]
+
+
+pieces = st.sampled_from(
+    [*"ab/?#;:&=@ [].,-~!$()*+%é", "//", "..", "a.jpg", "http:", "https:", "HTTP:", "b.example", ":80", "\\\\", "\t"]
+)
+loose = st.lists(pieces, max_size=8).map("".join)
+starts = st.sampled_from(["", "", "/", "//b.example/", "http://b.example", "https://b.example/", "data:"])
+
+
+@given(
+    st.sampled_from(["https://a.example", "http://a.example:80", "https://a.example/b/", "ftp://a.example/"]),
+    loose,
+    starts,
+    loose,
+)
+def test_the_short_cuts_give_what_urljoin_gives(base: str, rest: str, start: str, link: str) -> None:
+    cleaned = (start + link).strip().translate({9: None, 10: None, 13: None})
+    try:
+        base = urljoin(base, rest)
+        url = urljoin(base, cleaned)
+        meant = url if cleaned and urlsplit(url).scheme in {"http", "https"} and urlsplit(url).netloc else None
+    except ValueError:
+        return
+    assert resolve(base, start + link) == meant
