@@ -34,7 +34,7 @@ def read_documents(path: str) -> Iterator[tuple[str, Document | RejectedDocument
     """
     line_number = 0
     try:
-        with storage.open_read(path) as raw:
+        with storage.open_stream(path) as raw:
             lines = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
             for line_number, line in enumerate(lines, start=1):
                 source = f"{path}:{line_number}"

@@ -3,3 +3,11 @@
 
 class UserError(Exception):
     """Something the user gave, or has to give, is wrong. The command line prints the message without a traceback."""
+
+
+class UnreadableError(UserError):
+    """A file is not there, or gives other bytes than were asked for: what was wanted of it may be dropped.
+
+    Every other UserError of a read may pass (a busy server, expired credentials). A drop would be final, so that those
+    end the run.
+    """

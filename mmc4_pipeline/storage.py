@@ -1,31 +1,40 @@
-"""Files on any storage that fsspec knows (local, s3://, gs://, hdfs://, https://). All access goes through here."""
+"""Files on any storage that fsspec knows (local, s3://, gs://, hdfs://) and over HTTP. All access goes through here."""
 
 import glob
 import hashlib
 import io
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from aiohttp import ClientError  # what fsspec's http:// raises
 from fsspec.implementations.local import LocalFileSystem
 
-from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.errors import UnreadableError, UserError
+from mmc4_pipeline.http_files import HttpFiles, HttpStream
 from schemas.arrow import arrow_schema, from_table, to_table
 
 Record = TypeVar("Record")
+Answer = TypeVar("Answer")
+
+# Ranges of a file that are read side by side: enough to hide a latency of 100 ms, few enough for any server.
+RANGES_AT_ONCE = 8
+RANGE_BYTES_AT_ONCE = 64 << 20
 
 
 @cache
 def _filesystem(protocol: str) -> fsspec.AbstractFileSystem:
+    if protocol in HttpFiles.protocol:
+        return HttpFiles()
     try:
         # Other processes write what this one waits for: a cached listing would hide it.
         return fsspec.filesystem(protocol, use_listings_cache=False)
@@ -51,7 +60,7 @@ def join(folder: str, *names: str) -> str:
 
 def exists(path: str) -> bool:
     """Tell whether there is such a file or folder."""
-    return bool(filesystem(path).exists(path))
+    return bool(_read(path, lambda fs: fs.exists(path)))
 
 
 def matches(pattern: str) -> list[str]:
@@ -69,32 +78,137 @@ def matches_below(folder: str, pattern: str) -> list[str]:
 
 
 def size(path: str) -> int:
-    """Give a file's size in bytes."""
-    return int(filesystem(path).size(path))
+    """Give a file's size in bytes; raises UserError where it can't be had."""
+    return int(_read(path, lambda fs: fs.size(path)))
 
 
 def open_read(path: str) -> BinaryIO:
-    """Open a file for reading; raises UserError where it is not there or not readable."""
-    try:
-        return filesystem(path).open(path, "rb")  # type: ignore[no-any-return]
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        message = f"{path}: cannot be read ({error.strerror or 'not found'})"
-        raise UserError(message) from error
+    """Open a file to read parts of it (a Parquet file's columns): over HTTP a part is a request.
+
+    Raises UnreadableError where it is not there, UserError where it can't be read.
+    """
+    return _read(path, lambda fs: _guarded(path, fs.open(path, "rb")))
+
+
+def open_stream(path: str) -> BinaryIO:
+    """Open a file to read it from its beginning to its end: over HTTP that is one request, resumed where it breaks.
+
+    Seeking works, but each seek over HTTP asks anew. Raises as `open_read` does; so may each read.
+    """
+    return _read(
+        path, lambda fs: fs.open_stream(path) if isinstance(fs, HttpFiles) else _guarded(path, fs.open(path, "rb"))
+    )
 
 
 def read_range(path: str, offset: int, length: int) -> bytes:
-    """Read some bytes of a file, fewer where it ends before; raises UserError where it can't be read."""
+    """Read some bytes of a file, fewer where it ends before.
+
+    Raises UnreadableError where they can never be had, UserError where they can't be had now.
+    """
+    return bytes(_read(path, lambda fs: fs.cat_file(path, start=offset, end=offset + length)))
+
+
+def read_ranges(path: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes | UnreadableError]:
+    """Yield the bytes of each (offset, length), fewer where the file ends before, or why they can never be had.
+
+    Ranges are ascending and don't overlap. A few are on their way at once, and never more than 64 MiB of them (or one).
+    A server that ignores Range is read in one stream, no further than to the last range's end.
+    Raises UserError where a range can't be had now.
+    """
+    todo = deque(ranges)
+    if isinstance(filesystem(path), HttpFiles):
+        with HttpStream(path) as stream:
+            while todo:  # the first one alone: it shows whether the server honours Range
+                offset, length = todo.popleft()
+                outcome = _outcome(partial(_read, path, lambda _: stream.read_range(offset, offset + length)))  # noqa: B023 - called at once
+                yield outcome
+                if isinstance(outcome, UnreadableError) and not exists(path):
+                    yield from (outcome for _ in todo)
+                    return
+                if not stream.ignores_ranges:
+                    break
+    yield from _side_by_side(path, todo)
+
+
+def _outcome(read: Callable[[], bytes]) -> bytes | UnreadableError:
     try:
-        return bytes(filesystem(path).cat_file(path, start=offset, end=offset + length))
-    except (OSError, ClientError) as error:
-        message = f"{path}: cannot be read at byte {offset} ({getattr(error, 'strerror', None) or error})"
-        raise UserError(message) from error
+        return read()
+    except UnreadableError as error:
+        return error
+
+
+def _side_by_side(path: str, todo: deque[tuple[int, int]]) -> Iterator[bytes | UnreadableError]:
+    under_way: deque[tuple[int, Future[bytes]]] = deque()
+    with ThreadPoolExecutor(RANGES_AT_ONCE) as pool:
+        for offset, length in todo:
+            while under_way and not _has_room([length, *(held for held, _ in under_way)]):
+                yield _outcome(under_way.popleft()[1].result)
+            under_way.append((length, pool.submit(read_range, path, offset, length)))
+        yield from (_outcome(future.result) for _, future in under_way)
+
+
+def _has_room(lengths: list[int]) -> bool:
+    return len(lengths) <= RANGES_AT_ONCE and sum(lengths) <= RANGE_BYTES_AT_ONCE
 
 
 def read_bytes(path: str) -> bytes:
     """Read a whole file; raises UserError where it is not there."""
-    with open_read(path) as stream:
+    with open_stream(path) as stream:
         return stream.read()
+
+
+def _read(path: str, ask: Callable[[fsspec.AbstractFileSystem], Answer]) -> Answer:
+    """Ask a file system; what its package raises becomes an UnreadableError or another UserError."""
+    fs = filesystem(path)
+    try:
+        return ask(fs)
+    except UserError:
+        raise
+    except Exception as error:  # each store's package has exceptions of its own
+        raise _refusal(path, error) from error
+
+
+class _Guarded(io.RawIOBase):
+    """A file of another package whose errors become UserErrors while it is read, too."""
+
+    def __init__(self, path: str, stream: BinaryIO) -> None:
+        self._path, self._stream = path, stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any buffer
+        view = memoryview(buffer).cast("B")
+        data = _read(self._path, lambda _: self._stream.read(len(view)))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _guarded(path: str, stream: BinaryIO) -> BinaryIO:
+    """Wrap a file on remote storage; those over HTTP and local ones need it not."""
+    fs = filesystem(path)
+    return stream if isinstance(fs, HttpFiles | LocalFileSystem) else io.BufferedReader(_Guarded(path, stream))
+
+
+def _refusal(path: str, error: Exception) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UnreadableError(f"{path}: cannot be read ({error.strerror or 'not found'})")
+    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    kind = UnreadableError if isinstance(error, IsADirectoryError | NotADirectoryError) else UserError
+    return kind(f"{path}: cannot be read ({why})")
 
 
 def read_json(path: str) -> Any:  # noqa: ANN401 - JSON is anything

@@ -3,15 +3,15 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from mmc4_pipeline.http_client import USER_AGENT, retry_after
 from mmc4_pipeline.images.addresses import FORBIDDEN, public_socket
 from schemas.reasons import Reason
 
@@ -26,7 +26,7 @@ class FetchSettings:
     """How to ask. `routes` are URL templates tried in order; times in seconds, sizes in bytes."""
 
     routes: tuple[str, ...] = ("{url}",)
-    user_agent: str = "mmc4-pipeline"
+    user_agent: str = USER_AGENT
     timeout: float = 30.0
     max_bytes: int = 20 << 20
     max_open: int = 256
@@ -140,7 +140,7 @@ class Fetcher:
         robots_tag = "\n".join(response.headers.getall("X-Robots-Tag", [])) or None
         answer = replace(blank, status=response.status, robots_tag=robots_tag)
         if response.status in _BUSY:
-            wait = _retry_after(response.headers)
+            wait = retry_after(response.headers)
             return replace(answer, reason=Reason.HTTP_ERROR, error=f"HTTP {response.status}"), wait
         if response.status != 200:  # noqa: PLR2004 - OK; nothing else carries the image that was asked for
             return replace(answer, reason=Reason.HTTP_ERROR, error=f"HTTP {response.status}"), None
@@ -183,14 +183,3 @@ def _host(url: str) -> str:
         return urlsplit(url).netloc.lower()
     except ValueError:
         return ""
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """Read Retry-After, seconds or a date (RFC 9110, 10.2.3); 0 where there is none."""
-    value = headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError, OverflowError):
-        return 0.0

@@ -3,10 +3,12 @@
 import hashlib
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.errors import UnreadableError, UserError
 from schemas.document import RejectedDocument
 
 RECORDS = [RejectedDocument(f"{number:032x}", f"https://a.example/{number}", "s:1", "r", "d") for number in range(1000)]
@@ -84,6 +86,50 @@ def test_other_storages_work_the_same() -> None:
     assert all(storage.exists(path) for path in storage.matches("memory://out/*.bin"))
     assert storage.read_bytes("memory://out/a.bin") == b"abc"
     assert storage.size("memory://out/a.bin") == described.bytes == 3
+    with storage.open_stream("memory://out/a.bin") as stream:
+        assert (stream.read(2), stream.seek(1), stream.read()) == (b"ab", 1, b"bc")
+
+
+@pytest.mark.parametrize("folder", ["memory://ranges", "local"])
+def test_ranges_come_in_order_however_many(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, data = f"{folder}/a.bin", bytes(range(256)) * 400
+    storage.write_bytes(path, data)
+    ranges = [(start, 50) for start in range(0, len(data) + 500, 700)]
+    assert list(storage.read_ranges(path, ranges)) == [data[start : start + length] for start, length in ranges]
+    missing = list(storage.read_ranges(f"{folder}/gone", ranges))
+    assert len(missing) == len(ranges)
+    assert all(isinstance(outcome, UnreadableError) for outcome in missing)
+
+
+class ForeignError(Exception):
+    """What no other package knows."""
+
+
+class FailingFiles(MemoryFileSystem):
+    """A store whose package has errors of its own, as those of s3:// and gs:// have."""
+
+    protocol = "failing"
+
+    def cat_file(self, *args: object, **_: object) -> bytes:
+        """Fail."""
+        raise ForeignError(args)
+
+    def open(self, *_: object, **__: object) -> MemoryFile:
+        """Open a file that fails when it is read."""
+        stream = MemoryFile(self, "a.bin", b"abc")
+        stream.read = self.cat_file
+        return stream
+
+
+def test_the_errors_of_a_store_s_own_package_name_the_file() -> None:
+    fsspec.register_implementation("failing", FailingFiles, clobber=True)
+    with pytest.raises(UserError, match=r"failing://store/a\.bin: cannot be read \(ForeignError") as caught:
+        storage.read_range("failing://store/a.bin", 0, 2)
+    assert not isinstance(caught.value, UnreadableError)  # it may pass: nothing is dropped for it
+    for opened in (storage.open_read, storage.open_stream):
+        with opened("failing://store/a.bin") as stream, pytest.raises(UserError, match="ForeignError"):
+            stream.read(2)
 
 
 @pytest.mark.parametrize("name", ["out", "out [1]"])

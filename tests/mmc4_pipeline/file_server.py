@@ -1,0 +1,202 @@
+"""A loopback file server that keeps to Range, notes what it is asked, and misbehaves on command."""
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+LONGEST = 30.0  # seconds that a stalled answer waits for its client to give up, should a test fail
+
+
+@dataclass
+class Asked:
+    """One request: its Range as (start, end), and what it was answered. `sent` counts bytes of the body."""
+
+    path: str
+    start: int
+    end: int | None
+    user_agent: str
+    time: float = field(default_factory=time.time)
+    status: int = 0
+    sent: int = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers from the server's files, in the way that is next in the server's `ways`."""
+
+    protocol_version = "HTTP/1.1"
+    server: "FileServer"
+
+    def do_GET(self) -> None:
+        """Answer a GET."""
+        said = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start, last = (int(said[1]), said[2]) if said else (0, "")
+        self.asked = Asked(self.path, start, int(last) + 1 if last else None, self.headers["User-Agent"])
+        with self.server.changed:
+            self.server.asked.append(self.asked)
+            self.server.under_way += 1
+            way = self.server.ways.popleft() if self.server.ways else self.server.usual
+        body = self.server.files.get(self.path)
+        try:
+            if body is None:
+                self.answer(404, b"nothing here", {})
+            else:
+                way(self, body)
+        finally:
+            with self.server.changed:
+                self.server.under_way -= 1
+                self.server.changed.notify_all()
+
+    def answer(self, status: int, body: bytes, headers: dict[str, str], length: int | None = None) -> None:
+        """Send an answer; `length` is what the header says, where that is not the truth."""
+        self.asked.status = status
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body) if length is None else length)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.send(body)
+
+    def send(self, body: bytes) -> None:
+        """Send bytes and count them."""
+        self.wfile.write(body)
+        self.wfile.flush()
+        self.asked.sent += len(body)
+
+    def part(self, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        """Give status, body and headers of a right answer."""
+        tag = {"ETag": self.server.etag}
+        if self.headers.get("Range") is None:
+            return 200, body, tag
+        start, end = self.asked.start, min(len(body), self.asked.end or len(body))
+        if start >= len(body):
+            return 416, b"", {"Content-Range": f"bytes */{len(body)}"}
+        return 206, body[start:end], {**tag, "Content-Range": f"bytes {start}-{end - 1}/{len(body)}"}
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+Way = Callable[[Handler, bytes], None]
+
+
+def well(handler: Handler, body: bytes) -> None:
+    """Answer as one should."""
+    handler.answer(*handler.part(body))
+
+
+def without_range(handler: Handler, body: bytes) -> None:
+    """Send the whole file whatever was asked."""
+    handler.answer(200, body, {})
+
+
+def without_length(handler: Handler, body: bytes) -> None:
+    """Send the whole file and close the connection at its end, as HTTP/1.0 does."""
+    handler.asked.status = 200
+    handler.close_connection = True
+    handler.send_response(200)
+    handler.end_headers()
+    handler.send(body)
+
+
+def status(code: int, **headers: str) -> Way:
+    """Answer with a status and no more; `retry_after="3"` is a header."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda handler, _: handler.answer(code, b"", named)
+
+
+def cut(after: int) -> Way:
+    """Close the connection after some bytes of the body."""
+
+    def way(handler: Handler, body: bytes) -> None:
+        code, part, headers = handler.part(body)
+        handler.answer(code, part[:after], headers, length=len(part))
+        handler.close_connection = True
+
+    return way
+
+
+def stalled(after: int) -> Way:
+    """Send some bytes of the body and then none until the client hangs up."""
+
+    def way(handler: Handler, body: bytes) -> None:
+        code, part, headers = handler.part(body)
+        handler.answer(code, part[:after], headers, length=len(part))
+        handler.connection.settimeout(LONGEST)
+        handler.rfile.read(1)
+        handler.close_connection = True
+
+    return way
+
+
+def slow(pieces: int, pause: float) -> Way:
+    """Send the body in pieces with a pause before each."""
+
+    def way(handler: Handler, body: bytes) -> None:
+        code, part, headers = handler.part(body)
+        handler.answer(code, b"", headers, length=len(part))
+        size = max(1, -(-len(part) // pieces))
+        for start in range(0, len(part), size):
+            handler.server.stopping.wait(pause)
+            handler.send(part[start : start + size])
+
+    return way
+
+
+def claiming(content_range: str, shift: int = 0) -> Way:
+    """Send other bytes than were asked for, with this Content-Range."""
+
+    def way(handler: Handler, body: bytes) -> None:
+        _, part, headers = handler.part(body[shift:] + body[:shift])
+        handler.answer(206, part, {**headers, "Content-Range": content_range})
+
+    return way
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves `files` (path to content). `ways` are for the next requests, in turn; then it is `usual`."""
+
+    daemon_threads = True
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files = files
+        self.etag = '"1"'
+        self.usual: Way = well
+        self.ways: deque[Way] = deque()
+        self.asked: list[Asked] = []
+        self.under_way = 0
+        self.changed = threading.Condition()
+        self.stopping = threading.Event()
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def address(self) -> str:
+        """The URL of its root."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: clients hang up on purpose."""
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Give start and end of what was sent of the file, by request, where anything was."""
+        with self.changed:  # a client has its bytes before they are counted here
+            assert self.changed.wait_for(lambda: not self.under_way, LONGEST)
+        begun = [(one.start if one.status == 206 else 0, one) for one in self.asked if one.status in (200, 206)]
+        return [(start, start + one.sent) for start, one in begun if one.sent]
+
+
+@contextmanager
+def serving(files: dict[str, bytes]) -> Iterator[FileServer]:
+    """Serve files on loopback for a while."""
+    with FileServer(files) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.stopping.set()
+            server.shutdown()
+            thread.join()
