@@ -13,8 +13,9 @@ from beam_jobs.running import refuse_nothing_kept, run_stage, stage_folder
 from filters.kinds import LinkFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import read_documents
+from mmc4_pipeline.commoncrawl.ranges import pages_by_range
 from mmc4_pipeline.commoncrawl.records import PageContent, rejected
-from mmc4_pipeline.commoncrawl.warc import pages_by_range, pages_by_scan
+from mmc4_pipeline.commoncrawl.warc import pages_by_scan
 from mmc4_pipeline.commoncrawl.wat import pages_by_wat
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.errors import UserError

@@ -1,15 +1,11 @@
-"""Reads pages from WARC files: single records by offset (warcio), or whole files."""
+"""Reads pages from whole WARC files, as a stream."""
 
-import io
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from warcio.archiveiterator import ArchiveIterator
-from warcio.exceptions import ArchiveLoadFailed
-
 from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.archive import LostRecord, Record, records
-from mmc4_pipeline.commoncrawl.records import PageContent, not_found, rejected, target
+from mmc4_pipeline.commoncrawl.records import PageContent, not_found, rejected
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.pages.reader import PageReader
 from schemas.capture import Location
@@ -17,42 +13,6 @@ from schemas.document import RejectedDocument
 from schemas.reasons import Reason
 
 Outcome = PageContent | RejectedDocument
-MAX_RECORD_BYTES = 64 << 20  # Common Crawl cuts pages at 1 MiB; a longer range is a broken index row
-
-
-def pages_by_range(
-    cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader
-) -> Iterator[Outcome]:
-    """Read the records of one WARC file at the locations' offsets, in file order."""
-    path = storage.join(cc_root, warc_filename)
-    for location in sorted(locations, key=lambda location: location.offset):
-        yield _page_at(path, location, reader)
-
-
-def _page_at(path: str, location: Location, reader: PageReader) -> Outcome:
-    if not 0 < location.length <= MAX_RECORD_BYTES or location.offset < 0:
-        return rejected(location, Reason.PAGE_UNREADABLE, f"the index gives a length of {location.length} bytes")
-    try:
-        member = storage.read_range(path, location.offset, location.length)
-    except UserError as error:
-        return rejected(location, Reason.PAGE_UNREADABLE, str(error))
-    if len(member) < location.length:
-        return rejected(location, Reason.PAGE_UNREADABLE, "the WARC file ends before the record does")
-    return _page_of_member(member, location, reader)
-
-
-def _page_of_member(member: bytes, location: Location, reader: PageReader) -> Outcome:
-    try:
-        record = next(iter(ArchiveIterator(io.BytesIO(member), no_record_parse=False)), None)
-        if record is None or record.rec_type != "response":
-            return rejected(location, Reason.PAGE_UNREADABLE, "no response record at that offset")
-        uri = target(record.rec_headers.get_header("WARC-Target-URI"))
-        if uri != location.url:
-            return rejected(location, Reason.PAGE_UNREADABLE, f"the record at that offset is of {uri}")
-        content_type = (record.http_headers.get_header("Content-Type") if record.http_headers else None) or ""
-        return reader.read(location, content_type, record.content_stream().read(MAX_RECORD_BYTES))
-    except (ArchiveLoadFailed, OSError, ValueError, EOFError) as error:
-        return rejected(location, Reason.PAGE_UNREADABLE, f"corrupt record: {error}")
 
 
 def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader) -> Iterator[Outcome]:

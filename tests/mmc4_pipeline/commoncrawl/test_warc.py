@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from mmc4_pipeline.commoncrawl.ranges import pages_by_range
 from mmc4_pipeline.commoncrawl.records import PageContent
-from mmc4_pipeline.commoncrawl.warc import pages_by_range, pages_by_scan
+from mmc4_pipeline.commoncrawl.warc import pages_by_scan
 from mmc4_pipeline.pages.reader import PageReader
 from mmc4_pipeline.recipe import LinkSettings
 from schemas.capture import Location

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from warcio.warcwriter import WARCWriter
 
+from mmc4_pipeline.commoncrawl.ranges import pages_by_range
 from mmc4_pipeline.commoncrawl.records import PageContent
-from mmc4_pipeline.commoncrawl.warc import pages_by_range
 from mmc4_pipeline.commoncrawl.wat import pages_by_wat, wat_filename
 from mmc4_pipeline.pages.reader import PageReader
 from mmc4_pipeline.recipe import LinkSettings
