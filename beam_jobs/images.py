@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms import combiners
 
-from beam_jobs.options import CommonOptions, ImagesOptions, fetch_settings, output_folder, parse, recipe_of
+from beam_jobs.options import CommonOptions, ImagesOptions, WebOptions, fetch_settings, output_folder, parse, recipe_of
 from beam_jobs.running import run_stage, stage_folder
 from filters.kinds import CorpusFilter, ImageFilter
 from mmc4_pipeline import storage
@@ -25,7 +25,7 @@ from schemas.page import Page
 from schemas.reasons import Stage
 from schemas.statistics import Counts
 
-OPTIONS = (CommonOptions, ImagesOptions)
+OPTIONS = (CommonOptions, WebOptions, ImagesOptions)
 FETCHED = "fetched"  # the notes of shards whose images are all here: the bulk of the work
 _SAMPLE = ">QQ"  # Beam's integers are signed, hashes are not; big-endian bytes sort as their numbers do
 

@@ -11,6 +11,7 @@ from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
 from mmc4_pipeline.dataset.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.dataset.shards import DatasetSettings
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.http_client import USER_AGENT, HttpSettings
 from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.match import Assignment
 from mmc4_pipeline.recipe import Recipe, load_recipe, recipe_names
@@ -37,6 +38,26 @@ class CommonOptions(PipelineOptions):
             help="override one value of the recipe, as in filters.similarity.min=0.2; may be repeated",
         )
         group.add_argument("--resume", action="store_true", help="continue after the last finished shard")
+
+
+class WebOptions(PipelineOptions):
+    """Manners towards servers: Common Crawl's and those of images."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("web")
+        group.add_argument(
+            "--fetch_user_agent", default=USER_AGENT, help="who asks, and why; put a way to reach you in it"
+        )
+        default = HttpSettings().requests_per_second
+        group.add_argument(
+            "--cc_requests_per_second",
+            type=float,
+            default=default,
+            metavar="N",
+            help="requests to Common Crawl, or any host of --cc_root and --c4, from each worker process; divide what "
+            f"you want to ask for in all by their number (default: {default:g})",
+        )
 
 
 class LocateOptions(PipelineOptions):
@@ -88,9 +109,6 @@ class ImagesOptions(PipelineOptions):
             default=list(default.routes),
             metavar="TEMPLATE",
             help="URL templates tried in order, with {url} and {timestamp} (default: the image's own URL)",
-        )
-        group.add_argument(
-            "--fetch_user_agent", default=default.user_agent, help="who asks; put a way to reach you in it"
         )
         group.add_argument(
             "--fetch_timeout",
@@ -189,7 +207,16 @@ class DatasetOptions(PipelineOptions):
         )
 
 
-OWN_OPTIONS = (CommonOptions, LocateOptions, PagesOptions, ImagesOptions, ScoreOptions, CutOptions, DatasetOptions)
+OWN_OPTIONS = (
+    CommonOptions,
+    WebOptions,
+    LocateOptions,
+    PagesOptions,
+    ImagesOptions,
+    ScoreOptions,
+    CutOptions,
+    DatasetOptions,
+)
 
 
 def parse(argv: list[str], program: str, description: str, own: tuple[type[PipelineOptions], ...]) -> PipelineOptions:
@@ -255,6 +282,15 @@ def dataset_settings(options: PipelineOptions) -> DatasetSettings:
     return DatasetSettings(parse_formats(dataset.formats), dataset.shard_bytes)
 
 
+def http_settings(options: PipelineOptions) -> HttpSettings:
+    """Give the manners towards Common Crawl; raises UserError for a number of requests that is none."""
+    web = options.view_as(WebOptions)
+    if not web.cc_requests_per_second > 0:
+        message = "--cc_requests_per_second: must be more than 0"
+        raise UserError(message)
+    return HttpSettings(web.fetch_user_agent, web.cc_requests_per_second)
+
+
 def fetch_settings(options: PipelineOptions) -> FetchSettings:
     """Give the settings of the fetcher; raises UserError for a route that is no template."""
     images = options.view_as(ImagesOptions)
@@ -269,7 +305,7 @@ def fetch_settings(options: PipelineOptions) -> FetchSettings:
             raise UserError(message)
     return FetchSettings(
         routes=tuple(images.image_routes),
-        user_agent=images.fetch_user_agent,
+        user_agent=options.view_as(WebOptions).fetch_user_agent,
         timeout=images.fetch_timeout,
         max_bytes=images.max_image_bytes,
         max_open=images.max_open_requests,

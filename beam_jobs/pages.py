@@ -8,10 +8,10 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.options import CommonOptions, PagesOptions, output_folder, parse, recipe_of
+from beam_jobs.options import CommonOptions, PagesOptions, WebOptions, http_settings, output_folder, parse, recipe_of
 from beam_jobs.running import refuse_nothing_kept, run_stage, stage_folder
 from filters.kinds import LinkFilter
-from mmc4_pipeline import storage
+from mmc4_pipeline import http_client, storage
 from mmc4_pipeline.c4 import read_documents
 from mmc4_pipeline.commoncrawl.ranges import pages_by_range
 from mmc4_pipeline.commoncrawl.records import PageContent, rejected
@@ -28,7 +28,7 @@ from schemas.page import Page
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
 
-OPTIONS = (CommonOptions, PagesOptions)
+OPTIONS = (CommonOptions, WebOptions, PagesOptions)
 SOURCES = {"warc": pages_by_range, "wat": pages_by_wat, "warc_scan": pages_by_scan}
 
 
@@ -48,7 +48,8 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         "input": {"locations": fingerprint(located)},
     }
     reader, filters = PageReader(recipe.links), tuple(recipe.of_kind(LinkFilter).values())
-    work = PagesWork(own.page_source, located["input"]["cc_root"], shards, reader, filters, folder)
+    http = http_settings(options)
+    work = PagesWork(own.page_source, located["input"]["cc_root"], shards, reader, filters, folder, http)
     names = [file["name"] for file in located["files"] if file["name"].startswith("locations-")]
 
     def build(pipeline: beam.Pipeline, todo: list[int]) -> None:
@@ -70,7 +71,9 @@ class PagesWork:
         reader: PageReader,
         filters: tuple[LinkFilter, ...],
         folder: StageFolder,
+        http: http_client.HttpSettings,
     ) -> None:
+        self._http = http
         self._source, self._cc_root, self._shards, self._folder = source, cc_root, shards, folder
         self._reader, self._filters = reader, filters
 
@@ -102,6 +105,7 @@ class PagesWork:
                 yield location.warc_filename, location
 
     def _read_pages(self, item: tuple[str, Iterable[Location]]) -> Iterator[tuple[int, PageContent | RejectedDocument]]:
+        http_client.use(self._http)
         warc_filename, locations = item
         for outcome in SOURCES[self._source](self._cc_root, warc_filename, list(locations), self._reader):
             url = outcome.location.url if isinstance(outcome, PageContent) else outcome.url
@@ -109,6 +113,7 @@ class PagesWork:
 
     def _texts(self, path: str, todo: frozenset[int]) -> Iterator[tuple[int, tuple[str, bytes]]]:
         """Read (shard, (source, compressed text)): compressed, because texts are the bulk of what is shuffled."""
+        http_client.use(self._http)
         for source, document in read_documents(path):
             if isinstance(document, Document):
                 shard = shard_of(site_of(document.url), self._shards)

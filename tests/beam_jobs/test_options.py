@@ -7,6 +7,7 @@ from beam_jobs.options import (
     OWN_OPTIONS,
     dataset_settings,
     fetch_settings,
+    http_settings,
     output_folder,
     parse,
     recipe_of,
@@ -96,3 +97,16 @@ def test_a_shard_of_no_bytes_and_an_unknown_format_are_refused() -> None:
         dataset_settings(parsed("--shard_bytes", "0"))
     with pytest.raises(UserError, match="--formats tfrecord: no such format"):
         dataset_settings(parsed("--formats", "tfrecord"))
+
+
+def test_who_asks_is_said_once_for_images_and_common_crawl() -> None:
+    options = parsed("--fetch_user_agent", "mine/1 (+https://a.example)", "--cc_requests_per_second", "0.5")
+    assert fetch_settings(options).user_agent == http_settings(options).user_agent == "mine/1 (+https://a.example)"
+    assert http_settings(options).requests_per_second == 0.5
+    assert fetch_settings(parsed()).user_agent == http_settings(parsed()).user_agent
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "nan"])
+def test_a_number_of_requests_that_is_none_is_refused(number: str) -> None:
+    with pytest.raises(UserError, match="--cc_requests_per_second: must be more than 0"):
+        http_settings(parsed(f"--cc_requests_per_second={number}"))
