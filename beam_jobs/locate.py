@@ -9,9 +9,9 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.options import CommonOptions, LocateOptions, output_folder, parse, recipe_of
+from beam_jobs.options import CommonOptions, LocateOptions, WebOptions, http_settings, output_folder, parse, recipe_of
 from beam_jobs.running import refuse_nothing_kept, run_stage, stage_folder
-from mmc4_pipeline import storage
+from mmc4_pipeline import http_client, storage
 from mmc4_pipeline.c4 import document_files, read_documents
 from mmc4_pipeline.commoncrawl.index import index_files, read_captures, row_groups
 from mmc4_pipeline.commoncrawl.locate import locate
@@ -23,7 +23,7 @@ from schemas.document import Document, DocumentReference, RejectedDocument
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
 
-OPTIONS = (CommonOptions, LocateOptions)
+OPTIONS = (CommonOptions, WebOptions, LocateOptions)
 _FILES_AT_ONCE = 16
 _BYTES_PER_SHARD = 32 << 20  # of compressed C4: about 36,000 documents, whose references fit any worker
 
@@ -34,6 +34,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     if not own.c4 or not own.cc_root:
         message = "--c4 and --cc_root: say where the documents and Common Crawl are"
         raise UserError(message)
+    http_client.use(http_settings(options))
     documents, index = document_files(own.c4), index_files(own.cc_root, recipe.crawl)
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each look at a file takes a while
         sizes, index_sizes = (
@@ -49,7 +50,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     }
 
     def build(pipeline: beam.Pipeline, todo: list[int]) -> None:
-        _build(pipeline, documents, groups, folder, shards, todo)
+        _build(pipeline, documents, groups, folder, shards, todo, http_settings(options))
 
     manifest = run_stage(folder, plan, shards, options, build, resume=options.view_as(CommonOptions).resume)
     if manifest["counts"]["documents"]["in"] == 0:
@@ -66,19 +67,20 @@ def _build(
     folder: StageFolder,
     shards: int,
     todo: list[int],
+    http: http_client.HttpSettings,
 ) -> None:
     references = (
         pipeline
         | "C4 files" >> beam.Create(documents)
         | beam.Reshuffle()
-        | "Read C4" >> beam.ParDo(ReadReferences(shards, todo))
+        | "Read C4" >> beam.ParDo(ReadReferences(shards, todo, http))
     )
     urls = references | "Wanted URLs" >> beam.FlatMap(_wanted_url) | beam.Distinct()
     captures = (
         pipeline
         | "Index row groups" >> beam.Create(groups)
         | "Spread row groups" >> beam.Reshuffle()
-        | "Read index" >> beam.ParDo(ReadCaptures(shards), beam.pvalue.AsList(urls))
+        | "Read index" >> beam.ParDo(ReadCaptures(shards, http), beam.pvalue.AsList(urls))
     )
     every_shard = pipeline | "Shards" >> beam.Create([(shard, None) for shard in todo])
     (
@@ -91,8 +93,11 @@ def _build(
 class ReadReferences(beam.DoFn):
     """Reads a C4 file into (shard, reference or reject), for the shards still to do."""
 
-    def __init__(self, shards: int, todo: list[int]) -> None:
-        self._shards, self._todo = shards, set(todo)
+    def __init__(self, shards: int, todo: list[int], http: http_client.HttpSettings) -> None:
+        self._shards, self._todo, self._http = shards, set(todo), http
+
+    def setup(self) -> None:
+        http_client.use(self._http)
 
     def process(self, path: str) -> Iterator[tuple[int, DocumentReference | RejectedDocument]]:
         for source, document in read_documents(path):
@@ -113,9 +118,12 @@ def _wanted_url(item: tuple[int, DocumentReference | RejectedDocument]) -> Itera
 class ReadCaptures(beam.DoFn):
     """Reads a row group of the index into (shard, capture), for wanted URLs only."""
 
-    def __init__(self, shards: int) -> None:
-        self._shards = shards
+    def __init__(self, shards: int, http: http_client.HttpSettings) -> None:
+        self._shards, self._http = shards, http
         self._wanted: pa.Array | None = None
+
+    def setup(self) -> None:
+        http_client.use(self._http)
 
     def start_bundle(self) -> None:
         self._wanted = None  # the side input is the same for a whole bundle: made into an array once

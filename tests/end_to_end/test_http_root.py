@@ -1,20 +1,22 @@
 """Common Crawl over HTTP, as most users reach it: index files by its list, pages by ranges."""
 
-import asyncio
 import gzip
 import shutil
-import threading
+from collections import Counter
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import pytest
-from aiohttp import web as http
 
-from tests.end_to_end.running import Web, contents, mmc4, succeeded
+from tests.end_to_end.running import Run, Web, contents, mmc4, refusal, succeeded
+from tests.mmc4_pipeline.file_server import FileServer, Handler, cut, serving, status, well
+
+FAST = ("--cc_requests_per_second", "200")
 
 
 @pytest.fixture
-def mirror(web: Web, tmp_path: Path) -> Iterator[str]:
+def mirror(web: Web, tmp_path: Path) -> Iterator[FileServer]:
     """Serve the web's Common Crawl with the list of index files that Common Crawl publishes."""
     root = tmp_path / "mirror"
     shutil.copytree(web.folder / "commoncrawl", root)
@@ -22,37 +24,58 @@ def mirror(web: Web, tmp_path: Path) -> Iterator[str]:
     parts = sorted(str(path.relative_to(root)) for path in root.glob("cc-index/**/*.parquet"))
     others = [path.replace("subset=warc", "subset=robotstxt") for path in parts]
     listing.write_bytes(gzip.compress("\n".join(parts + others).encode()))
-    loop, address = asyncio.new_event_loop(), []
+    files = {f"/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    with serving(files) as server:
+        yield server
 
-    async def start() -> http.AppRunner:
-        app = http.Application()
-        app.router.add_static("/", root)
-        runner = http.AppRunner(app)
-        await runner.setup()
-        site = http.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        address.append(runner.addresses[0][1])
-        return runner
 
-    thread = threading.Thread(target=loop.run_forever)
-    runner = loop.run_until_complete(start())
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{address[0]}"
-    finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+def locate(web: Web, mirror: FileServer, output: Path, *more: str) -> None:
+    where = ("--cc_root", mirror.address, "--output", str(output))
+    succeeded(mmc4("locate", "--c4", str(web.folder / "c4/*.json.gz"), *where, *FAST, *more))
+
+
+def pages(output: Path, *more: str) -> Run:
+    return mmc4("pages", "--output", str(output), "--documents_per_shard", "30", *FAST, *more)
 
 
 @pytest.mark.parametrize("source", ["warc", "wat"])
 def test_pages_over_http_are_those_of_the_folder(
-    web: Web, built: Path, mirror: str, tmp_path: Path, source: str
+    web: Web, built: Path, mirror: FileServer, tmp_path: Path, source: str
 ) -> None:
-    output = str(tmp_path / "out")
-    succeeded(mmc4("locate", "--c4", str(web.folder / "c4/*.json.gz"), "--cc_root", mirror, "--output", output))
-    pages = ("--page_source", source, "--documents_per_shard", "30")
-    succeeded(mmc4("pages", "--output", output, *pages))
-    assert contents(tmp_path / "out", "locations/*.parquet") == contents(built, "locations/*.parquet")
+    locate(web, mirror, tmp_path)
+    succeeded(pages(tmp_path, "--page_source", source))
+    assert contents(tmp_path, "locations/*.parquet") == contents(built, "locations/*.parquet")
     if source == "warc":
-        assert contents(tmp_path / "out", "pages/*.parquet") == contents(built, "pages/*.parquet")
+        assert contents(tmp_path, "pages/*.parquet") == contents(built, "pages/*.parquet")
+
+
+def test_a_server_that_fails_every_third_request_changes_no_byte(
+    web: Web, built: Path, mirror: FileServer, tmp_path: Path
+) -> None:
+    ways = cycle([well, well, status(503, Retry_After="0"), well, well, cut(100), well, well, status(500)])
+
+    def every_third(handler: Handler, body: bytes) -> None:
+        next(ways)(handler, body)
+
+    mirror.usual = every_third
+    locate(web, mirror, tmp_path, "--fetch_user_agent", "tester/1")
+    succeeded(pages(tmp_path, "--fetch_user_agent", "tester/1"))
+    for pattern in ("locations/*.parquet", "pages/*.parquet"):  # the stages after these ask this server for nothing
+        assert contents(tmp_path, pattern) == contents(built, pattern)
+    answers = Counter(one.status for one in mirror.asked)
+    assert answers[503] > 1
+    assert answers[500] > 1
+    assert {one.user_agent for one in mirror.asked} == {"tester/1"}
+
+
+def test_a_refused_run_drops_nothing_and_goes_on_later(
+    web: Web, built: Path, mirror: FileServer, tmp_path: Path
+) -> None:
+    locate(web, mirror, tmp_path)
+    mirror.usual = status(403)
+    line = refusal(pages(tmp_path))
+    assert "refused (HTTP 403 Forbidden)" in line
+    assert line.endswith("continue with --resume")
+    mirror.usual = well
+    succeeded(pages(tmp_path, "--resume"))
+    assert contents(tmp_path, "pages/*.parquet") == contents(built, "pages/*.parquet")
