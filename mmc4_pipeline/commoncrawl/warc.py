@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.archive import LostRecord, Record, records
 from mmc4_pipeline.commoncrawl.records import PageContent, not_found, rejected
-from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.errors import UnreadableError
 from mmc4_pipeline.pages.reader import PageReader
 from schemas.capture import Location
 from schemas.document import RejectedDocument
@@ -23,7 +23,7 @@ def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location], r
     why = "the WARC file holds no response record of that URL at that offset"
     end = 0
     try:
-        with storage.open_read(storage.join(cc_root, warc_filename)) as stream:
+        with storage.open_stream(storage.join(cc_root, warc_filename)) as stream:
             for record in records(stream):
                 end = record.offset + record.length
                 if isinstance(record, LostRecord):
@@ -32,7 +32,7 @@ def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location], r
                     location = wanted.pop((record.offset, record.url), None)
                     if location is not None:
                         yield _page_of_record(record, location, reader)
-    except (UserError, OSError) as error:
+    except UnreadableError as error:
         yield from not_found(wanted.values(), f"the WARC file could not be read to its end: {error}")
         return
     for location in wanted.values():

@@ -7,7 +7,7 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.archive import LostRecord, Record, records
 from mmc4_pipeline.commoncrawl.records import PageContent, not_found, rejected
 from mmc4_pipeline.commoncrawl.wat_json import offset_and_html
-from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.errors import UnreadableError, UserError
 from mmc4_pipeline.pages.reader import PageReader
 from mmc4_pipeline.pages.wat_links import links_of_wat
 from schemas.capture import Location
@@ -32,13 +32,13 @@ def pages_by_wat(
     urls = {location.url for location in locations}
     lost = 0
     try:
-        with storage.open_read(storage.join(cc_root, wat_filename(warc_filename))) as stream:
+        with storage.open_stream(storage.join(cc_root, wat_filename(warc_filename))) as stream:
             for record in records(stream):
                 if isinstance(record, LostRecord):
                     lost += 1
                 elif record.type == "metadata" and (url := record.url) in urls:
                     yield from _page(record, url, wanted)
-    except (UserError, OSError) as error:
+    except UnreadableError as error:
         why = f"the WAT file could not be read to its end: {error}"
     else:
         why = "the WAT file holds no record for that URL at that offset"
