@@ -29,6 +29,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers from the server's files, in the way that is next in the server's `ways`."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are sent apart
     server: "FileServer"
 
     def do_GET(self) -> None:
