@@ -41,12 +41,12 @@ class HttpSettings:
     """How to ask. Times are in seconds; `requests_per_second` is for each host, by this process.
 
     Common Crawl says no number: it serves "a few thousand requests per second combined for everyone", answers 503 to
-    all when it has too many, and refuses those who go on with 403 (status.commoncrawl.org). Five is far below that.
+    all when it has too many, and refuses those who go on with 403 (status.commoncrawl.org). Twenty is 1% of that.
     Twelve tries with these waits take five minutes on average, ten at most.
     """
 
     user_agent: str = USER_AGENT
-    requests_per_second: float = 5.0
+    requests_per_second: float = 20.0
     tries: int = 12
     first_wait: float = 1.0
     longest_wait: float = 120.0

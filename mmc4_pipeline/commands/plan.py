@@ -11,6 +11,7 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import document_files, read_documents
 from mmc4_pipeline.commoncrawl.ranges import MAX_GAP
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.http_client import HttpSettings
 from mmc4_pipeline.pages.reader import PageReader
 from mmc4_pipeline.plan.crawl_size import CrawlSize, crawl_size
 from mmc4_pipeline.plan.estimate import Needs, Prices, Resources, Speeds, estimate
@@ -54,10 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--recipe", default="mmc4", metavar="NAME", help=f"one of {', '.join(recipe_names())}, or a YAML file"
     )
+    polite = HttpSettings().requests_per_second
     for name, default, text in (
         ("cores", float(os.cpu_count() or 1), "of the whole run (default: those here)"),
         ("network", 100.0, "megabytes a second in all (default: 100)"),
-        ("requests_per_second", 50.0, "to Common Crawl in all (default: 50)"),
+        ("requests_per_second", polite, f"to Common Crawl in all (default: {polite:g}, as of one worker)"),
         ("core_hour_price", 0.0425, "(default: 0.0425)"),
         ("gigabyte_price", 0.0, "of a gigabyte read (default: 0)"),
         ("million_requests_price", 0.0, "(default: 0)"),

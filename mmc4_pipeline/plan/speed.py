@@ -7,7 +7,8 @@ from pathlib import Path
 from statistics import median
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.commoncrawl.warc import pages_by_range, pages_by_scan
+from mmc4_pipeline.commoncrawl.ranges import pages_by_range
+from mmc4_pipeline.commoncrawl.warc import pages_by_scan
 from mmc4_pipeline.commoncrawl.wat import pages_by_wat, wat_filename
 from mmc4_pipeline.pages.reader import PageReader
 from mmc4_pipeline.plan.estimate import Speeds
