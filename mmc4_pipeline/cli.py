@@ -19,6 +19,8 @@ STAGES = {
 OTHERS = {
     "plan": "what reading the pages will take: bytes, requests, core hours, money",
     "report": "statistics of a dataset as a page",
+    "verify": "check a dataset: files, counts, images, subsets",
+    "card": "dataset card and Croissant metadata, for publishing",
     "demo": "a miniature web, end to end, in a minute or two",
 }
 

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -59,3 +59,13 @@ def showing_progress(folder: StageFolder, shards: int, notes: str) -> Iterator[N
         finally:
             stop.set()
             watcher.join()
+
+
+@contextmanager
+def counting_files(what: str, files: int) -> Iterator[Callable[[], None]]:
+    """Show on a terminal how many files are done while the body runs, which calls what it is given after each."""
+    columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"))
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what, total=files)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,1 @@
+"""Checks a finished dataset against its manifest, its ledger and the published schema."""
