@@ -155,7 +155,7 @@ class CutWork:
             files,
             counts,
             documents_in_shard={number: len(part) for number, part in numbered.items()},
-            statistics=shard_statistics(documents).to_json(),
+            statistics=shard_statistics(documents, shard).to_json(),
         )
 
     def _write_shards(self, shard: int, numbered: dict[int, list[CutDocument]]) -> list[WrittenFile]:

@@ -58,6 +58,12 @@ def join(folder: str, *names: str) -> str:
     return "/".join([folder.rstrip("/"), *names])
 
 
+def above(folder: str, levels: int) -> str:
+    """Give the folder that lies so many levels above."""
+    folder = os.path.abspath(fsspec.core.strip_protocol(folder)) if is_local(folder) else folder.rstrip("/")  # noqa: PTH100 - no links resolved
+    return folder.rsplit("/", levels)[0] or "/"
+
+
 def exists(path: str) -> bool:
     """Tell whether there is such a file or folder."""
     return bool(_read(path, lambda fs: fs.exists(path)))

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from schemas.reasons import Reason
+from schemas.tables import DuplicateGroups, Sites
 
 SIMILARITY_BINS = 50  # to 1.0: a bin is 0.02 wide, bin k starts at k / 50, from bin -50 to bin 49
+SHARE_BINS = 20  # to 1.0: a bin is 0.05 wide
 SIDE_BIN = 50  # pixels: bin k starts at 50 k
+BYTES_BIN = 10_000  # bin k starts at 10 kB times k: OpenFlamingo's loader passes over images of up to 10 kB
 
 
 @dataclass(slots=True)
@@ -55,37 +58,51 @@ class Counts:
 
 @dataclass(slots=True)
 class Statistics:
-    """Histograms of a shard, or of a whole dataset: how many things fell into each bin. Empty bins are left out.
+    """What is counted of a shard, or of a whole dataset: histograms, how many things fell into each bin, and tables.
 
-    Similarities are in bins of 0.02 (bin k: from k / 50), the short side in bins of 50 pixels (bin k: from 50 k),
-    images and sentences of kept documents as they are.
+    Empty bins are left out. Similarities and probabilities are in bins of 0.02 (bin k: from k / 50), the share of a
+    document's sentences that have an image in bins of 0.05, short sides in bins of 50 pixels, stored images in bins of
+    10 kB; images and sentences of kept documents are as they are. `decoded_short_side` counts each link whose image
+    could be decoded, `best_similarity`, `nsfw` and `face` each image that was scored, the others what was kept.
     """
 
     matched_similarity: Counter[int] = field(default_factory=Counter)
     best_similarity: Counter[int] = field(default_factory=Counter)
     images: Counter[int] = field(default_factory=Counter)
     sentences: Counter[int] = field(default_factory=Counter)
+    share_illustrated: Counter[int] = field(default_factory=Counter)
     short_side: Counter[int] = field(default_factory=Counter)
+    decoded_short_side: Counter[int] = field(default_factory=Counter)
+    stored_bytes: Counter[int] = field(default_factory=Counter)
+    nsfw: Counter[int] = field(default_factory=Counter)
+    face: Counter[int] = field(default_factory=Counter)
+    sites: Sites = field(default_factory=Sites)
+    duplicates: DuplicateGroups = field(default_factory=DuplicateGroups)
 
     def __iadd__(self, other: Self) -> Self:
-        """Add another shard's histograms."""
-        for item in fields(self):
-            getattr(self, item.name).update(getattr(other, item.name))
+        """Add another shard's."""
+        for name in _HISTOGRAMS:
+            getattr(self, name).update(getattr(other, name))
+        self.sites += other.sites
+        self.duplicates += other.duplicates
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """Give each histogram as a JSON object from bin to count, bins in order."""
-        return {
-            item.name: {str(number): count for number, count in sorted(getattr(self, item.name).items())}
-            for item in fields(self)
+        """Give each histogram as a JSON object from bin to count, bins in order, and the tables."""
+        histograms = {
+            name: {str(number): count for number, count in sorted(getattr(self, name).items())} for name in _HISTOGRAMS
         }
+        return {**histograms, "sites": self.sites.to_json(), "duplicates": self.duplicates.to_json()}
 
     @classmethod
     def from_json(cls, statistics: dict[str, Any]) -> Self:
-        """Read what `to_json` gave; a histogram that an earlier version did not have stays empty."""
-        return cls(
-            **{
-                item.name: Counter({int(number): count for number, count in statistics.get(item.name, {}).items()})
-                for item in fields(cls)
-            }
-        )
+        """Read what `to_json` gave; what an earlier version did not count stays empty."""
+        histograms = {
+            name: Counter({int(number): count for number, count in statistics.get(name, {}).items()})
+            for name in _HISTOGRAMS
+        }
+        sites = Sites.from_json(statistics.get("sites", {}))
+        return cls(**histograms, sites=sites, duplicates=DuplicateGroups.from_json(statistics.get("duplicates", [])))
+
+
+_HISTOGRAMS = [item.name for item in fields(Statistics) if item.name not in ("sites", "duplicates")]

@@ -1,21 +1,23 @@
 """The report's figures, as places in percent of the plotting area; the template only draws them.
 
-A further histogram on the page: count it in `Statistics`, and add it to `histograms`.
+A further histogram on the page: count it in `Statistics`, and add it to `_PLANS`.
 """
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmc4_pipeline.report.funnel import FunnelRow
-from schemas.statistics import SIDE_BIN, SIMILARITY_BINS, Statistics
+from schemas.statistics import BYTES_BIN, SHARE_BINS, SIDE_BIN, SIMILARITY_BINS, Statistics
+from schemas.tables import Site
 
 _MAX_COLUMNS = 50  # more would be too thin to tell apart on a phone
 _MIN_COLUMNS = 10  # fewer would make one bar fill the figure
 _BODY = 0.95  # columns end at twice the reach of so many values: a page of thousands of sentences would squash the rest
 _TICKS = 6
+_REASONS = 3  # shown of a site's drops
 _HEAT_LEVELS = 8
 _HEAT_COLUMNS = 64
 _HEAT_ROWS = 24
@@ -52,8 +54,40 @@ def funnel_bars(rows: Sequence[FunnelRow], what: str) -> list[FunnelBar]:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteBar:
+    """One site: what was kept, dropped after it was asked for, and never asked for, in percent of the longest bar."""
+
+    name: str
+    site: Site
+    kept: float
+    lost: float
+    unasked: float
+    reasons: str
+
+
+def site_bars(sites: Sequence[tuple[str, Site]]) -> list[SiteBar]:
+    """Give the bars of a list of sites, in its order."""
+    percent = 100 / max((site.links for _, site in sites), default=1)
+    return [
+        SiteBar(
+            name or "(no site)",
+            site,
+            site.kept * percent,
+            (site.wanted - site.kept) * percent,
+            (site.links - site.wanted) * percent,
+            ", ".join(f"{reason} {count:,}" for reason, count in _most(site.dropped)),
+        )
+        for name, site in sites
+    ]
+
+
+def _most(dropped: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(dropped.items(), key=lambda item: (-item[1], item[0]))[:_REASONS]
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
-    """A labelled place on the horizontal axis: a tick or a cutoff."""
+    """A labelled place on an axis: a tick or a cutoff."""
 
     at: float
     label: str
@@ -61,24 +95,28 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a histogram; `label` says which values, and how many."""
+    """One column of a histogram, `inner` the part of it that was kept; `label` says which values, and how many."""
 
     start: float
     width: float
     height: float
+    inner: float
     label: str
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """One histogram; without columns there was nothing to count."""
+    """One histogram; without columns there was nothing to count, and `summary` says why."""
 
     title: str
-    summary: str = ""
-    peak: int = 0
+    values: str
+    things: str
+    summary: str
     columns: Sequence[Column] = ()
     ticks: Sequence[Mark] = ()
+    levels: Sequence[Mark] = ()
     cutoffs: Sequence[Mark] = ()
+    has_inner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,55 +137,155 @@ class _Scale:
 
 
 _SIMILARITY, _PIXELS, _NUMBER = _Scale(1 / SIMILARITY_BINS, digits=2), _Scale(SIDE_BIN), _Scale(1, exact=True)
+_PERCENT, _KILOBYTES = _Scale(100 / SHARE_BINS), _Scale(BYTES_BIN / 1000)
 
 
-def histograms(statistics: Statistics, recipe: dict[str, Any]) -> list[Histogram]:
-    """Give the page's histograms with the recipe's cutoffs."""
-    similarity, resolution, rules = (
-        recipe["filters"].get(key) or {} for key in ("similarity", "resolution", "document")
-    )
-    best = _cutoff(similarity, "min", _SIMILARITY)
-    matched = _cutoff(rules.get("share_above") or {}, "similarity", _SIMILARITY)
-    images = _cutoff(rules, "min_images", _NUMBER) | _cutoff(rules, "max_images", _NUMBER)
-    sentences = _cutoff(rules, "min_sentences", _NUMBER) | _cutoff(rules, "max_sentences", _NUMBER)
-    side = _cutoff(resolution, "min_side", _PIXELS)
-    return [
-        _histogram("Best similarity of every scored image", statistics.best_similarity, _SIMILARITY, best),
-        _histogram("Similarity of kept images to their sentence", statistics.matched_similarity, _SIMILARITY, matched),
-        _histogram("Images per document", statistics.images, _NUMBER, images),
-        _histogram("Sentences per document", statistics.sentences, _NUMBER, sentences),
-        _histogram("Short side of kept images, px", statistics.short_side, _PIXELS, side),
-    ]
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a histogram shows: the counts of `field` in `Statistics`, and of `kept` as a part of them.
+
+    `values` is the horizontal axis with its unit, `things` what is counted; `empty` is said where there is nothing.
+    """
+
+    title: str
+    field: str
+    scale: _Scale
+    values: str
+    things: str
+    cutoffs: Sequence[tuple[str, ...]] = ()
+    kept: str = ""
+    empty: str = "none"
 
 
-def _cutoff(rules: dict[str, Any], key: str, scale: _Scale) -> dict[str, float]:
-    """Give a threshold's label and its place in bins, where it is set; a maximum lies after its own bin."""
-    value = rules.get(key)
-    if value is None:
-        return {}
-    is_max = key.startswith("max")
-    sign = "≤" if is_max else ">" if key == "similarity" else "≥"
-    return {f"{sign} {value:g}": value / scale.width + (1 if is_max else 0)}
+_CUT = "document"
+_PLANS = (
+    _Plan("Images a document", "images", _NUMBER, "images", "documents", [(_CUT, "min_images"), (_CUT, "max_images")]),
+    _Plan(
+        "Sentences a document",
+        "sentences",
+        _NUMBER,
+        "sentences",
+        "documents",
+        [(_CUT, "min_sentences"), (_CUT, "max_sentences")],
+    ),
+    _Plan("Sentences with an image", "share_illustrated", _PERCENT, "% of a document's sentences", "documents"),
+    _Plan(
+        "Best similarity of scored images",
+        "best_similarity",
+        _SIMILARITY,
+        "cosine similarity to the most similar sentence",
+        "images",
+        [("similarity", "min")],
+    ),
+    _Plan(
+        "Similarity as assigned",
+        "matched_similarity",
+        _SIMILARITY,
+        "cosine similarity to the image's sentence",
+        "kept images",
+        [(_CUT, "share_above", "similarity")],
+    ),
+    _Plan(
+        "Size of decoded images",
+        "decoded_short_side",
+        _PIXELS,
+        "short side, pixels as received",
+        "images",
+        [("resolution", "min_side")],
+        kept="short_side",
+    ),
+    _Plan("Size of kept images as stored", "stored_bytes", _KILOBYTES, "JPEG, kB", "kept images"),
+    _Plan(
+        "NSFW of scored images",
+        "nsfw",
+        _SIMILARITY,
+        "probability",
+        "images",
+        [("nsfw", "max_probability")],
+        empty="not scored",
+    ),
+    _Plan(
+        "Faces on scored images",
+        "face",
+        _SIMILARITY,
+        "probability",
+        "images",
+        [("faces", "max_probability")],
+        empty="not scored",
+    ),
+)
 
 
-def _histogram(title: str, counts: Counter[int], scale: _Scale, cutoffs: dict[str, float]) -> Histogram:
+def histograms(statistics: Statistics, recipe: dict[str, Any], uncounted: Collection[str] = ()) -> list[Histogram]:
+    """Give the page's histograms with the recipe's cutoffs.
+
+    `uncounted` are the fields of Statistics that some shard lacks, because an earlier version made it.
+    """
+    return [_histogram(plan, statistics, recipe, uncounted) for plan in _PLANS]
+
+
+def _histogram(plan: _Plan, statistics: Statistics, recipe: dict[str, Any], uncounted: Collection[str]) -> Histogram:
+    if plan.field in uncounted:
+        return Histogram(plan.title, plan.values, plan.things, "not counted by the version that cut this dataset")
+    counts: Counter[int] = getattr(statistics, plan.field)
     if not counts:
-        return Histogram(title)
+        return Histogram(plan.title, plan.values, plan.things, plan.empty)
+    cutoffs = dict(cutoff for path in plan.cutoffs for cutoff in _cutoff(recipe, path, plan.scale))
     low, step, columns = _grid(counts, list(cutoffs.values()))
+    end, percent = low + columns * step, 100 / (columns * step)
+    grouped, kept = (
+        _group(of, low, step, columns) for of in (counts, getattr(statistics, plan.kept) if plan.kept else Counter())
+    )
+    levels = _levels(max(grouped.values()))
+    labels = {place: plan.scale.say_range(low + place * step, step) for place in grouped}
+    if max(counts) >= end:
+        labels[columns - 1] = f"{plan.scale.say(end - step)} or more"
+    return Histogram(
+        plan.title,
+        plan.values,
+        plan.things,
+        _summary(counts, plan.scale),
+        [
+            Column(
+                100 * place / columns,
+                100 / columns,
+                100 * count / levels[-1],
+                100 * min(kept[place], count) / levels[-1],
+                f"{labels[place]}: {count:,}" + (f", {kept[place]:,} kept" if plan.kept else ""),
+            )
+            for place, count in sorted(grouped.items())
+        ],
+        _ticks(low, end, step, plan.scale),
+        [Mark(100 * level / levels[-1], f"{level:,}") for level in levels],
+        [Mark((place - low) * percent, label) for label, place in cutoffs.items() if low <= place <= end],
+        has_inner=bool(plan.kept),
+    )
+
+
+def _group(counts: Counter[int], low: int, step: int, columns: int) -> Counter[int]:
+    """Add bins up to columns; what lies beyond the last column is counted in it."""
     grouped: Counter[int] = Counter()
     for number, count in counts.items():
-        grouped[min((number - low) // step, columns - 1)] += count
-    highest, end = max(grouped.values()), low + columns * step
-    labels = {place: scale.say_range(low + place * step, step) for place in grouped}
-    if max(counts) >= end:
-        labels[columns - 1] = f"{scale.say(end - step)} or more"
-    drawn = [
-        Column(100 * place / columns, 100 / columns, 100 * count / highest, f"{labels[place]}: {count:,}")
-        for place, count in sorted(grouped.items())
-    ]
-    percent = 100 / (end - low)
-    marks = [Mark((place - low) * percent, label) for label, place in cutoffs.items() if low <= place <= end]
-    return Histogram(title, _summary(counts, scale), highest, drawn, _ticks(low, end, step, scale), marks)
+        grouped[min(max(number - low, 0) // step, columns - 1)] += count
+    return grouped
+
+
+def _cutoff(recipe: dict[str, Any], path: Sequence[str], scale: _Scale) -> Iterator[tuple[str, float]]:
+    """Yield a threshold's label and its place in bins, where it is set; a whole number's maximum lies after its bin."""
+    value: Any = recipe["filters"]
+    for key in path:
+        value = (value or {}).get(key)
+    if value is None:
+        return
+    is_max = path[-1].startswith("max")
+    sign = "≤" if is_max else ">" if path[-1] == "similarity" else "≥"
+    yield f"{sign} {value:g}", value / scale.width + (1 if is_max and scale.exact else 0)
+
+
+def _levels(peak: int) -> list[int]:
+    """Give round numbers from 0 to the first that is not below the highest column: the ticks of the vertical axis."""
+    step = _round_up(peak / 3)
+    return list(range(0, peak + step, step))
 
 
 def _grid(counts: Counter[int], cutoffs: Sequence[float]) -> tuple[int, int, int]:

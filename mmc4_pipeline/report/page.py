@@ -4,7 +4,8 @@ Everything that it shows of documents comes from the web: the template escapes a
 Content-Security-Policy forbids whatever might slip through.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -13,43 +14,76 @@ import jinja2
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.stage_folder import StageFolder
-from mmc4_pipeline.report.figures import funnel_bars, histograms
+from mmc4_pipeline.report.duplicates import pictures
+from mmc4_pipeline.report.figures import funnel_bars, histograms, site_bars
 from mmc4_pipeline.report.funnel import funnel
-from mmc4_pipeline.report.samples import samples
+from mmc4_pipeline.report.published import published_name, rates
+from mmc4_pipeline.report.samples import Sample, samples
 from schemas.statistics import Statistics
 
 NAME = "report.html"
+MAX_BYTES = 5_000_000  # of the page; sample documents are left out until it fits
 _UNIT = 1000
 
 Json = dict[str, Any]
 
 
 def write_report(folder: StageFolder) -> str:
-    """Write the page of a finished dataset into its folder and give its path. The same dataset gives the same bytes."""
+    """Write the page of a finished dataset into its folder and give its path. The same dataset gives the same bytes.
+
+    It reads the shards' notes one by one, never a shard, but for the sample documents of the first and one range for
+    each picture of a duplicate.
+    """
     manifest = folder.manifest()
-    notes = [storage.read_json(path) for path in storage.matches_below(folder.path, "done/*.json")]
-    rows = funnel(manifest)
-    documents, scale = samples(folder, notes)
-    page = _template().render(
-        name=folder.path.rstrip("/").rpartition("/")[2],
-        manifest=manifest,
-        recipe=_recipe_rows(manifest["recipe"]),
-        size=sum(file["bytes"] for file in manifest["files"] if not file["name"].startswith("ledger")),
-        funnels=[("Image links", funnel_bars(rows, "links")), ("Documents", funnel_bars(rows, "documents"))],
-        histograms=histograms(_statistics(notes), manifest["recipe"]),
-        samples=documents,
-        scale=scale,
-    )
+    documents, scale = samples(folder, _notes(folder))
+    content = _content(folder, manifest, *_statistics(_notes(folder))) | {"scale": scale}
+    page = _render(content, documents)
+    while len(page) > MAX_BYTES and documents:
+        documents.pop()
+        page = _render(content, documents)
     path = folder.file(NAME)
-    storage.write_bytes(path, page.encode("utf-8", "replace"))
+    storage.write_bytes(path, page)
     return path
 
 
-def _statistics(notes: Sequence[Json]) -> Statistics:
-    total = Statistics()
+def _notes(folder: StageFolder) -> Iterator[Json]:
+    return (storage.read_json(path) for path in storage.matches_below(folder.path, "done/*.json"))
+
+
+def _statistics(notes: Iterable[Json]) -> tuple[Statistics, set[str]]:
+    """Add up the statistics, and name the fields that not every shard has, because an earlier version made it."""
+    total, uncounted = Statistics(), set[str]()
     for note in notes:
-        total += Statistics.from_json(note.get("statistics", {}))
-    return total
+        found = note.get("statistics", {})
+        total += Statistics.from_json(found)
+        uncounted |= {item.name for item in fields(Statistics) if item.name not in found}
+    return total, uncounted
+
+
+def _content(folder: StageFolder, manifest: Json, statistics: Statistics, uncounted: set[str]) -> Json:
+    """Give what the template draws, but for the sample documents."""
+    rows, name = funnel(manifest), folder.path.rstrip("/").rpartition("/")[2]
+    return {
+        "name": name,
+        "manifest": manifest,
+        "recipe": _recipe_rows(manifest["recipe"]),
+        "size": sum(file["bytes"] for file in manifest["files"] if not file["name"].startswith("ledger")),
+        "funnels": [("Image links", funnel_bars(rows, "links")), ("Documents", funnel_bars(rows, "documents"))],
+        "published": published_name(name),
+        "rates": rates(name, manifest, statistics),
+        "histograms": histograms(statistics, manifest["recipe"], uncounted),
+        "uncounted": uncounted,
+        "sites": statistics.sites.count,
+        "site_figures": [
+            ("Sites with most kept images", site_bars(statistics.sites.by_kept())),
+            ("Sites with most dropped links", site_bars(statistics.sites.by_dropped())),
+        ],
+        "pictures": pictures(folder, statistics.duplicates.largest()),
+    }
+
+
+def _render(content: Json, documents: list[Sample]) -> bytes:
+    return _template().render(**content, samples=documents).encode("utf-8", "replace")
 
 
 def _recipe_rows(recipe: Json) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -1,25 +1,24 @@
 """Sample documents for the report: the first ones of the first shards, with small copies of their images."""
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
-
-import cv2
-import numpy as np
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.formats import openflamingo
 from mmc4_pipeline.dataset.stage_folder import StageFolder
-from mmc4_pipeline.images.decode import encode
 from mmc4_pipeline.report.figures import HeatMap, heat_map
+from mmc4_pipeline.report.thumbnails import Thumbnail, thumbnail
 
 WANTED = 12  # documents
 _MAX_IMAGES = 6  # shown of one document, so that the page stays small
 _MAX_SIDE = 320  # pixels of a shown image
-_QUALITY = 75
 _MAX_TEXT = 400  # characters of one sentence
+_MAX_URL = 2000  # characters; longer ones are cut and not followed
+_MAX_READ = 500  # documents of a shard, in search of those with several images
 _AROUND = 1  # sentences shown before and after one with images
 
 Json = dict[str, Any]
@@ -27,15 +26,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ShownImage:
-    """A small copy of an image; `data` is base64 JPEG, empty where it could not be decoded."""
+    """A small copy of an image, and where the image came from; `link` is empty where its URL must not be followed."""
 
     number: int
-    url: str
     link: str
     similarity: float
-    data: str
-    width: int
-    height: int
+    thumbnail: Thumbnail
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ class Sample:
     heat_map: HeatMap
 
 
-def samples(folder: StageFolder, notes: Sequence[Json]) -> tuple[list[Sample], tuple[float, float]]:
+def samples(folder: StageFolder, notes: Iterable[Json]) -> tuple[list[Sample], tuple[float, float]]:
     """Give sample documents and the range of their similarities, which all heat maps share."""
     documents = _first_documents(folder, notes)
     values = [value for document in documents for row in document["similarity_matrix"] for value in row]
@@ -70,7 +66,7 @@ def samples(folder: StageFolder, notes: Sequence[Json]) -> tuple[list[Sample], t
     return [_sample(document, scale) for document in documents], scale
 
 
-def _first_documents(folder: StageFolder, notes: Sequence[Json]) -> list[Json]:
+def _first_documents(folder: StageFolder, notes: Iterable[Json]) -> list[Json]:
     """Read shards until there are enough documents; those of several images go first."""
     several: list[Json] = []
     single: list[Json] = []
@@ -83,7 +79,7 @@ def _first_documents(folder: StageFolder, notes: Sequence[Json]) -> list[Json]:
     return [*several, *single][:WANTED]
 
 
-def _read_shards(folder: StageFolder, notes: Sequence[Json], enough: Callable[[], bool]) -> Iterator[Json]:
+def _read_shards(folder: StageFolder, notes: Iterable[Json], enough: Callable[[], bool]) -> Iterator[Json]:
     """Yield documents shard by shard; no shard is opened that has none, or once there are enough."""
     for note in notes:
         if enough():
@@ -94,7 +90,8 @@ def _read_shards(folder: StageFolder, notes: Sequence[Json], enough: Callable[[]
             if file["name"].startswith("shard-"):  # OpenFlamingo's; those of other formats are in folders
                 path = folder.file(file["name"])
                 with storage.open_read(path) as stream:
-                    yield from (document for _, document in openflamingo.read_shard(stream, path))
+                    documents = islice(openflamingo.read_shard(stream, path), _MAX_READ)
+                    yield from (document for _, document in documents)
 
 
 def _sample(document: Json, scale: tuple[float, float]) -> Sample:
@@ -106,7 +103,7 @@ def _sample(document: Json, scale: tuple[float, float]) -> Sample:
         at.setdefault(info["matched_text_index"], []).append(image)
     link = safe_link(document["url"])
     return Sample(
-        url=document["url"],
+        url=document["url"][:_MAX_URL],
         link=link,
         host=(urlsplit(link).hostname or "") if link else "",
         images=len(infos),
@@ -146,24 +143,8 @@ def _shortened(sentences: Sequence[str], images: dict[int, list[ShownImage]]) ->
 
 
 def _shown_image(number: int, info: Json) -> ShownImage:
-    jpeg, width, height = _thumbnail(base64.b64decode(info["image_base64"]))
-    data = base64.b64encode(jpeg).decode("ascii")
-    return ShownImage(number, info["raw_url"], safe_link(info["raw_url"]), info["matched_sim"], data, width, height)
-
-
-def _thumbnail(jpeg: bytes) -> tuple[bytes, int, int]:
-    """Encode an image again, small; no bytes where it can't be decoded."""
-    try:
-        pixels = cv2.imdecode(np.frombuffer(jpeg, dtype=np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        return b"", 0, 0
-    height, width = pixels.shape[:2]
-    scale = min(1.0, _MAX_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return encode(small, _QUALITY), *size
+    small = thumbnail(base64.b64decode(info["image_base64"]), _MAX_SIDE)
+    return ShownImage(number, safe_link(info["raw_url"]), info["matched_sim"], small)
 
 
 def safe_link(url: str) -> str:
@@ -172,4 +153,4 @@ def safe_link(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return ""
-    return url if parts.scheme in ("http", "https") and parts.hostname else ""
+    return url if parts.scheme in ("http", "https") and parts.hostname and len(url) <= _MAX_URL else ""

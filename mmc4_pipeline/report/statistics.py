@@ -1,31 +1,84 @@
-"""Counts a shard's histograms while it is cut, so that no report has to read the dataset again."""
+"""Counts a shard's statistics while it is cut, so that no report has to read the dataset again."""
 
 import math
 from collections.abc import Sequence
 
 from mmc4_pipeline.dataset.cut import CutDocument
-from schemas.statistics import SIDE_BIN, SIMILARITY_BINS, Statistics
+from schemas.image import Image
+from schemas.reasons import Reason, Stage
+from schemas.statistics import BYTES_BIN, SHARE_BINS, SIDE_BIN, SIMILARITY_BINS, Statistics
+from schemas.tables import MAX_URL, DuplicateGroups, Duplicates, Sites
+
+_DUPLICATE = (Reason.DOCUMENT_DUPLICATE, Reason.CORPUS_DUPLICATE)
 
 
-def shard_statistics(documents: Sequence[CutDocument]) -> Statistics:
-    """Count the histograms of a shard; those of parts of it add up to the same."""
+def shard_statistics(documents: Sequence[CutDocument], shard: int) -> Statistics:
+    """Count the statistics of a shard; those of parts of it add up to the same."""
     result = Statistics()
     for document in documents:
-        result.best_similarity.update(
-            _similarity_bin(max(score.similarity)) for score in document.scores.values() if score.similarity
-        )
-        if document.reason is not None:
-            continue
-        result.images[len(document.placed)] += 1
-        result.sentences[len(document.page.sentences)] += 1
-        for item in document.placed:
-            result.matched_similarity[_similarity_bin(item.similarity)] += 1
-            if item.image.width is not None and item.image.height is not None:
-                result.short_side[min(item.image.width, item.image.height) // SIDE_BIN] += 1
+        _count_measured(document, result)
+        _count_site(document, result.sites)
+        _count_duplicates(document, shard, result.duplicates)
+        if document.reason is None:
+            _count_kept(document, result)
+    result.sites.bound()
+    result.duplicates.bound()
     return result
 
 
-def _similarity_bin(similarity: float) -> int:
-    """Give the bin; 1.0 belongs to the last one. Written so that a NaN counts as -1 and never stops a run."""
-    bounded = max(-1.0, similarity)
-    return min(math.floor(bounded * SIMILARITY_BINS), SIMILARITY_BINS - 1)
+def _count_measured(document: CutDocument, result: Statistics) -> None:
+    """Count what was measured on a document's images, kept or not."""
+    for image in document.images.values():
+        if image.width is not None and image.height is not None:
+            result.decoded_short_side[min(image.width, image.height) // SIDE_BIN] += 1
+    for score in document.scores.values():
+        if score.similarity:
+            result.best_similarity[_bin(max(score.similarity), SIMILARITY_BINS)] += 1
+        if score.nsfw is not None:
+            result.nsfw[_bin(score.nsfw, SIMILARITY_BINS)] += 1
+        if score.face is not None:
+            result.face[_bin(score.face, SIMILARITY_BINS)] += 1
+
+
+def _count_kept(document: CutDocument, result: Statistics) -> None:
+    sentences = len(document.page.sentences)
+    result.images[len(document.placed)] += 1
+    result.sentences[sentences] += 1
+    illustrated = len({item.sentence for item in document.placed})
+    result.share_illustrated[min(illustrated * SHARE_BINS // sentences, SHARE_BINS - 1)] += 1
+    for item in document.placed:
+        result.matched_similarity[_bin(item.similarity, SIMILARITY_BINS)] += 1
+        if item.image.width is not None and item.image.height is not None:
+            result.short_side[min(item.image.width, item.image.height) // SIDE_BIN] += 1
+        if item.image.length is not None:
+            result.stored_bytes[item.image.length // BYTES_BIN] += 1
+
+
+def _count_site(document: CutDocument, sites: Sites) -> None:
+    site = sites.site(document.page.site)
+    site.links += len(document.page.links)
+    site.wanted += sum(link.reason is None for link in document.page.links)
+    site.kept += len(document.placed)
+    site.documents += document.reason is None
+    site.dropped.update(reason.value for _, reason in document.dropped.values())
+
+
+def _count_duplicates(document: CutDocument, shard: int, groups: DuplicateGroups) -> None:
+    for position, (stage, reason) in document.dropped.items():
+        image = document.images.get(position)
+        if stage is Stage.IMAGES and reason in _DUPLICATE and image is not None:
+            group = _duplicates(image, reason, shard)
+            if group is not None:
+                groups.add(group)
+
+
+def _duplicates(image: Image, reason: Reason, shard: int) -> Duplicates | None:
+    if image.phash is None or image.offset is None or image.length is None:
+        return None
+    return Duplicates(reason, image.phash, 1, image.url[:MAX_URL], shard, image.offset, image.length)
+
+
+def _bin(value: float, bins: int) -> int:
+    """Give the bin of a value up to 1.0, which belongs to the last one. A NaN counts as -1 and never stops a run."""
+    bounded = max(-1.0, value)
+    return min(math.floor(bounded * bins), bins - 1)

@@ -47,15 +47,17 @@ def make_document() -> Callable[..., CutDocument]:
         image_url: str = "https://news.example/a.jpg",
         size: tuple[int, int] = (400, 300),
         reason: Reason | None = None,
+        site: str = "example",
+        heads: tuple[float | None, float | None] = (None, None),
     ) -> CutDocument:
         sentences = sentences or [f"Sentence {number} of {key}." for number in range(len(similarities) + 2)]
         links = [ImageLink(position, image_url, "", None, None) for position in range(len(similarities))]
-        page = Page(key, url, "example", datetime(2019, 4, 25, tzinfo=UTC), False, sentences, links)  # noqa: FBT003
+        page = Page(key, url, site, datetime(2019, 4, 25, tzinfo=UTC), False, sentences, links)  # noqa: FBT003
         placed = []
         for position, similarity in enumerate(similarities):
             row = [similarity if number == position else -0.5 for number in range(len(sentences))]
-            image = Image(key, position, image_url, width=size[0], height=size[1])
-            placed.append(Placed(image, ImageScore(position, row), position, similarity))
+            image = Image(key, position, image_url, width=size[0], height=size[1], length=25_000)
+            placed.append(Placed(image, ImageScore(position, row, *heads), position, similarity))
         images, scores = ({item.image.position: part(item) for item in placed} for part in (_image, _score))
         dropped = {} if reason is None else {item.image.position: (Stage.CUT, reason) for item in placed}
         return CutDocument(page, placed if reason is None else [], dropped, images, scores, reason)
@@ -91,7 +93,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., StageFolder]:
             counts["documents"].decide(document.reason for document in documents)
             counts["links"].decide(reason for document in documents for reason in document.cut_reasons())
             counts["links"].seen = counts["links"].kept + counts["links"].dropped.total()
-            folder.finish_shard(number, [file], counts, statistics=shard_statistics(documents).to_json())
+            folder.finish_shard(number, [file], counts, statistics=shard_statistics(documents, number).to_json())
         folder.finish()
         return folder
 

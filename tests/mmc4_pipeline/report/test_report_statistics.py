@@ -1,51 +1,131 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmc4_pipeline.dataset.cut import CutDocument
 from mmc4_pipeline.report.statistics import shard_statistics
-from schemas.reasons import Reason
+from schemas.image import Image
+from schemas.page import ImageLink, Page
+from schemas.reasons import Reason, Stage
 from schemas.statistics import Statistics
 
+MakeDocument = Callable[..., CutDocument]
+SITES = ["a.example", "b.example", "c.example"]
+PROBABILITY = st.none() | st.floats(0, 1, width=32)
 PLANS = st.lists(
-    st.tuples(
-        st.lists(st.floats(-1, 1, width=32), max_size=6),
-        st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
-        st.sampled_from([None, Reason.DOCUMENT]),
+    st.fixed_dictionaries(
+        {
+            "similarities": st.lists(st.floats(-1, 1, width=32), max_size=6),
+            "size": st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+            "reason": st.sampled_from([None, Reason.DOCUMENT]),
+            "heads": st.tuples(PROBABILITY, PROBABILITY),
+            "site": st.sampled_from(SITES),
+        }
     ),
     max_size=12,
 )
 
 
-def test_statistics_count_what_was_planted(make_document: Callable[..., CutDocument]) -> None:
-    kept = make_document("a" * 32, [0.31, 0.15], size=(640, 410))
-    dropped = make_document("b" * 32, [-1.0, 1.0], reason=Reason.DOCUMENT)
-    assert shard_statistics([kept, dropped]).to_json() == {
+def test_statistics_count_what_was_planted(make_document: MakeDocument) -> None:
+    kept = make_document("a" * 32, [0.31, 0.15], size=(640, 410), heads=(0.1, 1.0), site="a.example")
+    dropped = make_document("b" * 32, [-1.0, 1.0], reason=Reason.DOCUMENT, heads=(0.0, None), site="b.example")
+    assert shard_statistics([kept, dropped], 0).to_json() == {
         "matched_similarity": {"7": 1, "15": 1},
         "best_similarity": {"-25": 1, "7": 1, "15": 1, "49": 1},
         "images": {"2": 1},
         "sentences": {"4": 1},
+        "share_illustrated": {"10": 1},
         "short_side": {"8": 2},
+        "decoded_short_side": {"6": 2, "8": 2},
+        "stored_bytes": {"2": 2},
+        "nsfw": {"0": 2, "5": 2},
+        "face": {"49": 2},
+        "sites": {
+            "count": 2,
+            "top": {
+                "a.example": {"links": 2, "wanted": 2, "kept": 2, "documents": 1, "dropped": {}},
+                "b.example": {"links": 2, "wanted": 2, "kept": 0, "documents": 0, "dropped": {"document": 2}},
+            },
+        },
+        "duplicates": [],
     }
 
 
-@given(plans=PLANS, cut=st.integers(0, 12))
-def test_statistics_of_parts_add_up_to_those_of_the_whole(
-    make_document: Callable[..., CutDocument],
-    plans: list[tuple[list[float], tuple[int, int], Reason | None]],
-    cut: int,
+def test_images_that_share_a_sentence_illustrate_it_once(make_document: MakeDocument) -> None:
+    document = make_document("a" * 32, [0.3, 0.2], sentences=["One.", "Two."])
+    for place, expected in ((0, {10: 1}), (1, {19: 1})):
+        object.__setattr__(document.placed[1], "sentence", place)
+        assert shard_statistics([document], 0).share_illustrated == expected
+
+
+def test_duplicates_are_grouped_by_hash_and_reason_with_the_first_as_an_example(make_document: MakeDocument) -> None:
+    def dropped(key: str, duplicates: Sequence[tuple[int, Reason]]) -> CutDocument:
+        made: CutDocument = make_document(key, [])
+        links, images, reasons = [], {}, {}
+        for at, (phash, reason) in enumerate(duplicates):
+            url = f"https://{key[0]}.example/{at}.jpg" + "x" * 1000
+            links.append(ImageLink(at, url, "", None, None))
+            images[at] = Image(key, at, url, width=200, height=200, phash=phash, offset=512 * (at + 1), length=9)
+            reasons[at] = (Stage.IMAGES, reason)
+        page = made.page
+        page = Page(page.key, page.url, page.site, page.timestamp, False, page.sentences, links)  # noqa: FBT003
+        return CutDocument(page, [], reasons, images, {}, Reason.DOCUMENT)
+
+    big, inside, everywhere = 2**64 - 1, Reason.DOCUMENT_DUPLICATE, Reason.CORPUS_DUPLICATE
+    shard = shard_statistics([dropped("a" * 32, [(1, inside), (big, everywhere), (big, everywhere)])], 3)
+    other = shard_statistics([dropped("b" * 32, [(big, everywhere), (1, everywhere), (2, Reason.TOO_SMALL)])], 1)
+    for total in (added([shard, other]), added([other, shard])):
+        found = [(item["count"], item["reason"], item["phash"]) for item in total.to_json()["duplicates"]]
+        assert found == [
+            (3, "corpus_duplicate", "f" * 16),
+            (1, "corpus_duplicate", f"{1:016x}"),
+            (1, "document_duplicate", f"{1:016x}"),
+        ]
+        example = total.duplicates.largest()[0]
+        assert (example.shard, example.offset, example.length) == (1, 512, 9)
+        assert example.url.startswith("https://b.example/0.jpg")
+        assert len(example.url) == 300
+
+
+def added(parts: Sequence[Statistics]) -> Statistics:
+    """Add statistics up as a report does: each read back from a shard's note."""
+
+    def add(total: Statistics, part: Statistics) -> Statistics:
+        total += Statistics.from_json(part.to_json())
+        return total
+
+    return reduce(add, parts, Statistics())
+
+
+@settings(max_examples=50)
+@given(plans=PLANS)
+def test_statistics_of_shards_add_up_to_those_of_the_whole_in_any_grouping(
+    make_document: MakeDocument, plans: list[dict[str, Any]]
 ) -> None:
-    documents = [
-        make_document(f"{number:032x}", similarities, size=size, reason=reason)
-        for number, (similarities, size, reason) in enumerate(plans)
+    documents = [make_document(f"{number:032x}", **plan) for number, plan in enumerate(plans)]
+    parts = [
+        shard_statistics([document for document in documents if document.page.site == site], number)
+        for number, site in enumerate(SITES)  # as shards hold whole sites
     ]
-    total = Statistics()
-    for part in (documents[:cut], documents[cut:]):
-        total += Statistics.from_json(shard_statistics(part).to_json())
-    whole = shard_statistics(documents)
-    assert total == whole
+    whole = shard_statistics(documents, 0)
+    left, right = added([added(parts[:2]), parts[2]]), added([parts[0], added(parts[1:])])
+    assert whole == left == right == added([parts[2], parts[0], parts[1]])
     assert Statistics.from_json(whole.to_json()) == whole
-    assert whole.images.total() == sum(document.reason is None for document in documents)
-    assert whole.matched_similarity.total() == sum(len(document.placed) for document in documents)
-    assert whole.best_similarity.total() == sum(len(document.scores) for document in documents)
+    kept = [document for document in documents if document.reason is None]
+    assert whole.images.total() == whole.share_illustrated.total() == len(kept)
+    assert whole.matched_similarity.total() == sum(len(document.placed) for document in kept)
+    scored = [score for document in documents for score in document.scores.values()]
+    assert whole.best_similarity.total() == whole.decoded_short_side.total() == len(scored)
+    assert whole.nsfw.total() == sum(score.nsfw is not None for score in scored)
+    for _, site in [*whole.sites.by_kept(), *whole.sites.by_dropped()]:
+        assert site.links == site.kept + site.dropped.total()
+
+
+def test_statistics_of_an_earlier_version_can_still_be_read() -> None:
+    earlier = {"images": {"2": 7}, "best_similarity": {"-3": 1, "12": 5}}
+    read = Statistics.from_json(earlier)
+    assert (read.images, read.best_similarity) == ({2: 7}, {-3: 1, 12: 5})
+    assert (read.nsfw.total(), read.sites.count, read.duplicates.largest()) == (0, 0, [])

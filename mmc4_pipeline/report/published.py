@@ -1,0 +1,71 @@
+"""MMC4's published totals, as rates to hold a dataset against.
+
+Zhu et al., "Multimodal C4: An Open, Billion-scale Corpus of Images Interleaved with Text", 2023, arXiv:2304.06939,
+section 3, for what went in and the share of NSFW images; the totals of version 1.1 of the four subsets are of the
+repository's README (https://github.com/allenai/mmc4).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.reasons import Reason, Stage
+from schemas.statistics import Statistics
+
+_C4_DOCUMENTS = 365e6
+_IMAGES_FETCHED = 1.37e9
+_NSFW_SHARE = "about 10%"
+_SUBSETS = {  # documents, images
+    "mmc4": (101.2e6, 571e6),
+    "mmc4-ff": (77.7e6, 375e6),
+    "mmc4-core": (7.3e6, 29.9e6),
+    "mmc4-core-ff": (5.5e6, 22.4e6),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One rate of this dataset (or why there is none) and MMC4's."""
+
+    what: str
+    here: str
+    published: str
+
+
+def published_name(name: str) -> str:
+    """Give the published subset to hold a dataset of that name against: the whole corpus if it is none of the four."""
+    return name if name in _SUBSETS else "mmc4"
+
+
+def rates(name: str, manifest: dict[str, Any], statistics: Statistics) -> list[Rate]:
+    """Give a dataset's rates beside those of its published counterpart."""
+    documents, images = _SUBSETS[published_name(name)]
+    counts, before = manifest["counts"], manifest["before"]
+    kept, scored = counts["links"]["kept"], counts["links"]["in"]
+    documents_in = before.get(Stage.LOCATE, {}).get("documents", counts["documents"])["in"]
+    nsfw = counts["links"]["dropped"].get(Reason.NSFW, 0)
+    return [
+        Rate(
+            "C4 documents that were kept, with an image",
+            _percent(counts["documents"]["kept"], documents_in),
+            _percent(documents, _C4_DOCUMENTS),
+        ),
+        Rate(
+            "images kept, of those received",
+            _percent(kept, statistics.decoded_short_side.total()),
+            _percent(images, _IMAGES_FETCHED),
+        ),
+        Rate("images a document", _ratio(kept, counts["documents"]["kept"]), _ratio(images, documents)),
+        Rate(
+            "images dropped as NSFW, of those scored",
+            _percent(nsfw, scored) if statistics.nsfw else "not scored",
+            _NSFW_SHARE,
+        ),
+    ]
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f}%" if whole else "none"
+
+
+def _ratio(part: float, whole: float) -> str:
+    return f"{part / whole:.2f}" if whole else "none"
