@@ -1,0 +1,77 @@
+"""The page as people see it: drawn, nothing beyond the edge, nothing loaded, nothing to complain of."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.dataset.stage_folder import StageFolder
+from mmc4_pipeline.report.page import write_report
+from schemas.reasons import Reason
+from tests.chromium import Look, browsing, look, needs_chromium
+from tests.mmc4_pipeline.report.measuring import MEASURE, SIZES, assert_reads_well
+
+pytestmark = needs_chromium
+
+MakeDocument = Callable[..., CutDocument]
+MakeDataset = Callable[..., StageFolder]
+HOSTILE = "</p></article><script>alert(1)</script><img src=https://evil.example/x onerror=alert(2)>" + "W" * 3000
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[str]:
+    with browsing() as address:
+        yield address
+
+
+def seen(chromium: str, folder: StageFolder, size: tuple[int, int]) -> Look:
+    result = look(chromium, Path(write_report(folder)), size, MEASURE)
+    assert_reads_well(result, size, Path(folder.file("report.html")))
+    return result
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_empty_dataset_says_none(size: tuple[int, int], chromium: str, make_dataset: MakeDataset) -> None:
+    page = seen(chromium, make_dataset([]), size).result
+    assert [figure["marks"] for figure in page["histograms"]] == [0] * 9
+    assert [figure["summary"] for figure in page["histograms"]] == ["none"] * 7 + ["not scored"] * 2
+    assert (page["sites"], page["pictures"], page["heat_maps"]) == (0, 0, [])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_one_document_without_the_heads_scores(
+    size: tuple[int, int], chromium: str, make_document: MakeDocument, make_dataset: MakeDataset
+) -> None:
+    page = seen(chromium, make_dataset([make_document("a" * 32, [0.3])]), size).result
+    assert [figure["marks"] for figure in page["histograms"]] == [1] * 5 + [2, 1, 0, 0]
+    assert [figure["summary"] for figure in page["histograms"][-2:]] == ["not scored"] * 2
+    assert page["sites"] > 0
+    assert (len(page["heat_maps"]), page["photos"]) == (1, 1)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_hostile_and_huge_values_stay_within_the_page(
+    size: tuple[int, int], chromium: str, make_document: MakeDocument, make_dataset: MakeDataset
+) -> None:
+    documents = [
+        make_document(
+            f"{number:032x}",
+            [0.2 + number / 100] * (1 + 7 * (number == 1)),
+            sentences=[HOSTILE] * (1 + 40 * number),
+            url="https://evil.example/\"onmouseover='alert(3)'><script>alert(4)</script>" + "x" * 5000,
+            image_url="javascript:alert('5')",
+            site="<script>alert(6)</script>" + "y" * 200 if number else "",
+            heads=(0.5, None),
+            size=(5000, 8000 * (number + 1)),
+            reason=Reason.DOCUMENT if number == 3 else None,
+        )
+        for number in range(4)
+    ]
+    folder = make_dataset(documents)
+    note = Path(folder.file("done/00000.json"))
+    note.write_text(note.read_text().replace('"images": {', '"images": {"3": 1234567890, '))
+    page = seen(chromium, folder, size).result
+    assert page["histograms"][0]["top"] == "1,500,000,000"
+    assert page["scripts"] == 0
+    assert len(page["heat_maps"]) == 3
