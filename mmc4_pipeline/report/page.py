@@ -70,7 +70,7 @@ def _content(folder: StageFolder, manifest: Json, statistics: Statistics, uncoun
         "size": sum(file["bytes"] for file in manifest["files"] if not file["name"].startswith("ledger")),
         "funnels": [("Image links", funnel_bars(rows, "links")), ("Documents", funnel_bars(rows, "documents"))],
         "published": published_name(name),
-        "rates": rates(name, manifest, statistics),
+        "rates": rates(name, manifest, statistics, uncounted),
         "histograms": histograms(statistics, manifest["recipe"], uncounted),
         "uncounted": uncounted,
         "sites": statistics.sites.count,

@@ -5,6 +5,7 @@ section 3, for what went in and the share of NSFW images; the totals of version 
 repository's README (https://github.com/allenai/mmc4).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +37,8 @@ def published_name(name: str) -> str:
     return name if name in _SUBSETS else "mmc4"
 
 
-def rates(name: str, manifest: dict[str, Any], statistics: Statistics) -> list[Rate]:
-    """Give a dataset's rates beside those of its published counterpart."""
+def rates(name: str, manifest: dict[str, Any], statistics: Statistics, uncounted: Collection[str]) -> list[Rate]:
+    """Give a dataset's rates beside those of its published counterpart; `uncounted` fields of it are incomplete."""
     documents, images = _SUBSETS[published_name(name)]
     counts, before = manifest["counts"], manifest["before"]
     kept, scored = counts["links"]["kept"], counts["links"]["in"]
@@ -51,13 +52,15 @@ def rates(name: str, manifest: dict[str, Any], statistics: Statistics) -> list[R
         ),
         Rate(
             "images kept, of those received",
-            _percent(kept, statistics.decoded_short_side.total()),
+            "not counted"
+            if "decoded_short_side" in uncounted
+            else _percent(kept, statistics.decoded_short_side.total()),
             _percent(images, _IMAGES_FETCHED),
         ),
         Rate("images a document", _ratio(kept, counts["documents"]["kept"]), _ratio(images, documents)),
         Rate(
             "images dropped as NSFW, of those scored",
-            _percent(nsfw, scored) if statistics.nsfw else "not scored",
+            _percent(nsfw, scored) if statistics.nsfw or nsfw else "not scored",
             _NSFW_SHARE,
         ),
     ]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument
 from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.report.page import write_report
@@ -71,6 +72,33 @@ def test_page_of_a_dataset_without_documents(
     )  # what was measured on dropped images is shown all the same
     assert "<span>none</span>" in page
     assert "<span>not scored</span>" in page
+
+
+def test_page_stays_within_its_bound_by_showing_fewer_documents(
+    make_document: MakeDocument, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_dataset([make_document(f"{number:032x}", [0.31, 0.22]) for number in range(12)])
+    assert page_of(folder).count("<article") == 12
+    bound = len(page_of(folder)) * 2 // 3
+    monkeypatch.setattr("mmc4_pipeline.report.page.MAX_BYTES", bound)
+    page = page_of(folder)
+    assert 1 < page.count("<article") < 12
+    assert len(page.encode()) <= bound
+
+
+def test_dataset_of_an_earlier_version_says_what_was_not_counted(
+    make_document: MakeDocument, make_dataset: MakeDataset
+) -> None:
+    folder = make_dataset([make_document("a" * 32, [0.31, 0.22])], [make_document("b" * 32, [0.4])])
+    path = folder.file("done/00001.json")
+    note = storage.read_json(path)
+    note["statistics"] = {"images": note["statistics"]["images"]}
+    storage.write_json(path, note)
+    page = page_of(folder)
+    assert page.count("<span>not counted by the version that cut this dataset</span>") == 8
+    assert "<span>2 counted, median 1</span>" in page
+    assert page.count("<p>Not counted by the version that cut this dataset.</p>") == 2
+    assert "<td>not counted</td>" in page
 
 
 def test_broken_image_does_not_stop_the_page(make_document: MakeDocument, make_dataset: MakeDataset) -> None:
