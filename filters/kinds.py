@@ -1,10 +1,10 @@
 """The kinds of filters, by what they look at, and so by the stage in which they decide."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from schemas.image import Image
 from schemas.page import ImageLink
@@ -42,6 +42,31 @@ class Filter(ABC):
 
     stage: ClassVar[Stage]
     stricter: ClassVar[Mapping[str, Stricter]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentText:
+    """A document's text, a line for each paragraph, and its sentences: what a TextFilter sees."""
+
+    text: str
+    sentences: list[str]
+
+
+class TextFilter(Filter):
+    """Decides on a document by its text, before anything is fetched.
+
+    Later stages have the sentences but no longer the text: no threshold of such a filter can be changed afterwards.
+    """
+
+    stage = Stage.PAGES
+
+    def prepared(self, read: Callable[[str], bytes]) -> Self:  # noqa: ARG002 - for the filters that need it
+        """Give the filter ready to decide; one whose thresholds name a file gets its content here, by `read`."""
+        return self
+
+    @abstractmethod
+    def decide(self, document: DocumentText) -> Reason | None:
+        """Give the reason to drop the document, or None."""
 
 
 class LinkFilter(Filter):

@@ -3,7 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from filters.kinds import CorpusFilter, DocumentFilter, Filter, GroupFilter, ImageFilter, LinkFilter, ScoreFilter
+from filters.kinds import (
+    CorpusFilter,
+    DocumentFilter,
+    Filter,
+    GroupFilter,
+    ImageFilter,
+    LinkFilter,
+    ScoreFilter,
+    TextFilter,
+)
 from schemas.image import Image
 from schemas.page import ImageLink
 from schemas.reasons import Reason
@@ -26,7 +35,7 @@ def judge(candidates: Sequence[Candidate], filters: Mapping[str, Filter], learne
     """Give for each candidate of a document, in page order, the reason to drop it, or None.
 
     A filter sees only what the filters before it left, so that of two duplicates never both are lost.
-    Document filters come after the assignment and are passed over.
+    Text filters came before, document filters come after the assignment: both are passed over.
     """
     reasons: list[Reason | None] = [candidate.image.reason for candidate in candidates]
     for key, item in filters.items():
@@ -49,7 +58,7 @@ def _decide(item: Filter, left: Sequence[Candidate], learned: Sequence[int]) -> 
             return [item.decide(candidate.image, learned) for candidate in left]
         case ScoreFilter():
             return [item.decide(candidate.score) if candidate.score else None for candidate in left]
-        case DocumentFilter():
+        case TextFilter() | DocumentFilter():
             return [None] * len(left)
     message = f"{type(item).__name__} is of no known kind; see filters/kinds.py"
     raise TypeError(message)

@@ -24,6 +24,13 @@ class Reason(StrEnum):
     NOT_HTML = "not_html"  # its record holds something else than an HTML page
     NO_TEXT = "no_text"  # no sentence in its text
 
+    # Documents, by their text.
+    TOO_FEW_SENTENCES = "too_few_sentences"
+    LANGUAGE = "language"
+    LOREM_IPSUM = "lorem_ipsum"
+    CURLY_BRACKET = "curly_bracket"
+    BAD_WORDS = "bad_words"
+
     # Image links, before anything is fetched.
     URL_EXTENSION = "url_extension"
     URL_TOKEN = "url_token"  # noqa: S105 - a reason, not a password

@@ -1,9 +1,10 @@
 """Makes page records: a document's sentences beside the links of its page, each link with the filters' verdict."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from types import MappingProxyType
 
-from filters.kinds import LinkFilter
+from filters.kinds import DocumentText, LinkFilter, TextFilter
 from mmc4_pipeline.commoncrawl.records import PageContent, rejected
 from mmc4_pipeline.pages.sentences import sentences_of
 from schemas.document import RejectedDocument
@@ -17,12 +18,23 @@ def judge_link(link: ImageLink, filters: Sequence[LinkFilter]) -> ImageLink:
     return replace(link, reason=reason)
 
 
-def make_page(found: PageContent, text: str, filters: Sequence[LinkFilter]) -> Page | RejectedDocument:
-    """Make the record of a located document; one without any sentence is dropped."""
+def make_page(
+    found: PageContent,
+    text: str,
+    filters: Sequence[LinkFilter],
+    text_filters: Mapping[str, TextFilter] = MappingProxyType({}),
+) -> Page | RejectedDocument:
+    """Make the record of a document; one without any sentence, or for a text filter's reason, is dropped."""
     location = found.location
     sentences = sentences_of(text)
     if not sentences:
         return rejected(location, Reason.NO_TEXT, "the document's text has no sentence")
+    document = DocumentText(text, sentences)
+    for key, item in text_filters.items():
+        reason = item.decide(document)
+        if reason is not None:
+            thresholds = ", ".join(f"{name}: {value}" for name, value in asdict(item).items())  # type: ignore[call-overload]
+            return rejected(location, reason, f"filters.{key} {thresholds}".strip())
     return Page(
         key=location.key,
         url=location.url,

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filters.curly_bracket import CurlyBracket
+from filters.sentences import Sentences
 from filters.url import Url
 from mmc4_pipeline.commoncrawl.records import PageContent
 from mmc4_pipeline.pages.page import judge_link, make_page
@@ -63,6 +65,18 @@ def test_a_page_keeps_all_links_with_the_first_filters_verdict() -> None:
 
 def test_without_filters_every_link_is_kept() -> None:
     assert judge_link(link("https://a.example/logo.gif"), []).reason is None
+
+
+def test_a_document_is_dropped_for_the_first_text_filter_s_reason() -> None:
+    filters = {"sentences": Sentences(3), "curly_bracket": CurlyBracket()}
+    found = PageContent(LOCATION, [])
+    assert isinstance(make_page(found, "One. Two. Three.", [], filters), Page)
+    few = make_page(found, "One. {Two}.", [], filters)
+    assert isinstance(few, RejectedDocument)
+    assert (few.reason, few.detail) == (Reason.TOO_FEW_SENTENCES, "filters.sentences min: 3")
+    code = make_page(found, "One. {Two}. Three.", [], filters)
+    assert isinstance(code, RejectedDocument)
+    assert (code.reason, code.detail) == (Reason.CURLY_BRACKET, "filters.curly_bracket")
 
 
 def test_a_document_without_a_sentence_is_dropped_by_name() -> None:

@@ -1,0 +1,15 @@
+"""Drops documents whose text has a curly bracket: program code, most often."""
+
+from dataclasses import dataclass
+
+from filters.kinds import DocumentText, TextFilter
+from schemas.reasons import Reason
+
+
+@dataclass(frozen=True)
+class CurlyBracket(TextFilter):
+    """C4 (Raffel et al. 2020, section 2.2): no page with "{" in one of the lines that are kept."""
+
+    def decide(self, document: DocumentText) -> Reason | None:
+        """Look for an opening bracket."""
+        return Reason.CURLY_BRACKET if "{" in document.text else None
