@@ -42,7 +42,7 @@ def links_of_html(
 ) -> list[ImageLink]:
     """Give the image links of an HTML page in page order; links that are not http(s), data: for one, are none.
 
-    `main_images` has the images in the main content, counted as `MainContent.images` counts them.
+    `main_images` has the images in the main content, counted as `main_images` counts them.
     """
     tree = parse_html(text)
     nodes = tree.css("base[href], img")  # in one walk: a second one would take as long

@@ -128,6 +128,16 @@ def test_asking_for_more_than_was_kept_is_noticed(override: str, problem: str) -
     assert problem in problems[0]
 
 
+def test_text_filters_are_fixed_once_the_pages_are_made() -> None:
+    made = load_recipe("page-text")
+    assert [key for key in made.filters if key in ("lorem_ipsum", "curly_bracket", "sentences", "language")] == [
+        *("lorem_ipsum", "curly_bracket", "sentences", "language")
+    ]
+    for override in ("filters.sentences.min=5", "filters.language=null", "filters.bad_words={list: words.txt}"):
+        (problem,) = loosened(made, load_recipe("page-text", (override,)))
+        assert override.partition("=")[0] in problem
+
+
 def test_adding_a_filter_of_the_whole_corpus_later_is_noticed() -> None:
     scored = load_recipe("mmc4", ("filters.corpus_duplicates=null", "filters.resolution=null"))
     (problem,) = loosened(scored, load_recipe("mmc4"))

@@ -12,7 +12,8 @@ from selectolax.lexbor import LexborHTMLParser
 
 from mmc4_pipeline.pages.html import decode_html
 from mmc4_pipeline.pages.html_links import links_of_html
-from mmc4_pipeline.pages.main_content import main_content
+from mmc4_pipeline.pages.main_images import main_images
+from mmc4_pipeline.pages.main_text import main_text
 from mmc4_pipeline.pages.wat_links import links_of_wat
 from mmc4_pipeline.recipe import LinkSettings, load_recipe
 
@@ -89,10 +90,10 @@ def test_no_image_is_found_twice_through_noscript(pages: dict[str, str]) -> None
 def test_most_pages_have_a_main_content_with_some_of_their_images(pages: dict[str, str]) -> None:
     counts: Counter[str] = Counter()
     for url, text in pages.items():
-        main = main_content(text)
-        assert main is not None
-        links = links_of_html(text, url, LinkSettings(), main.images)
-        counts["with text"] += len(main.text) > 200
+        images = main_images(text)
+        assert images is not None
+        links = links_of_html(text, url, LinkSettings(), images)
+        counts["with text"] += len(main_text(text, url)) > 200
         counts["with images"] += any(link.in_main_content for link in links)
         counts["links"] += len(links)
         counts["in main content"] += sum(link.in_main_content is True for link in links)

@@ -1,33 +1,23 @@
-"""The main content of a page, as trafilatura sees it: its text, and which of its images are part of it."""
+"""Which of a page's images are part of its main content, as trafilatura sees it."""
 
 import logging
 import re
-from dataclasses import dataclass
 
-from selectolax.lexbor import LexborHTMLParser
-
-from mmc4_pipeline.pages.tree import MAX_TAGS
+from mmc4_pipeline.pages.tree import MAX_TAGS, parse_html
 
 # What trafilatura is given: its time grows with the square of some of these. Real pages have a tenth of it.
 MAX_CHARACTERS = 2_000_000
 
 _MARKER = "https://image/{}.jpg"
 _MARKED = re.compile(r"https://image/([0-9]+)\.jpg")
-_IN_TEXT = re.compile(r"!\[[^\]]*\]\(https://image/[0-9]+\.jpg\)")
 
 logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # it warns of every page that has no main content
 
 
-@dataclass(frozen=True, slots=True)
-class MainContent:
-    """A page's main text, a line for each paragraph, and its images there: `img` elements in page order, from 0."""
+def main_images(html: str) -> frozenset[int] | None:
+    """Give the images in a page's main content: `img` elements in page order, from 0.
 
-    text: str
-    images: frozenset[int]
-
-
-def main_content(html: str) -> MainContent | None:
-    """Give a page's main content; without text or images where it has none, None where the page is too much to ask of.
+    None where the page is too much to ask of.
 
     Every image is given an address of its own first, so that those that come back are known whatever trafilatura makes
     of their links; it drops those that don't end in an image's extension, for one.
@@ -45,11 +35,9 @@ def main_content(html: str) -> MainContent | None:
     except Exception:  # noqa: BLE001 - lxml and its users raise what they like on pages that nobody has seen before
         return None
     if not isinstance(document, Document):
-        return MainContent("", frozenset())
-    lines = (_IN_TEXT.sub("", line).strip() for line in (document.text or "").splitlines())
+        return frozenset()
     sources = (graphic.get("src") or "" for graphic in document.body.iter("graphic"))
-    images = frozenset(int(found.group(1)) for source in sources if (found := _MARKED.fullmatch(source)))
-    return MainContent("\n".join(line for line in lines if line), images)
+    return frozenset(int(found.group(1)) for source in sources if (found := _MARKED.fullmatch(source)))
 
 
 def _too_much(html: str) -> bool:
@@ -58,7 +46,7 @@ def _too_much(html: str) -> bool:
 
 def _marked(html: str) -> str:
     """Give the page with each image's place for its address, those in `noscript` moved out: trafilatura drops it."""
-    tree = LexborHTMLParser(html)
+    tree = parse_html(html)
     for ordinal, image in enumerate(tree.css("img")):
         for name in ("data-src", "alt", "title"):
             if name in image.attributes:

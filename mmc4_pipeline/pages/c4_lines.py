@@ -1,0 +1,75 @@
+"""C4's rules for lines: which lines of a page are prose (Raffel et al. 2020, section 2.2).
+
+The numbers are those of C4's reference implementation (tensorflow_datasets, text/c4_utils.py), by which the published
+C4 was made, and so is their order. C4's rules for whole pages look only at lines that have passed these, as the text
+filters here do, but for two cases: "lorem ipsum" in a line dropped for "javascript", and "{" in a policy notice.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schemas.statistics import Counts
+
+MIN_WORDS = 5
+MAX_WORD_CHARACTERS = 1000
+END_MARKS = (".", "?", "!", '"')
+ELLIPSIS = "..."
+POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+_CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
+
+
+class LineReason(StrEnum):
+    """Why a line was dropped."""
+
+    LONG_WORD = "long_word"
+    NO_END_MARK = "no_end_mark"
+    TOO_FEW_WORDS = "too_few_words"
+    JAVASCRIPT = "javascript"
+    POLICY = "policy"
+
+
+_RULES: tuple[tuple[LineReason, Callable[[str], bool]], ...] = (
+    (LineReason.LONG_WORD, lambda line: any(len(word) > MAX_WORD_CHARACTERS for word in line.split())),
+    (LineReason.NO_END_MARK, lambda line: not line.endswith(END_MARKS) or line.endswith(ELLIPSIS)),
+    (LineReason.TOO_FEW_WORDS, lambda line: len(line.split()) < MIN_WORDS),
+    (LineReason.JAVASCRIPT, lambda line: "javascript" in line.lower()),
+    (LineReason.POLICY, lambda line: any(policy in line.lower() for policy in POLICIES)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class C4Lines:
+    """The lines that are left of a text, and how many there were, were kept, and were dropped by which rule."""
+
+    text: str
+    counts: Counts
+
+
+def c4_lines(text: str) -> C4Lines:
+    """Keep the lines of a text that C4 keeps, without their citation marks; empty lines are not counted."""
+    kept, counts = [], Counts()
+    for line in filter(None, map(str.strip, text.splitlines())):
+        cleaned = without_citations(line)
+        reason = broken_rule(cleaned)
+        counts.seen += 1
+        if reason is None:
+            counts.kept += 1
+            kept.append(cleaned)
+        else:
+            counts.dropped[reason.value] += 1
+    return C4Lines("\n".join(kept), counts)
+
+
+def without_citations(line: str) -> str:
+    """Take out marks such as [1] and [citation needed], and what space they leave at the ends."""
+    before = None
+    while before != line:  # taking out one mark may make another of what was around it: "[[1]2]"
+        before, line = line, _CITATION.sub("", line).strip()
+    return line
+
+
+def broken_rule(line: str) -> LineReason | None:
+    """Give the first rule that a stripped line breaks, or None."""
+    return next((reason for reason, breaks in _RULES if breaks(line)), None)
