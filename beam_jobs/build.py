@@ -1,4 +1,7 @@
-"""build: all five stages, from C4 documents to shards. What is finished already is left as it is with --resume."""
+"""build: all five stages, from C4 documents to shards. What is finished already is left as it is with --resume.
+
+With --warcs there is nothing to locate, and the other four run.
+"""
 
 from typing import Any
 
@@ -8,6 +11,7 @@ from beam_jobs import cut, images, locate, pages, score
 from beam_jobs.options import (
     OWN_OPTIONS,
     CutOptions,
+    PagesOptions,
     dataset_settings,
     fetch_settings,
     parse,
@@ -24,7 +28,9 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     fetch_settings(options)
     dataset_settings(options)
     score.require_models(recipe_of(options), settings)
-    for stage in (locate, pages, images, score):
+    pages.check(options)
+    before = () if options.view_as(PagesOptions).warcs else (locate,)
+    for stage in (*before, pages, images, score):
         stage.run(options)
     return cut.run(options, scores=settings.clip.name)
 

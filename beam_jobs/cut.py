@@ -43,7 +43,7 @@ def run(options: PipelineOptions, scores: str | None = None) -> dict[str, Any]:
     recipe, settings, output = recipe_of(options), dataset_settings(options), output_folder(options)
     scores = scores or options.view_as(CutOptions).scores or _only_scores(output)
     scored = StageFolder(storage.join(output, "scores", scores), Stage.SCORE)
-    manifests = {stage: stage_folder(output, stage).manifest() for stage in FOLDERS} | {Stage.SCORE: scored.manifest()}
+    manifests = _manifests(output) | {Stage.SCORE: scored.manifest()}
     _refuse_what_was_not_scored(recipe, manifests, output)
     folder = StageFolder(storage.join(output, "dataset", recipe.name), Stage.CUT)
     plan = {
@@ -67,6 +67,13 @@ def run(options: PipelineOptions, scores: str | None = None) -> dict[str, Any]:
     return manifest
 
 
+def _manifests(output: str) -> dict[Stage, dict[str, Any]]:
+    """Give the manifests of the stages before the scores; pages that were made from WARC files needed no locations."""
+    pages = stage_folder(output, Stage.PAGES).manifest()
+    stages = [stage for stage in FOLDERS if stage is not Stage.LOCATE or "locations" in pages["input"]]
+    return {stage: stage_folder(output, stage).manifest() for stage in stages}
+
+
 def _only_scores(output: str) -> str:
     names = [path.split("/")[-2] for path in storage.matches_below(output, "scores/*/manifest.json")]
     if len(names) == 1:
@@ -81,7 +88,7 @@ def _refuse_what_was_not_scored(recipe: Recipe, manifests: dict[Stage, dict[str,
     """Refuse a recipe that would need images, or probabilities, that the earlier stages did not keep."""
     images, pages = manifests[Stage.IMAGES]["recipe"], manifests[Stage.PAGES]["recipe"]
     earlier = {
-        **manifests[Stage.LOCATE]["recipe"],
+        **(manifests[Stage.LOCATE]["recipe"] if Stage.LOCATE in manifests else recipe.part(Stage.LOCATE)),
         "text_source": pages["text_source"],
         "links": pages["links"],
         "images": images["images"],

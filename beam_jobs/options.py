@@ -94,6 +94,14 @@ class PagesOptions(PipelineOptions):
             metavar="N",
             help="documents in a shard, the unit of work of the stages after this one (default: 2000)",
         )
+        group.add_argument(
+            "--warcs",
+            nargs="+",
+            default=[],
+            metavar="FILE",
+            help="make documents of all HTML pages of these WARC files or glob patterns in quotes, instead of C4's; "
+            "needs a recipe with text_source: page",
+        )
 
 
 class ImagesOptions(PipelineOptions):
