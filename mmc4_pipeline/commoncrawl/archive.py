@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import BinaryIO
 
 from fastwarc import ArchiveIterator
@@ -29,6 +30,8 @@ _RECORD_END = _LINE_END * 2
 _VERSION = re.compile(rb"WARC/\d\.\d")
 _FIELD = rb"\r\n(?i:%s):[ \t]*([^\r\n]*)"
 _TYPE, _URL, _LENGTH = (re.compile(_FIELD % name) for name in (b"warc-type", b"warc-target-uri", b"content-length"))
+_DATE, _PAYLOAD_TYPE = (re.compile(_FIELD % name) for name in (b"warc-date", b"warc-identified-payload-type"))
+_STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})\b")
 _CONTENT_TYPE = re.compile(_FIELD % b"content-type")
 _CODING = re.compile(_FIELD % b"(?:content|transfer)-encoding")
 _MAX_DIGITS = 18
@@ -61,6 +64,26 @@ class Record:
     def url(self) -> str:
         """Its WARC-Target-URI, which some programs write in angle brackets (wget for one)."""
         return self._field(_URL).strip("<>")
+
+    @property
+    def date(self) -> datetime | None:
+        """Its WARC-Date in UTC; None where that is missing or no time."""
+        try:
+            date = datetime.fromisoformat(self._field(_DATE))
+            return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
+
+    @property
+    def payload_type(self) -> str:
+        """What the crawler found a response to be (WARC-Identified-Payload-Type), empty where it does not say."""
+        return self._field(_PAYLOAD_TYPE)
+
+    @property
+    def http_status(self) -> int | None:
+        """The status of a response over HTTP; None for what is none."""
+        found = _STATUS.match(self.data, self.block_start)
+        return int(found[1]) if found else None
 
     @property
     def block(self) -> bytes:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 
 from mmc4_pipeline import storage
+from mmc4_pipeline.commoncrawl.archive import LostRecord, Record
+from mmc4_pipeline.commoncrawl.archive import records as all_records
 from mmc4_pipeline.commoncrawl.records import PageContent, rejected
-from mmc4_pipeline.commoncrawl.responses import BrokenWarcError, Response, responses
-from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.errors import UnreadableError, UserError
 from mmc4_pipeline.keys import document_key, site_of
 from mmc4_pipeline.pages.reader import PageReader
 from schemas.capture import Location
@@ -41,47 +42,70 @@ def documents_of_warc(
 ) -> Iterator[PageContent | RejectedDocument]:
     """Stream a WARC file and read its HTML pages, those of wanted URLs only; each is a document of its own.
 
-    `records` counts the response records: `kept` are documents, wanted or not; the others are dropped for NoDocument.
-    Where the file is corrupt, that place is a rejected document without URL, and what follows it is not read.
+    `records` counts the response records and the damaged parts of the file: `kept` are documents, wanted or not; the
+    others are dropped for NoDocument. A damaged part is a rejected document without URL, and so is what follows where
+    the file can't be read on.
     """
+    end = 0
     try:
-        for response in responses(path):
-            records.seen += 1
-            if response.status != _OK:
-                records.dropped[NoDocument.STATUS.value] += 1
-            elif "html" not in response.kind.lower():
-                records.dropped[NoDocument.TYPE.value] += 1
-            else:
-                records.kept += 1
-                if wanted(response.url):
-                    yield _document(path, response, reader)
-    except BrokenWarcError as error:
-        records.seen += 1
+        with storage.open_stream(path) as stream:
+            for record in all_records(stream):
+                end = record.offset + record.length
+                if isinstance(record, LostRecord):
+                    yield from _lost(path, record.offset, record.why, records, wanted)
+                elif record.type == "response":
+                    yield from _response(path, record, reader, records, wanted)
+    except UnreadableError as error:
+        yield from _lost(path, end, f"the WARC file could not be read to its end: {error}", records, wanted)
+
+
+def _lost(
+    path: str, offset: int, why: str, records: Counts, wanted: Callable[[str], bool]
+) -> Iterator[RejectedDocument]:
+    records.seen += 1
+    records.kept += 1
+    if wanted(""):
+        yield RejectedDocument("", "", f"{path}@{offset}", Reason.PAGE_UNREADABLE.value, why)
+
+
+def _response(
+    path: str, record: Record, reader: PageReader, records: Counts, wanted: Callable[[str], bool]
+) -> Iterator[PageContent | RejectedDocument]:
+    records.seen += 1
+    problem, kind, body = None, "", b""
+    try:
+        kind, body = record.http_response()
+    except ValueError as error:
+        problem = f"corrupt record: {error}"
+    kind = kind or record.payload_type
+    if record.http_status != _OK:
+        records.dropped[NoDocument.STATUS.value] += 1
+    elif problem is None and "html" not in kind.lower():
+        records.dropped[NoDocument.TYPE.value] += 1
+    else:
         records.kept += 1
-        if wanted(""):
-            detail = f"the WARC file could not be read beyond the record at this offset: {error}"
-            source = f"{path}@{error.offset}"
-            yield RejectedDocument("", "", source, Reason.PAGE_UNREADABLE.value, detail)
+        if wanted(record.url):
+            yield _document(path, record, reader, kind, body, problem)
 
 
-def _document(path: str, response: Response, reader: PageReader) -> PageContent | RejectedDocument:
-    source = f"{path}@{response.offset}"
-    if response.time is None:
+def _document(
+    path: str, record: Record, reader: PageReader, kind: str, body: bytes, problem: str | None
+) -> PageContent | RejectedDocument:
+    source, date = f"{path}@{record.offset}", record.date
+    if date is None:
         detail = "the record has no WARC-Date"
-        return RejectedDocument("", response.url, source, Reason.PAGE_UNREADABLE.value, detail)
-    time = response.time.replace(microsecond=0)
+        return RejectedDocument("", record.url, source, Reason.PAGE_UNREADABLE.value, detail)
+    time = date.replace(microsecond=0)
     location = Location(
-        key=document_key(response.url, time),
-        url=response.url,
+        key=document_key(record.url, time),
+        url=record.url,
         timestamp=time,
-        site=site_of(response.url),
+        site=site_of(record.url),
         source=source,
         fetch_time=time,
         warc_filename=path,
-        offset=response.offset,
-        length=response.length,
+        offset=record.offset,
+        length=record.length,
         could_have_url_duplicate=False,
     )
-    if response.problem:
-        return rejected(location, Reason.PAGE_UNREADABLE, response.problem)
-    return reader.read(location, response.kind, response.body)
+    return rejected(location, Reason.PAGE_UNREADABLE, problem) if problem else reader.read(location, kind, body)

@@ -147,7 +147,7 @@ def test_a_file_cut_short_loses_the_record_that_was_cut(warc: Warc, share: float
     assert counts["in"] == 3
 
 
-def test_a_corrupt_place_is_counted_and_what_was_before_it_is_read(warc: Warc) -> None:
+def test_a_corrupt_place_is_counted_and_what_is_around_it_is_read(warc: Warc) -> None:
     for name in "abc":
         warc.write(f"https://{name}.example/")
     damaged = bytearray(warc.path.read_bytes())
@@ -155,11 +155,13 @@ def test_a_corrupt_place_is_counted_and_what_was_before_it_is_read(warc: Warc) -
     damaged[offset + length // 2] ^= 0x55
     warc.path.write_bytes(damaged)
     outcomes, counts = warc.read()
-    first, *_, place = outcomes
-    assert isinstance(first, PageContent)
+    before, place, after = outcomes
+    assert [page.location.url for page in (before, after) if isinstance(page, PageContent)] == [
+        "https://a.example/",
+        "https://c.example/",
+    ]
     assert isinstance(place, RejectedDocument)
-    assert place.reason == "page_unreadable"
-    assert place.source.startswith(f"{warc.path}@")
+    assert (place.reason, place.source) == ("page_unreadable", f"{warc.path}@{offset}")
     assert counts["kept"] == len(outcomes)
 
 
@@ -168,7 +170,7 @@ def test_a_file_that_is_no_warc_is_one_reject(tmp_path: Path) -> None:
     file.path.write_bytes(gzip.compress(b"no record at all\n" * 100))
     (reject,), counts = file.read()
     assert isinstance(reject, RejectedDocument)
-    assert "could not be read" in reject.detail
+    assert "no WARC header" in reject.detail
     assert counts["in"] == 1
 
 
