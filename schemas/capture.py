@@ -20,7 +20,8 @@ class Location:
     """A document and the capture of its page: what the locate stage writes.
 
     `site` is the registered domain; `could_have_url_duplicate` says that the URL was captured more than once in the
-    crawl, so that text and page may come from different visits (MMC4's field of the same name).
+    crawl, so that text and page may come from different visits (MMC4's field of the same name). `seconds_apart` is the
+    time between the document and the capture: 0 for the very capture, more for the nearest one that the recipe allows.
     """
 
     key: str
@@ -33,3 +34,4 @@ class Location:
     offset: int
     length: int
     could_have_url_duplicate: bool
+    seconds_apart: int = 0

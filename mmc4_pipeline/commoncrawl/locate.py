@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from mmc4_pipeline.keys import site_of
 from schemas.capture import Capture, Location
 from schemas.document import DocumentReference, RejectedDocument
 from schemas.reasons import Reason
+
+_TIMES_NAMED = 5  # of the captures at other times, in a reject's detail
+_SECOND = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
@@ -17,28 +21,56 @@ class Located:
     rejects: list[RejectedDocument] = field(default_factory=list)
 
 
-def locate(documents: Iterable[DocumentReference], captures: Iterable[Capture]) -> Located:
-    """Give each document the capture of its URL at its fetch time (C4's timestamp is the crawl's, to the second)."""
-    by_url: dict[str, list[Capture]] = {}
+def locate(documents: Iterable[DocumentReference], captures: Iterable[Capture], max_seconds_apart: int = 0) -> Located:
+    """Give each document the capture of its URL at its fetch time (C4's timestamp is the crawl's, to the second).
+
+    A document whose own capture is not there gets the nearest within `max_seconds_apart`. A capture goes to one
+    document at most, first to its own: two documents never show the same page. URLs are compared letter by letter.
+    """
+    by_url: dict[str, set[Capture]] = {}  # sets: an index that lists a record twice has it once all the same
     for capture in captures:
-        by_url.setdefault(capture.url, []).append(capture)
+        by_url.setdefault(capture.url, set()).add(capture)
     result = Located()
-    seen: set[str] = set()
-    for document in sorted(documents, key=lambda document: (document.key, document.source)):
-        found = by_url.get(document.url, [])
-        exact = [capture for capture in found if capture.fetch_time.replace(microsecond=0) == document.timestamp]
-        if document.key in seen:
+    distinct: dict[str, dict[str, DocumentReference]] = {}
+    # By the length first: of two lines of a file the earlier one comes first.
+    for document in sorted(documents, key=lambda item: (item.key, len(item.source), item.source)):
+        if distinct.setdefault(document.url, {}).setdefault(document.key, document) is not document:
             result.rejects.append(_reject(document, Reason.DUPLICATE_DOCUMENT, "same URL and time as an earlier line"))
-        elif not found:
-            result.rejects.append(_reject(document, Reason.NOT_LOCATED, "the URL is not in the index"))
-        elif not exact:
-            times = ", ".join(sorted(f"{capture.fetch_time:%Y-%m-%dT%H:%M:%SZ}" for capture in found))
-            result.rejects.append(_reject(document, Reason.NOT_LOCATED, f"captured at other times only: {times}"))
-        else:
-            capture = min(exact, key=lambda capture: (capture.warc_filename, capture.offset))
-            result.locations.append(_location(document, capture, several=len(found) > 1))
-        seen.add(document.key)
+    for url, of_url in distinct.items():
+        found = by_url.get(url, set())
+        given = _assigned(list(of_url.values()), found, max_seconds_apart)
+        for key, document in of_url.items():
+            if key in given:
+                result.locations.append(_location(document, given[key], several=len(found) > 1))
+            else:
+                detail = _why_not(document, found, max_seconds_apart)
+                result.rejects.append(_reject(document, Reason.NOT_LOCATED, detail))
+    result.locations.sort(key=lambda item: item.key)
+    result.rejects.sort(key=lambda item: (item.key, len(item.source), item.source))
     return result
+
+
+def _assigned(documents: list[DocumentReference], captures: set[Capture], limit: int) -> dict[str, Capture]:
+    """Give each document's key its capture: the nearest pairs first; of two as near, the earlier capture."""
+    pairs = [
+        (apart, document.key, capture)
+        for document in documents
+        for capture in captures
+        if (apart := _seconds_apart(document, capture)) <= limit
+    ]
+    pairs.sort(key=lambda pair: (pair[0], pair[2].fetch_time, pair[2].warc_filename, pair[2].offset, pair[1]))
+    given: dict[str, Capture] = {}
+    left = set(captures)
+    for _, key, capture in pairs:
+        if key not in given and capture in left:
+            given[key] = capture
+            left.remove(capture)
+    return given
+
+
+def _seconds_apart(document: DocumentReference, capture: Capture) -> int:
+    """Give the time between the two in whole seconds; the index may have fractions, C4 has none."""
+    return abs(capture.fetch_time.replace(microsecond=0) - document.timestamp.replace(microsecond=0)) // _SECOND
 
 
 def _location(document: DocumentReference, capture: Capture, *, several: bool) -> Location:
@@ -53,7 +85,23 @@ def _location(document: DocumentReference, capture: Capture, *, several: bool) -
         offset=capture.offset,
         length=capture.length,
         could_have_url_duplicate=several,
+        seconds_apart=_seconds_apart(document, capture),
     )
+
+
+def _why_not(document: DocumentReference, found: set[Capture], limit: int) -> str:
+    if not found:
+        return "the URL is not in the index"
+    near = sorted((_seconds_apart(document, capture), capture.fetch_time) for capture in found)
+    named = ", ".join(_in_words(moment) for _, moment in near[:_TIMES_NAMED])
+    more = f" and {len(near) - _TIMES_NAMED} more" if len(near) > _TIMES_NAMED else ""
+    if near[0][0] <= limit:
+        return f"the captures near its time went to other documents of the URL: {named}{more}"
+    return f"captured at other times only, the nearest {near[0][0]} seconds apart: {named}{more}"
+
+
+def _in_words(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _reject(document: DocumentReference, reason: Reason, detail: str) -> RejectedDocument:

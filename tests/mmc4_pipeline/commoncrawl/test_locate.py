@@ -1,4 +1,4 @@
-"""The join of documents with captures: exact times only, and every document accounted for."""
+"""The join of documents with captures: the very one, or the nearest allowed, and every document accounted for."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -51,8 +51,46 @@ def test_what_is_not_in_the_index_and_what_is_there_at_other_times_is_told_apart
     assert details["gone"] == (Reason.NOT_LOCATED, "the URL is not in the index")
     assert details["late"] == (
         Reason.NOT_LOCATED,
-        "captured at other times only: 2019-04-25T12:56:54Z, 2019-04-25T13:57:54Z",
+        "captured at other times only, the nearest 60 seconds apart: 2019-04-25T12:56:54Z, 2019-04-25T13:57:54Z",
     )
+
+
+def test_of_many_other_times_the_nearest_are_named() -> None:
+    (reject,) = locate([document("u")], [capture("u", 60 * minute, offset=minute) for minute in range(1, 9)]).rejects
+    assert reject.detail.endswith("13:00:54Z, 2019-04-25T13:01:54Z, 2019-04-25T13:02:54Z and 3 more")
+
+
+def test_the_nearest_capture_within_the_span_is_taken_and_marked() -> None:
+    captures = [capture("u", -61, offset=1), capture("u", 60.9, offset=2), capture("u", 3600, offset=3)]
+    assert locate([document("u")], captures, 59).locations == []
+    (location,) = locate([document("u")], captures, 60).locations
+    assert (location.offset, location.seconds_apart, location.could_have_url_duplicate) == (2, 60, True)
+    assert location.timestamp == START
+    (exact,) = locate([document("u", 3600)], captures, 10**6).locations
+    assert (exact.offset, exact.seconds_apart) == (3, 0)
+
+
+def test_of_two_captures_as_near_the_earlier_is_taken() -> None:
+    captures = [capture("u", 5, "a", 1), capture("u", -5, "z", 9), capture("u", -5, "z", 8)]
+    (location,) = locate([document("u")], captures, 5).locations
+    assert location.offset == 8
+
+
+def test_a_capture_goes_to_its_own_document_before_another_of_the_url() -> None:
+    result = locate([document("u"), document("u", 60)], [capture("u", 60)], 3600)
+    assert [(item.timestamp, item.seconds_apart) for item in result.locations] == [(START + timedelta(seconds=60), 0)]
+    (reject,) = result.rejects
+    assert reject.detail == "the captures near its time went to other documents of the URL: 2019-04-25T12:58:54Z"
+
+
+def test_a_row_that_the_index_has_twice_is_one_capture() -> None:
+    (location,) = locate([document("u")], [capture("u"), capture("u")]).locations
+    assert not location.could_have_url_duplicate
+
+
+def test_of_duplicate_lines_the_earlier_counts_also_where_numbers_grow() -> None:
+    result = locate([document("u", source="c4:10"), document("u", source="c4:9")], [capture("u")])
+    assert [item.source for item in result.locations] == ["c4:9"]
 
 
 def test_of_duplicate_lines_the_first_counts() -> None:
@@ -74,15 +112,27 @@ documents = st.builds(document, urls, st.integers(0, 3), st.sampled_from(["c4:1"
 captures = st.builds(capture, urls, st.integers(0, 3), st.sampled_from(["a", "b"]), st.integers(0, 3))
 
 
-@given(st.lists(documents, max_size=12), st.lists(captures, max_size=12), st.randoms())
+@given(st.lists(documents, max_size=12), st.lists(captures, max_size=12), st.integers(0, 3), st.randoms())
 def test_every_document_ends_once_and_the_order_of_the_input_does_not_matter(
-    documents: list[DocumentReference], captures: list[Capture], random: object
+    documents: list[DocumentReference], captures: list[Capture], limit: int, random: object
 ) -> None:
-    result = locate(documents, captures)
+    result = locate(documents, captures, limit)
     assert len(result.locations) + len(result.rejects) == len(documents)
     known = {(item.url, item.fetch_time) for item in captures}
     wanted = {(item.url, item.timestamp) for item in documents}
-    assert {(item.url, item.timestamp) for item in result.locations} == known & wanted
+    exact = {(item.url, item.timestamp) for item in result.locations if item.seconds_apart == 0}
+    assert exact == known & wanted
+    used = [Capture(item.url, item.fetch_time, item.warc_filename, item.offset, 10) for item in result.locations]
+    assert len(set(used)) == len(used)
+    assert set(used) <= set(captures)
+    for item in result.locations:
+        assert abs(item.fetch_time - item.timestamp) == timedelta(seconds=item.seconds_apart)
+        assert item.seconds_apart <= limit
+    for reject in result.rejects:  # nobody goes without while a capture near enough is left
+        moment = next(item.timestamp for item in documents if item.key == reject.key)
+        span = timedelta(seconds=limit)
+        near = {item for item in captures if item.url == reject.url and abs(item.fetch_time - moment) <= span}
+        assert reject.reason == Reason.DUPLICATE_DOCUMENT or near <= set(used)
     random.shuffle(documents)  # type: ignore[attr-defined]
     random.shuffle(captures)  # type: ignore[attr-defined]
-    assert locate(documents, captures) == result
+    assert locate(documents, captures, limit) == result
