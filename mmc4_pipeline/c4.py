@@ -1,18 +1,55 @@
-"""Reads C4 documents: JSON lines with `text`, `timestamp` and `url`, plain or gzip (allenai/c4's format)."""
+"""Reads C4 documents: allenai/c4's JSON lines (plain, gzip or zstd), and Parquet with the same three columns.
+
+What a variant calls the columns is said, not guessed (`DocumentFields`). A document is named by its file and its line
+or row, counted from 1.
+"""
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, BinaryIO
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.keys import document_key
-from schemas.document import Document, RejectedDocument
+from mmc4_pipeline.parquet import footer, holds_text, texts
+from schemas.document import Document, DocumentReference, RejectedDocument
 from schemas.reasons import Reason
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ROWS_AT_ONCE = 1000  # of Parquet: texts are large
+_SAMPLE = 1 << 18  # bytes of a file of lines that are looked at before the run
+_BYTES_PER_DOCUMENT = 900  # of allenai/c4, compressed: where the sample says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFields:
+    """What the fields of a document are called in the files. The defaults are allenai/c4's, and mC4's."""
+
+    text: str = "text"
+    url: str = "url"
+    timestamp: str = "timestamp"
+
+
+def parse_fields(pairs: list[str]) -> DocumentFields:
+    """Read "text=content" and the like; raises UserError for what names no field of a document."""
+    names = [item.name for item in fields(DocumentFields)]
+    chosen = {}
+    for pair in pairs:
+        name, _, column = pair.partition("=")
+        if name not in names or not column:
+            message = f"--c4_fields {pair}: must be NAME=COLUMN, where NAME is one of {', '.join(names)}"
+            raise UserError(message)
+        chosen[name] = column
+    return DocumentFields(**chosen)
 
 
 def document_files(patterns: list[str]) -> list[str]:
@@ -27,42 +64,178 @@ def document_files(patterns: list[str]) -> list[str]:
     return sorted(set(found))
 
 
-def read_documents(path: str) -> Iterator[tuple[str, Document | RejectedDocument]]:
-    """Yield each line's "path:line" and its document, or what is wrong with it.
+def look_at(path: str, names: DocumentFields) -> tuple[int, int]:
+    """Give a file's size in bytes and about how many documents it has, from its beginning or its footer.
 
-    Raises UserError where the file itself is cut short or no gzip, with the line up to which it could be read.
+    Raises UserError where it has not the fields that are asked for: before the run, and with those that it has.
     """
-    line_number = 0
+    size = storage.size(path)
+    if path.endswith(".parquet"):
+        return size, _rows_of(path, names)
+    read, lines = _sample(path, size)
+    objects = [item for item in map(_json, lines) if isinstance(item, dict)]
+    there = dict.fromkeys(key for item in objects for key in item)
+    for name in asdict(names).values():
+        if there and name not in there:
+            _refuse_fields(path, name, list(there))
+    return size, round(size * len(lines) / read) if lines else size // _BYTES_PER_DOCUMENT
+
+
+def _rows_of(path: str, names: DocumentFields) -> int:
+    metadata, columns = footer(path)
+    for name, column in asdict(names).items():
+        if column not in columns.names:
+            _refuse_fields(path, column, columns.names)
+        kind = columns.field(column).type
+        if not holds_text(kind) and not (name == "timestamp" and pa.types.is_timestamp(kind)):
+            message = f"{path}: the column {column!r} holds {kind}, no {name}; say which one does with --c4_fields"
+            raise UserError(message)
+    return int(metadata.num_rows)
+
+
+def _refuse_fields(path: str, missing: str, there: list[str]) -> None:
+    message = (
+        f"{path}: documents have no {missing!r} but {', '.join(there)}; "
+        "say what they are called, as in --c4_fields text=content url=uri timestamp=date"
+    )
+    raise UserError(message)
+
+
+def _sample(path: str, size: int) -> tuple[int, list[bytes]]:
+    """Give the whole lines at a file's beginning, and the bytes of the file that they and what follows them take."""
+    head = storage.read_range(path, 0, min(size, _SAMPLE)) if size else b""
     try:
-        with storage.open_stream(path) as raw:
-            lines = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
-            for line_number, line in enumerate(lines, start=1):
-                source = f"{path}:{line_number}"
-                yield source, _parse(line, source)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        message = f"{path}: cut short or corrupt after line {line_number} ({error}); download it again"
+        with _decompressed(path, io.BytesIO(head)) as stream:
+            content = b"".join(iter(lambda: _read_some(stream), b""))
+    except (OSError, EOFError, zlib.error):  # reading says what is wrong with it, and from where on
+        content = b""
+    lines = content.split(b"\n")
+    return len(head), lines[:-1] if len(head) < size else [line for line in lines if line]
+
+
+def _read_some(stream: BinaryIO | io.BufferedIOBase) -> bytes:
+    """Read on until what is there of a compressed file ends."""
+    try:
+        return stream.read(1 << 16)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def read_documents(
+    path: str, names: DocumentFields = DocumentFields()
+) -> Iterator[tuple[str, Document | RejectedDocument]]:
+    """Yield each document's "path:line" and the document, or what is wrong with it.
+
+    Raises UserError where the file itself is cut short or corrupt, with the line up to which it could be read.
+    """
+    for number, row in _rows(path, names, ("url", "timestamp", "text")):
+        source = f"{path}:{number}"
+        yield source, _document(row, source)
+
+
+def read_references(
+    path: str, names: DocumentFields = DocumentFields()
+) -> Iterator[tuple[int, DocumentReference | RejectedDocument]]:
+    """Yield each document's line and a reference to it, or what is wrong with it; as `read_documents`.
+
+    Texts are not read where the format allows that: a row of Parquet that lacks its text is found out only later.
+    """
+    wanted = ("url", "timestamp") if path.endswith(".parquet") else ("url", "timestamp", "text")
+    for number, row in _rows(path, names, wanted):
+        source = f"{path}:{number}"
+        found = _document(row, source)
+        if isinstance(found, Document):
+            yield number, DocumentReference(found.key, found.url, found.timestamp, source)
+        else:
+            yield number, found
+
+
+def _rows(path: str, names: DocumentFields, wanted: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yield each row's number and its wanted values by our names, or what is wrong with it."""
+    columns = {name: column for name, column in asdict(names).items() if name in wanted}
+    parquet = path.endswith(".parquet")
+    read, open_file = (_parquet_rows, storage.open_read) if parquet else (_lines, storage.open_stream)
+    number = 0
+    try:
+        with open_file(path) as raw:
+            for number, row in enumerate(read(path, raw, columns), start=1):
+                yield number, row
+    except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
+        what = "row" if parquet else "line"
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        message = f"{path}: cut short or corrupt after {what} {number} ({why}); download it again"
         raise UserError(message) from error
 
 
-def _parse(line: bytes, source: str) -> Document | RejectedDocument:
+def _lines(path: str, raw: BinaryIO, columns: dict[str, str]) -> Iterator[dict[str, Any] | str]:
+    with _decompressed(path, raw) as stream:
+        for line in stream:
+            row = _json(line)
+            if isinstance(row, dict):
+                yield {name: row.get(column) for name, column in columns.items()}
+            else:
+                yield row if isinstance(row, str) else "no JSON object"
+
+
+def _json(line: bytes) -> Any:  # noqa: ANN401 - JSON is anything
+    """Give what a line holds; a string says why it is no JSON (or is what the line held: no object either way)."""
     try:
-        fields = orjson.loads(line)
+        value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        return _rejected("", source, f"no JSON: {error}")
-    if not isinstance(fields, dict):
-        return _rejected("", source, "no JSON object")
-    url = fields.get("url")
-    for name in ("url", "timestamp", "text"):
-        if not isinstance(fields.get(name), str):
+        return f"no JSON: {error}"
+    return value if isinstance(value, dict) else None
+
+
+@contextmanager
+def _decompressed(path: str, raw: BinaryIO) -> Iterator[BinaryIO | io.BufferedIOBase]:
+    if path.endswith(".gz"):
+        with gzip.GzipFile(fileobj=raw) as stream:
+            yield stream
+    elif path.endswith(".zst"):  # Arrow's reader, because it notices where a file is cut short
+        with (
+            pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd") as stream,
+            io.BufferedReader(stream) as lines,
+        ):
+            yield lines
+    else:
+        yield raw
+
+
+def _parquet_rows(_: str, raw: BinaryIO, columns: dict[str, str]) -> Iterator[dict[str, Any] | str]:
+    file = pq.ParquetFile(raw, buffer_size=1 << 20)
+    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns.values())):
+        values = [_values(batch.column(column)) for column in columns.values()]
+        for row in zip(*values, strict=True):
+            yield dict(zip(columns, row, strict=True))
+
+
+def _values(column: pa.Array) -> list[Any]:
+    if not pa.types.is_timestamp(column.type):
+        return texts(column)
+    return [_moment(seconds) for seconds in column.cast(pa.timestamp("s"), safe=False).cast(pa.int64()).to_pylist()]
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    try:
+        return None if seconds is None else _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:  # a year that Python does not have
+        return None
+
+
+def _document(row: dict[str, Any] | str, source: str) -> Document | RejectedDocument:
+    if isinstance(row, str):
+        return _rejected("", source, row)
+    url, timestamp = row["url"], row["timestamp"]
+    for name, value in row.items():
+        if not isinstance(value, str) and not (name == "timestamp" and isinstance(value, datetime)):
             return _rejected(url if isinstance(url, str) else "", source, f"field {name!r} is missing or no string")
-    timestamp = _timestamp(fields["timestamp"])
-    if timestamp is None:
-        return _rejected(fields["url"], source, f"timestamp {fields['timestamp']!r} is no ISO 8601 time")
-    key = document_key(fields["url"], timestamp)
-    return Document(key=key, url=fields["url"], timestamp=timestamp, text=fields["text"])
+    moment = timestamp if isinstance(timestamp, datetime) else _parsed(timestamp)
+    if moment is None:
+        return _rejected(url, source, f"timestamp {timestamp!r} is no ISO 8601 time")
+    return Document(document_key(url, moment), url, moment, row.get("text", ""))
 
 
-def _timestamp(value: Any) -> datetime | None:  # noqa: ANN401
+def _parsed(value: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

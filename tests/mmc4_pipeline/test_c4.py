@@ -2,16 +2,20 @@
 
 import gzip
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmc4_pipeline.c4 import document_files, read_documents
+from mmc4_pipeline.c4 import DocumentFields, document_files, look_at, parse_fields, read_documents, read_references
 from mmc4_pipeline.errors import UserError
-from schemas.document import Document, RejectedDocument
+from schemas.document import Document, DocumentReference, RejectedDocument
 from schemas.reasons import Reason
 
 GOOD = {"text": "One line.\nAnother: café.", "timestamp": "2019-04-25T12:57:54Z", "url": "https://a.example/ä"}
@@ -109,3 +113,146 @@ def test_no_object_stops_the_reading(tmp_path_factory: pytest.TempPathFactory, f
     ((_, outcome),) = read_documents(str(path))
     complete = all(isinstance(fields.get(name), str) for name in ("url", "timestamp", "text"))
     assert complete or isinstance(outcome, RejectedDocument)
+
+
+# A writer that checks nothing: the second string is no UTF-8.
+NOT_ALL_UTF_8 = pa.StringArray.from_buffers(3, *pa.array([b"https://a.example/1", b"\xff\xfe", b"u"]).buffers()[1:])
+FIELDS = DocumentFields(text="content", url="uri", timestamp="date")
+
+
+def parquet(path: Path, **changed: pa.Array) -> Path:
+    """Write three documents and a column that nobody asks for, in row groups of two."""
+    columns = {
+        "id": pa.array([1, 2, 3]),
+        "content": pa.array(["One.", "Two.", "Three."]),
+        "date": pa.array(["2019-04-25T12:57:54Z"] * 3),
+        "uri": pa.array(["https://a.example/1", "https://a.example/2", "https://a.example/3"]),
+    }
+    pq.write_table(pa.table(columns | changed), path, row_group_size=2)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json.gz", "a.jsonl.zst", "a.parquet"])
+def test_every_format_gives_the_same_documents(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.parquet":
+        parquet(path)
+    else:
+        rows = pq.read_table(parquet(tmp_path / "rows.parquet")).to_pylist()
+        packed = {".gz": gzip.compress, ".zst": zstandard.compress}.get(path.suffix, bytes)
+        path.write_bytes(packed(lines_of(*rows[:1])) + packed(lines_of(*rows[1:])))  # two members, two frames
+    read = list(read_documents(str(path), FIELDS))
+    assert [source for source, _ in read] == [f"{path}:{number}" for number in (1, 2, 3)]
+    documents = [document for _, document in read if isinstance(document, Document)]
+    assert [(document.url[-1], document.text) for document in documents] == [
+        ("1", "One."),
+        ("2", "Two."),
+        ("3", "Three."),
+    ]
+    references = list(read_references(str(path), FIELDS))
+    assert references == [
+        (number, DocumentReference(document.key, document.url, document.timestamp, f"{path}:{number}"))
+        for number, document in enumerate(documents, start=1)
+    ]
+    size, expected = look_at(str(path), FIELDS)
+    assert (size, expected) == (path.stat().st_size, 3)
+
+
+def test_references_are_read_from_parquet_without_the_texts(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet")
+    content = bytearray(path.read_bytes())
+    chunk = pq.read_metadata(path).row_group(0).column(1)
+    start = chunk.dictionary_page_offset
+    content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(content)
+    assert [number for number, _ in read_references(str(path), FIELDS)] == [1, 2, 3]
+    with pytest.raises(UserError, match=r"a\.parquet: cut short or corrupt after row 0 .*download it again"):
+        list(read_documents(str(path), FIELDS))
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "America/Lima"])
+def test_a_parquet_timestamp_is_a_moment_too(tmp_path: Path, unit: str, zone: str | None) -> None:
+    moment = int(datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC).timestamp())
+    dates = pa.array([moment] * 3, pa.timestamp("s", zone)).cast(pa.timestamp(unit, zone))
+    path = parquet(tmp_path / "a.parquet", date=dates)
+    read = [document for _, document in read_documents(str(path), FIELDS)]
+    assert [item.timestamp for item in read if isinstance(item, Document)] == [
+        datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "detail"),
+    [
+        ("uri", pa.array(["https://a.example/1", None, "https://a.example/3"]), "field 'url'"),
+        ("content", pa.array(["One.", None, "Three."]), "field 'text'"),
+        ("date", pa.array(["2019-04-25T12:57:54Z", "soon", "2019-04-25T12:57:54Z"]), "'soon' is no ISO 8601 time"),
+        ("date", pa.array([0, None, 0], pa.timestamp("s")), "field 'timestamp'"),
+        ("date", pa.array([0, 1 << 50, 0], pa.timestamp("s")), "field 'timestamp'"),
+        ("uri", NOT_ALL_UTF_8, "field 'url'"),
+    ],
+)
+def test_a_bad_row_loses_only_itself(tmp_path: Path, column: str, values: pa.Array, detail: str) -> None:
+    path = parquet(tmp_path / "a.parquet", **{column: values})
+    read = list(read_documents(str(path), FIELDS))
+    assert [isinstance(document, Document) for _, document in read] == [True, False, True]
+    source, rejected = read[1]
+    assert isinstance(rejected, RejectedDocument)
+    assert rejected.source == source == f"{path}:2"
+    assert detail in rejected.detail
+
+
+def test_fields_that_are_not_there_are_refused_with_those_that_are(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet")
+    with pytest.raises(
+        UserError, match=r"a\.parquet: documents have no 'text' but id, content, date, uri; .*--c4_fields"
+    ):
+        look_at(str(path), DocumentFields())
+    with pytest.raises(UserError, match=r"no 'date_download' but id, content, date, uri"):
+        look_at(str(path), replace(FIELDS, timestamp="date_download"))
+    (tmp_path / "a.json").write_bytes(lines_of(*pq.read_table(path).to_pylist()))
+    with pytest.raises(UserError, match=r"a\.json: documents have no 'text' but id, content, date, uri"):
+        look_at(str(tmp_path / "a.json"), DocumentFields())
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"), [("uri", pa.binary()), ("content", pa.list_(pa.string())), ("date", pa.int64())]
+)
+def test_a_column_of_another_kind_is_refused(tmp_path: Path, column: str, kind: pa.DataType) -> None:
+    path = parquet(tmp_path / "a.parquet", **{column: pa.nulls(3, kind)})
+    with pytest.raises(UserError, match=rf"a\.parquet: the column '{column}' holds .*--c4_fields"):
+        look_at(str(path), FIELDS)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more", b"{}\n"])
+def test_what_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.parquet: no Parquet file .*download it again"):
+        look_at(str(path), FIELDS)
+
+
+def test_a_zstd_file_cut_short_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(zstandard.compress(lines_of(*([GOOD] * 500)))[:-20])
+    with pytest.raises(UserError, match=r"a\.jsonl\.zst: cut short or corrupt after line \d+"):
+        list(read_documents(str(path)))
+
+
+def test_how_many_documents_a_file_has_is_told_from_its_beginning(tmp_path: Path) -> None:
+    documents = [{**GOOD, "url": f"https://a.example/{number * 7919 % 10_007}"} for number in range(20_000)]
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(gzip.compress(lines_of(*documents), 1))
+    assert look_at(str(path), DocumentFields())[1] == pytest.approx(20_000, rel=0.1)
+    (tmp_path / "empty.json").touch()
+    assert look_at(str(tmp_path / "empty.json"), DocumentFields()) == (0, 0)
+    (tmp_path / "no.json.gz").write_bytes(b"no gzip" * 9000)  # reading says so, with the line
+    assert look_at(str(tmp_path / "no.json.gz"), DocumentFields()) == (63_000, 70)
+
+
+@pytest.mark.parametrize("pair", ["url", "url=", "title=name", "=x"])
+def test_field_names_that_make_no_sense_are_refused(pair: str) -> None:
+    with pytest.raises(UserError, match=f"--c4_fields {pair}: must be NAME=COLUMN"):
+        parse_fields(["text=content", pair])
+    assert parse_fields(["text=content", "timestamp=date"]) == DocumentFields("content", "url", "date")
