@@ -1,31 +1,92 @@
-"""locate: C4 documents + Common Crawl's columnar index -> `locations/`, and the documents that were not found."""
+"""locate: C4 documents + Common Crawl's columnar index -> `locations/`, and the documents that were not found.
 
-from collections.abc import Iterable, Iterator
+First the documents are read: their references go to the join, hashes of their URLs become the Bloom filters by which
+the index is then read. So what is shuffled of the index is about as many rows as there are documents.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
+import numpy as np
+import orjson
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.utils.shared import Shared
 
 from beam_jobs.options import CommonOptions, LocateOptions, WebOptions, http_settings, output_folder, parse, recipe_of
 from beam_jobs.running import refuse_nothing_kept, run_stage, stage_folder
 from mmc4_pipeline import http_client, storage
-from mmc4_pipeline.c4 import document_files, read_documents
+from mmc4_pipeline.c4 import DocumentFields, document_files, look_at, parse_fields, read_references
 from mmc4_pipeline.commoncrawl.index import index_files, read_captures, row_groups
 from mmc4_pipeline.commoncrawl.locate import locate
+from mmc4_pipeline.commoncrawl.wanted import BloomFilter, WantedUrls, by_part, false_positive_rate, hash_of
 from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.keys import shard_of
+from mmc4_pipeline.keys import document_key, shard_of
 from schemas.capture import Capture, Location
-from schemas.document import Document, DocumentReference, RejectedDocument
+from schemas.document import DocumentReference, RejectedDocument
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
 
 OPTIONS = (CommonOptions, WebOptions, LocateOptions)
+DOCUMENTS_PER_SHARD = 36_000  # whose references and captures fit any worker
+URLS_PER_FILTER = 4 << 20  # a filter's file is then 5 MB for all of C4, and some 13 MB at most
+SHARE_OF_FALSE_ROWS = 0.05  # of the documents: so many rows may be shuffled for nothing
 _FILES_AT_ONCE = 16
-_BYTES_PER_SHARD = 32 << 20  # of compressed C4: about 36,000 documents, whose references fit any worker
+_ROWS_IN_PACK = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# What is shuffled, in compressed packs: URLs of a file and names of WARC files have much in common.
+Reference = tuple[str, int, int, int]  # URL, timestamp in seconds, number of the file, line
+IndexRow = tuple[str, int, str, int, int]  # URL, fetch time in milliseconds, WARC file, offset, length
+
+
+@dataclass(frozen=True)
+class LocateWork:
+    """What the steps of the stage must know. `rows` are those of the whole index."""
+
+    folder: StageFolder
+    documents: tuple[str, ...]
+    names: DocumentFields
+    rows: int
+    shards: int
+    filters: int
+    max_seconds_apart: int
+    http: http_client.HttpSettings
+
+    def filter_file(self, part: int) -> str:
+        """Give the path of one of the filters of wanted URLs."""
+        return self.folder.file(f"wanted/part-{part:05d}.bloom")
+
+    def build(self, pipeline: beam.Pipeline, groups: list[tuple[str, int]], todo: list[int]) -> None:
+        """Wire the pipeline for some of the shards; `groups` are the index's row groups.
+
+        The filters are those of all documents all the same.
+        """
+        documents = (
+            pipeline
+            | "C4 files" >> beam.Create(list(enumerate(self.documents)))
+            | beam.Reshuffle()
+            | "Read C4" >> beam.ParDo(ReadReferences(self, todo)).with_outputs("wanted", main="references")
+        )
+        filters = documents.wanted | beam.GroupByKey() | "Write filters" >> beam.ParDo(WriteFilter(self))
+        captures = (
+            pipeline
+            | "Index row groups" >> beam.Create(groups)
+            | "Spread row groups" >> beam.Reshuffle()
+            | "Read index" >> beam.ParDo(ReadCaptures(self, todo), beam.pvalue.AsList(filters))
+        )
+        every_shard = pipeline | "Shards" >> beam.Create([(shard, None) for shard in todo])
+        (
+            {"documents": documents.references, "captures": captures, "shards": every_shard}
+            | "Join by shard" >> beam.CoGroupByKey()
+            | "Write locations" >> beam.ParDo(WriteLocations(self))
+        )
 
 
 def run(options: PipelineOptions) -> dict[str, Any]:
@@ -34,25 +95,38 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     if not own.c4 or not own.cc_root:
         message = "--c4 and --cc_root: say where the documents and Common Crawl are"
         raise UserError(message)
-    http_client.use(http_settings(options))
+    names, http = parse_fields(own.c4_fields), http_settings(options)
+    http_client.use(http)
     documents, index = document_files(own.c4), index_files(own.cc_root, recipe.crawl)
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each look at a file takes a while
-        sizes, index_sizes = (
-            dict(zip(paths, pool.map(storage.size, paths), strict=True)) for paths in (documents, index)
-        )
-        numbers = list(pool.map(row_groups, index))
-    groups = [(path, group) for path, number in zip(index, numbers, strict=True) for group in range(number)]
-    shards = max(1, ceil(sum(sizes.values()) / _BYTES_PER_SHARD))
+        looks = dict(zip(documents, pool.map(look_at, documents, [names] * len(documents)), strict=True))
+        index_sizes = dict(zip(index, pool.map(storage.size, index), strict=True))
+        groups = dict(zip(index, pool.map(row_groups, index), strict=True))
+    rows, expected = sum(map(sum, groups.values())), sum(number for _, number in looks.values())
+    if not rows:
+        message = f"{index[0]}: the index has no rows in any of its {len(index)} files; check --cc_root and --crawl"
+        raise UserError(message)
     folder = stage_folder(output_folder(options), Stage.LOCATE)
-    plan = {
-        "recipe": recipe.part(Stage.LOCATE),
-        "input": {"c4": sizes, "cc_root": own.cc_root, "index": index_sizes},
-    }
+    c4 = {"c4": {path: size for path, (size, _) in looks.items()}, "c4_fields": asdict(names)}
+    crawl = {"cc_root": own.cc_root, "index": index_sizes, "index_rows": rows}
+    plan = {"recipe": recipe.part(Stage.LOCATE), "input": {**c4, **crawl}}
+    work = LocateWork(
+        folder=folder,
+        documents=tuple(documents),
+        names=names,
+        rows=rows,
+        shards=max(1, ceil(expected / DOCUMENTS_PER_SHARD)),
+        filters=max(1, ceil(expected / URLS_PER_FILTER)),
+        max_seconds_apart=recipe.locate.max_seconds_apart,
+        http=http,
+    )
+    to_read = [(path, group) for path in index for group, size in enumerate(groups[path]) if size]
 
     def build(pipeline: beam.Pipeline, todo: list[int]) -> None:
-        _build(pipeline, documents, groups, folder, shards, todo, http_settings(options))
+        work.build(pipeline, to_read, todo)
 
-    manifest = run_stage(folder, plan, shards, options, build, resume=options.view_as(CommonOptions).resume)
+    manifest = run_stage(folder, plan, work.shards, options, build, resume=options.view_as(CommonOptions).resume)
+    storage.remove_folder(folder.file("wanted"))
     if manifest["counts"]["documents"]["in"] == 0:
         message = "--c4: the files hold no documents"
         raise UserError(message)
@@ -60,104 +134,133 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     return manifest
 
 
-def _build(
-    pipeline: beam.Pipeline,
-    documents: list[str],
-    groups: list[tuple[str, int]],
-    folder: StageFolder,
-    shards: int,
-    todo: list[int],
-    http: http_client.HttpSettings,
-) -> None:
-    references = (
-        pipeline
-        | "C4 files" >> beam.Create(documents)
-        | beam.Reshuffle()
-        | "Read C4" >> beam.ParDo(ReadReferences(shards, todo, http))
-    )
-    urls = references | "Wanted URLs" >> beam.FlatMap(_wanted_url) | beam.Distinct()
-    captures = (
-        pipeline
-        | "Index row groups" >> beam.Create(groups)
-        | "Spread row groups" >> beam.Reshuffle()
-        | "Read index" >> beam.ParDo(ReadCaptures(shards, http), beam.pvalue.AsList(urls))
-    )
-    every_shard = pipeline | "Shards" >> beam.Create([(shard, None) for shard in todo])
-    (
-        {"documents": references, "captures": captures, "shards": every_shard}
-        | "Join by shard" >> beam.CoGroupByKey()
-        | "Write locations" >> beam.ParDo(WriteLocations(folder, shards))
-    )
-
-
 class ReadReferences(beam.DoFn):
-    """Reads a C4 file into (shard, reference or reject), for the shards still to do."""
+    """Reads a C4 file into (shard, pack of references, or reject), for the shards still to do.
 
-    def __init__(self, shards: int, todo: list[int], http: http_client.HttpSettings) -> None:
-        self._shards, self._todo, self._http = shards, set(todo), http
+    And into (part, hashes of URLs) of all documents: the filters must not depend on what a resumed run has to do.
+    """
+
+    def __init__(self, work: LocateWork, todo: list[int]) -> None:
+        self._work, self._todo = work, frozenset(todo)
 
     def setup(self) -> None:
-        http_client.use(self._http)
+        http_client.use(self._work.http)
 
-    def process(self, path: str) -> Iterator[tuple[int, DocumentReference | RejectedDocument]]:
-        for source, document in read_documents(path):
-            shard = shard_of(document.url, self._shards)
+    def process(self, file: tuple[int, str]) -> Iterator[Any]:
+        hashes: list[int] = []
+        yield from _in_packs(self._references(*file, hashes))
+        for part, of_part in by_part(np.array(hashes, np.uint64), self._work.filters).items():
+            yield beam.pvalue.TaggedOutput("wanted", (part, of_part.tobytes()))
+
+    def _references(
+        self, number: int, path: str, hashes: list[int]
+    ) -> Iterator[tuple[int, Reference | RejectedDocument]]:
+        for line, found in read_references(path, self._work.names):
+            shard = shard_of(found.url, self._work.shards)
+            if isinstance(found, DocumentReference):
+                hashes.append(hash_of(found.url))
             if shard not in self._todo:
                 continue
-            if isinstance(document, Document):
-                yield shard, DocumentReference(document.key, document.url, document.timestamp, source)
+            if isinstance(found, DocumentReference):
+                yield shard, (found.url, (found.timestamp - _EPOCH) // timedelta(seconds=1), number, line)
             else:
-                yield shard, document
+                yield shard, found
 
 
-def _wanted_url(item: tuple[int, DocumentReference | RejectedDocument]) -> Iterator[str]:
-    if isinstance(item[1], DocumentReference):
-        yield item[1].url
+def _in_packs(items: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, bytes | RejectedDocument]]:
+    """Put the tuples of each shard together, a thousand at a time; let rejects pass as they are."""
+    packs: dict[int, list[Any]] = {}
+    for shard, item in items:
+        if isinstance(item, RejectedDocument):
+            yield shard, item
+            continue
+        pack = packs.setdefault(shard, [])
+        pack.append(item)
+        if len(pack) == _ROWS_IN_PACK:
+            yield shard, zlib.compress(orjson.dumps(packs.pop(shard)), 1)
+    for shard, pack in packs.items():
+        yield shard, zlib.compress(orjson.dumps(pack), 1)
+
+
+def _unpacked(packs: Iterable[bytes]) -> Iterator[Any]:
+    for pack in packs:
+        yield from orjson.loads(zlib.decompress(pack))
+
+
+class WriteFilter(beam.DoFn):
+    """Makes a part's hashes a Bloom filter, writes it, and gives (part, sha256 of the file)."""
+
+    def __init__(self, work: LocateWork) -> None:
+        self._work = work
+
+    def process(self, item: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, str]]:
+        part, pieces = item
+        hashes = np.unique(np.concatenate([np.frombuffer(piece, np.uint64) for piece in pieces]))
+        wanted = len(hashes) * self._work.filters  # hashes are spread evenly: a part knows of all
+        rate = false_positive_rate(wanted, self._work.rows, SHARE_OF_FALSE_ROWS)
+        yield part, BloomFilter.of(hashes, rate).write(self._work.filter_file(part)).sha256
 
 
 class ReadCaptures(beam.DoFn):
-    """Reads a row group of the index into (shard, capture), for wanted URLs only."""
+    """Reads a row group of the index into (shard, pack of rows), for wanted URLs and the shards still to do."""
 
-    def __init__(self, shards: int, http: http_client.HttpSettings) -> None:
-        self._shards, self._http = shards, http
-        self._wanted: pa.Array | None = None
+    def __init__(self, work: LocateWork, todo: list[int]) -> None:
+        self._work, self._todo = work, frozenset(todo)
+        self._shared = Shared()
 
     def setup(self) -> None:
-        http_client.use(self._http)
+        http_client.use(self._work.http)
 
-    def start_bundle(self) -> None:
-        self._wanted = None  # the side input is the same for a whole bundle: made into an array once
+    def process(self, group: tuple[str, int], filters: Sequence[tuple[int, str]]) -> Iterator[Any]:
+        if filters:  # else there is no document at all
+            yield from _in_packs(self._rows(read_captures(*group, self._wanted(filters))))
 
-    def process(self, group: tuple[str, int], urls: list[str]) -> Iterator[tuple[int, Capture]]:
-        if self._wanted is None:
-            self._wanted = pa.array(urls, type=pa.string())
-        for capture in read_captures(*group, self._wanted):
-            yield shard_of(capture.url, self._shards), capture
+    def _rows(self, captures: Iterable[Capture]) -> Iterator[tuple[int, IndexRow]]:
+        for capture in captures:
+            shard = shard_of(capture.url, self._work.shards)
+            if shard in self._todo:
+                fetched = (capture.fetch_time - _EPOCH) // timedelta(milliseconds=1)
+                yield shard, (capture.url, fetched, capture.warc_filename, capture.offset, capture.length)
+
+    def _wanted(self, filters: Sequence[tuple[int, str]]) -> WantedUrls:
+        """Give the filters, read once a worker process; their hashes tell those of another run apart."""
+        files = {part: self._work.filter_file(part) for part, _ in filters}
+        tag = repr(sorted((files[part], sha256) for part, sha256 in filters))
+        return self._shared.acquire(lambda: WantedUrls.read(files, self._work.filters), tag)  # type: ignore[no-any-return]
 
 
 class WriteLocations(beam.DoFn):
     """Joins the documents and captures of a shard and writes both sides of the result."""
 
-    def __init__(self, folder: StageFolder, shards: int) -> None:
-        self._folder, self._shards = folder, shards
+    def __init__(self, work: LocateWork) -> None:
+        self._work = work
 
     def process(self, item: tuple[int, dict[str, Iterable[Any]]]) -> None:
         shard, parts = item
-        documents = list(parts["documents"])
-        references = [document for document in documents if isinstance(document, DocumentReference)]
-        invalid = sorted(
-            (document for document in documents if isinstance(document, RejectedDocument)), key=lambda d: d.source
-        )
-        located = locate(references, parts["captures"])
-        counts = Counts(seen=len(documents))
+        packs = [found for found in parts["documents"] if not isinstance(found, RejectedDocument)]
+        invalid = [found for found in parts["documents"] if isinstance(found, RejectedDocument)]
+        invalid.sort(key=lambda reject: (len(reject.source), reject.source))
+        references = [self._reference(*row) for row in _unpacked(packs)]
+        captures = [_capture(*row) for row in _unpacked(parts["captures"])]
+        located = locate(references, captures, self._work.max_seconds_apart)
+        counts = Counts(seen=len(references) + len(invalid))
         rejects = invalid + located.rejects
         counts.decide([*(None for _ in located.locations), *(Reason(reject.reason) for reject in rejects)])
-        names = [self._folder.shard_file(stem, shard, self._shards) for stem in ("locations", "rejects")]
+        folder = self._work.folder
+        names = [folder.shard_file(stem, shard, self._work.shards) for stem in ("locations", "rejects")]
         files = [
             storage.write_records(names[0], located.locations, Location),
             storage.write_records(names[1], rejects, RejectedDocument),
         ]
-        self._folder.finish_shard(shard, files, {"documents": counts})
+        folder.finish_shard(shard, files, {"documents": counts}, index_rows_shuffled=len(captures))
+
+    def _reference(self, url: str, seconds: int, number: int, line: int) -> DocumentReference:
+        moment = _EPOCH + timedelta(seconds=seconds)
+        return DocumentReference(document_key(url, moment), url, moment, f"{self._work.documents[number]}:{line}")
+
+
+def _capture(url: str, milliseconds: int, warc_filename: str, offset: int, length: int) -> Capture:
+    return Capture(url, _EPOCH + timedelta(milliseconds=milliseconds), warc_filename, offset, length)
 
 
 def main(argv: list[str], program: str = "mmc4 locate") -> None:

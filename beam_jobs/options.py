@@ -67,7 +67,18 @@ class LocateOptions(PipelineOptions):
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group("locate")
         group.add_argument(
-            "--c4", nargs="+", default=[], metavar="FILE", help="C4 files (.json, .json.gz) or glob patterns in quotes"
+            "--c4",
+            nargs="+",
+            default=[],
+            metavar="FILE",
+            help="C4 files (JSON lines, plain, .gz or .zst; or .parquet), or glob patterns in quotes",
+        )
+        group.add_argument(
+            "--c4_fields",
+            nargs="+",
+            default=[],
+            metavar="NAME=COLUMN",
+            help="what the files call text, url and timestamp, as in timestamp=date (default: those names)",
         )
         group.add_argument(
             "--cc_root", metavar="FOLDER", help="Common Crawl: the folder or URL that holds crawl-data/ and cc-index/"

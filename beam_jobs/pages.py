@@ -26,7 +26,7 @@ from beam_jobs.options import (
 from beam_jobs.running import refuse_nothing_kept, run_stage, stage_folder
 from filters.kinds import LinkFilter, TextFilter
 from mmc4_pipeline import http_client, storage
-from mmc4_pipeline.c4 import read_documents
+from mmc4_pipeline.c4 import DocumentFields, read_documents
 from mmc4_pipeline.commoncrawl.documents import documents_of_warc, warc_files
 from mmc4_pipeline.commoncrawl.ranges import pages_by_range
 from mmc4_pipeline.commoncrawl.records import PageContent, rejected
@@ -116,6 +116,7 @@ class PagesSource:
     page_source: str = ""
     locations: list[str] = field(default_factory=list)
     c4: list[str] = field(default_factory=list)
+    c4_fields: DocumentFields = field(default_factory=DocumentFields)
     warcs: list[str] = field(default_factory=list)
 
 
@@ -131,6 +132,7 @@ def _located(own: PagesOptions, recipe: Recipe, output: str) -> PagesSource:
         page_source=own.page_source,
         locations=[folder.file(file["name"]) for file in located["files"] if file["name"].startswith("locations-")],
         c4=list(located["input"]["c4"]) if recipe.text_source == "c4" else [],
+        c4_fields=DocumentFields(**located["input"]["c4_fields"]),
     )
 
 
@@ -252,7 +254,7 @@ class PagesWork:
     def _texts(self, path: str, todo: frozenset[int]) -> Iterator[tuple[int, tuple[str, bytes]]]:
         """Read (shard, (source, compressed text)): compressed, because texts are the bulk of what is shuffled."""
         http_client.use(self._http)
-        for source, document in read_documents(path):
+        for source, document in read_documents(path, self._source.c4_fields):
             if isinstance(document, Document):
                 shard = self._shard(document.url)
                 if shard in todo:
@@ -292,7 +294,7 @@ class PagesWork:
         source = outcome.location.source
         text = texts.get(source)
         if text is None:
-            return source, rejected(outcome.location, Reason.NO_TEXT, f"{source} is no longer in the C4 file")
+            return source, rejected(outcome.location, Reason.NO_TEXT, f"{source} has no text")
         return source, make_page(outcome, zlib.decompress(text).decode("utf-8"), self._filters, self._text_filters)
 
 

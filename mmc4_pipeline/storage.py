@@ -331,6 +331,13 @@ def remove_leftovers(folder: str) -> None:
         filesystem(path).rm(path)
 
 
+def remove_folder(folder: str) -> None:
+    """Remove a folder with all that is in it, if it is there."""
+    fs = filesystem(folder)
+    if fs.exists(folder):
+        fs.rm(folder, recursive=True)
+
+
 def as_json(files: Iterable[WrittenFile]) -> list[dict[str, Any]]:
     """Give written files as a manifest lists them."""
     return [asdict(file) for file in files]

@@ -2,13 +2,17 @@
 
 import gzip
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mmc4_pipeline import storage
+from mmc4_pipeline.commoncrawl.wanted import WantedUrls
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.parquet import footer, holds_text, texts
 from schemas.capture import Capture
 
 _SCHEMA = pa.schema(
@@ -20,7 +24,8 @@ _SCHEMA = pa.schema(
         "warc_record_length": pa.int64(),
     }
 )
-COLUMNS = _SCHEMA.names
+COLUMNS = _SCHEMA.names  # the URL first, in the order of Capture's fields
+_ROWS_AT_ONCE = 1 << 17  # some 10 MB of URLs
 
 
 def index_files(cc_root: str, crawl: str) -> list[str]:
@@ -40,34 +45,71 @@ def index_files(cc_root: str, crawl: str) -> list[str]:
     return files
 
 
-def row_groups(path: str) -> int:
-    """Give the number of row groups; raises UserError where the file is no Parquet or lacks a column."""
-    try:
-        metadata = pq.read_metadata(pa.PythonFile(storage.open_read(path), mode="r"))
-    except pa.ArrowException as error:
-        message = f"{path}: no Parquet file ({str(error).splitlines()[0]}); download it again"
-        raise UserError(message) from error
-    missing = [name for name in COLUMNS if name not in metadata.schema.to_arrow_schema().names]
-    if missing:
-        message = f"{path}: the index lacks the column {missing[0]!r}; the columnar index has {', '.join(COLUMNS)}"
-        raise UserError(message)
-    return int(metadata.num_row_groups)
+def row_groups(path: str) -> list[int]:
+    """Give the number of rows of each row group.
+
+    Raises UserError where the file is no Parquet, lacks a column or has one of another kind.
+    """
+    metadata, columns = footer(path)
+    for name in COLUMNS:
+        if name not in columns.names:
+            message = f"{path}: the index lacks the column {name!r}; the columnar index has {', '.join(COLUMNS)}"
+            raise UserError(message)
+        kind = columns.field(name).type
+        if not _fits(kind, _SCHEMA.field(name).type):
+            wanted = _SCHEMA.field(name).type
+            message = f"{path}: the index's column {name!r} holds {kind}, not {wanted}; check that it is cc-index-table"
+            raise UserError(message)
+    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
 
-def read_captures(path: str, row_group: int, wanted: pa.Array) -> Iterator[Capture]:
-    """Yield the captures of a row group whose URL is among the wanted ones."""
+def _fits(kind: pa.DataType, wanted: pa.DataType) -> bool:
+    """Tell whether a column is of the wanted kind, in whichever width a tool has written it."""
+    return any(check(kind) and check(wanted) for check in (holds_text, pa.types.is_timestamp, pa.types.is_integer))
+
+
+def read_captures(path: str, row_group: int, wanted: WantedUrls) -> Iterator[Capture]:
+    """Yield the captures of a row group whose URL is wanted, and few others. A row that lacks a value is no capture.
+
+    Columns are read one after the other, in batches of rows: the others only where a URL of the row group is wanted.
+    Raises UserError where the row group is damaged.
+    """
     with storage.open_read(path) as stream:
         try:
-            table = pq.ParquetFile(stream).read_row_group(row_group, columns=COLUMNS).select(COLUMNS).cast(_SCHEMA)
+            rows = _read(pq.ParquetFile(stream), row_group, wanted)
         except (pa.ArrowException, OSError) as error:
             why = str(error).splitlines()[0]
             message = f"{path}: row group {row_group} is no index or corrupt ({why}); download the file again"
             raise UserError(message) from error
-    for row in table.filter(pc.is_in(table["url"], value_set=wanted)).to_pylist():
-        yield Capture(
-            url=row["url"],
-            fetch_time=row["fetch_time"],
-            warc_filename=row["warc_filename"],
-            offset=row["warc_record_offset"],
-            length=row["warc_record_length"],
-        )
+    yield from rows
+
+
+def _read(file: pq.ParquetFile, row_group: int, wanted: WantedUrls) -> list[Capture]:
+    hits: list[NDArray[np.bool_]] = []
+    urls: list[Any] = []
+    for batch in _batches(file, row_group, "url"):
+        hits.append(wanted.among(batch))
+        urls += _values(batch, hits[-1])
+    if not urls:
+        return []
+    others = [_column(file, row_group, name, np.concatenate(hits)) for name in COLUMNS if name != "url"]
+    return [Capture(*row) for row in zip(urls, *others, strict=True) if None not in row]
+
+
+def _column(file: pq.ParquetFile, row_group: int, name: str, hits: NDArray[np.bool_]) -> list[Any]:
+    values: list[Any] = []
+    start = 0
+    for batch in _batches(file, row_group, name):
+        values += _values(batch, hits[start : start + len(batch)])
+        start += len(batch)
+    return values
+
+
+def _values(batch: pa.Array, hits: NDArray[np.bool_]) -> list[Any]:
+    kept = batch.filter(pa.array(hits))
+    return texts(kept) if holds_text(kept.type) else kept.to_pylist()
+
+
+def _batches(file: pq.ParquetFile, row_group: int, column: str) -> Iterator[pa.Array]:
+    for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[row_group], columns=[column]):
+        yield batch.column(0).cast(_SCHEMA.field(column).type)

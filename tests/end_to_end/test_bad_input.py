@@ -107,6 +107,55 @@ def test_an_index_that_is_no_parquet(web: Web, tmp_path: Path) -> None:
     assert f"{path.name}: no Parquet file" in refusal(mmc4(*locate(web, tmp_path / "out", cc_root=str(root))))
 
 
+def test_an_index_with_a_column_of_another_kind(web: Web, tmp_path: Path) -> None:
+    def as_text(table: pa.Table) -> pa.Table:
+        at = table.schema.get_field_index("fetch_time")
+        return table.set_column(at, "fetch_time", table["fetch_time"].cast(pa.string()))
+
+    root = index_with(web, tmp_path / "cc", as_text)
+    message = refusal(mmc4(*locate(web, tmp_path / "out", cc_root=str(root))))
+    assert ".parquet: the index's column 'fetch_time' holds string" in message
+
+
+def test_an_index_without_rows(web: Web, tmp_path: Path) -> None:
+    root = index_with(web, tmp_path / "cc", lambda table: table.slice(0, 0))
+    message = refusal(mmc4(*locate(web, tmp_path / "out", cc_root=str(root))))
+    assert "the index has no rows in any of its" in message
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_index_that_is_damaged_in_the_middle(web: Web, tmp_path: Path, workers: str) -> None:
+    root = index_with(web, tmp_path / "cc", lambda table: table)
+    path = next(root.glob("cc-index/**/*.parquet"))
+    content = bytearray(path.read_bytes())
+    content[4 : len(content) // 2] = b"\xff" * (len(content) // 2 - 4)
+    path.write_bytes(content)
+    arguments = locate(web, tmp_path / "out", cc_root=str(root), direct_num_workers=workers)
+    with start(*arguments) as process:
+        said, complaint = process.communicate()
+    message = refusal(Run(process.returncode, said, complaint))
+    assert f"{path.name}: row group 0 is no index or corrupt" in message
+
+
+def test_documents_in_parquet_of_other_names(web: Web, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in c4_lines(web)]
+    columns = {"uri": "url", "date": "timestamp", "text": "text"}
+    table = pa.table({name: [row[field] for row in rows] for name, field in columns.items()})
+    pq.write_table(table, tmp_path / "fine.parquet")
+    message = refusal(mmc4(*locate(web, tmp_path / "a", c4=str(tmp_path / "fine.parquet"))))
+    assert "fine.parquet: documents have no 'url' but uri, date, text; say what they are called" in message
+    output, names = tmp_path / "b", ("--c4_fields", "url=uri", "timestamp=date")
+    succeeded(mmc4(*locate(web, output, c4=str(tmp_path / "fine.parquet")), *names))
+    succeeded(mmc4("pages", "--output", str(output)))  # which reads the texts by the names that locate was given
+    counts = json.loads((output / "pages/manifest.json").read_text())["counts"]["documents"]
+    assert counts["kept"] > 0
+    assert "no_text" not in counts["dropped"]
+    content = (tmp_path / "fine.parquet").read_bytes()
+    (tmp_path / "short.parquet").write_bytes(content[: len(content) // 2])
+    message = refusal(mmc4(*locate(web, tmp_path / "c", c4=str(tmp_path / "short.parquet")), *names))
+    assert "short.parquet: no Parquet file" in message
+
+
 def test_an_offset_that_points_into_nothing(web: Web, tmp_path: Path) -> None:
     def shift_one(table: pa.Table) -> pa.Table:
         offsets = table["warc_record_offset"].to_pylist()

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmc4_pipeline.commoncrawl.index import COLUMNS, index_files, read_captures, row_groups
+from mmc4_pipeline.commoncrawl.wanted import BloomFilter, WantedUrls, hashes_of
 from mmc4_pipeline.errors import UserError
 from schemas.capture import Capture
 
@@ -34,13 +35,13 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "part-0.parquet")
 
 
-def wanted(*urls: str) -> pa.Array:
-    return pa.array(urls, type=pa.string())
+def wanted(*urls: str) -> WantedUrls:
+    return WantedUrls({0: BloomFilter.of(hashes_of(pa.array(urls, pa.string())), 1e-9)}, 1)
 
 
 def test_only_wanted_rows_are_read(path: str) -> None:
     pq.write_table(table(), path, row_group_size=1000)
-    assert row_groups(path) == 3
+    assert row_groups(path) == [1000, 1000, 1000]
     urls = wanted("https://a.example/7919", f"https://a.example/{2500 * 7919}", "https://nowhere.example/")
     found = [capture for group in range(3) for capture in read_captures(path, group, urls)]
     moment = MOMENT.replace(tzinfo=UTC)
@@ -75,10 +76,42 @@ def test_a_missing_column_is_named(path: str, column: str) -> None:
         row_groups(path)
 
 
-def test_a_column_of_another_type_is_an_error_that_names_the_file(path: str) -> None:
-    pq.write_table(table(warc_record_offset=pa.array(["far"] * ROWS)), path)
-    with pytest.raises(UserError, match=r"part-0\.parquet: row group 0"):
-        list(read_captures(path, 0, wanted("https://a.example/7919")))
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("warc_record_offset", pa.array(["far"] * ROWS)),
+        ("url", pa.array(range(ROWS))),
+        ("url", pa.array([b"u"] * ROWS)),
+        ("fetch_time", pa.array([MOMENT.isoformat()] * ROWS)),
+        ("warc_filename", pa.array([["a.warc.gz"]] * ROWS)),
+    ],
+)
+def test_a_column_of_another_type_is_named(path: str, column: str, values: pa.Array) -> None:
+    pq.write_table(table(**{column: values}), path)
+    with pytest.raises(UserError, match=rf"part-0\.parquet: the index's column '{column}' holds .*cc-index-table"):
+        row_groups(path)
+
+
+def test_rows_that_lack_a_value_are_no_captures(path: str) -> None:
+    urls, files = (table()[name].to_pylist() for name in ("url", "warc_filename"))
+    urls[1] = None
+    files[3] = None
+    pq.write_table(table(url=pa.array(urls), warc_filename=pa.array(files)), path)
+    asked = wanted("", *(f"https://a.example/{number * 7919}" for number in range(5)))
+    assert [capture.offset for capture in read_captures(path, 0, asked)] == [0, 2, 4]
+
+
+def test_strings_that_are_no_utf_8_are_no_captures(path: str) -> None:
+    raw = pa.array([b"\xff\xfe.warc.gz", b"y.warc.gz"] * (ROWS // 2))
+    unchecked = pa.StringArray.from_buffers(ROWS, raw.buffers()[1], raw.buffers()[2])
+    pq.write_table(table(warc_filename=unchecked), path)
+    asked = wanted("https://a.example/0", "https://a.example/7919")
+    assert [capture.warc_filename for capture in read_captures(path, 0, asked)] == ["y.warc.gz"]
+
+
+def test_a_file_without_rows_has_no_captures(path: str) -> None:
+    pq.write_table(table().slice(0, 0), path)
+    assert sum(row_groups(path)) == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet, but longer than a footer needs to be"])
