@@ -18,6 +18,7 @@ from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.images.shard import decide_shard, fetch_shard
 from mmc4_pipeline.judge import Candidate, Learned, judge
 from mmc4_pipeline.keys import stable_hash
+from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.storage import WrittenFile
 from schemas.image import Image
@@ -43,7 +44,15 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     }
     work = ImagesWork(pages, folder, manifest["shards"], recipe, settings)
     resume = options.view_as(CommonOptions).resume
-    return run_stage(folder, plan, manifest["shards"], options, work.build, resume=resume, notes=FETCHED)
+    return run_stage(
+        folder,
+        plan,
+        manifest["shards"],
+        options,
+        work.build,
+        resume=resume,
+        progress=Notes(FETCHED, manifest["shards"], "shards"),
+    )
 
 
 class ImagesWork:

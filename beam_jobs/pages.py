@@ -2,16 +2,16 @@
 
 import hashlib
 import zlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import groupby
 from math import ceil
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.pvalue import TaggedOutput
+from apache_beam.pvalue import PCollection
 
 from beam_jobs.options import (
     CommonOptions,
@@ -34,16 +34,17 @@ from mmc4_pipeline.commoncrawl.warc import pages_by_scan
 from mmc4_pipeline.commoncrawl.wat import pages_by_wat
 from mmc4_pipeline.dataset.stage_folder import StageFolder, add_up, fingerprint
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.keys import shard_of, site_of
-from mmc4_pipeline.pages.c4_lines import C4Lines, c4_lines
+from mmc4_pipeline.keys import shard_of
 from mmc4_pipeline.pages.captures import decide_captures
-from mmc4_pipeline.pages.packed import PackedPage, pack, unpack
+from mmc4_pipeline.pages.packed import pack, unpack
 from mmc4_pipeline.pages.page import make_page
 from mmc4_pipeline.pages.reader import PageReader
+from mmc4_pipeline.pages.reading import PageReading
+from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
 from schemas.capture import Location
 from schemas.document import Document, RejectedDocument
-from schemas.page import Page
+from schemas.page import Packed, PackedKind, Page
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
 
@@ -52,7 +53,7 @@ _FILES_AT_ONCE = 16
 # Of a WARC file, for one document that is kept: Common Crawl has about 20 kB for a capture, and of C4's crawl every
 # seventh or so became a document. It sets the number of shards, which must follow from the input alone.
 _WARC_BYTES_PER_DOCUMENT = 140_000
-_OUTCOMES, _TALLIES = "outcomes", "tallies"
+READ = "read"  # the parts of the crawl that were read, each with its note
 SOURCES = {"warc": pages_by_range, "wat": pages_by_wat, "warc_scan": pages_by_scan}
 
 
@@ -96,9 +97,17 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         "options": source.options | {"documents_per_shard": own.documents_per_shard},
         "input": source.input | ({"lists": lists} if lists else {}),
     }
-    reader, filters = PageReader(recipe.links, recipe.text_source), tuple(recipe.of_kind(LinkFilter).values())
-    work = PagesWork(source, reader, filters, text_filters, folder, http_settings(options))
-    manifest = run_stage(folder, plan, source.shards, options, work.build, resume=options.view_as(CommonOptions).resume)
+    reading = PageReading(
+        shards=source.shards,
+        reader=PageReader(recipe.links, recipe.text_source),
+        filters=tuple(recipe.of_kind(LinkFilter).values()),
+        text_filters=text_filters,
+    )
+    work = PagesWork(source, reading, folder, http_settings(options))
+    resume = options.view_as(CommonOptions).resume
+    progress = Notes(READ, source.parts_with_pages, "parts of the crawl")
+    manifest = run_stage(folder, plan, source.shards, options, work.build, resume=resume, progress=progress)
+    storage.remove_folder(folder.file(READ))
     _check_records(manifest)
     refuse_nothing_kept(folder, manifest, "be read", source.remedy)
     return manifest
@@ -109,6 +118,8 @@ class PagesSource:
     """Where the pages come from: `locations` and the `c4` files of their texts, or whole WARC files (`warcs`)."""
 
     shards: int
+    parts: int  # in which the crawl is read, those without any wanted page included
+    parts_with_pages: int
     options: dict[str, Any]
     input: dict[str, Any]
     remedy: str
@@ -123,14 +134,22 @@ class PagesSource:
 def _located(own: PagesOptions, recipe: Recipe, output: str) -> PagesSource:
     folder = stage_folder(output, Stage.LOCATE)
     located = folder.manifest()
+    locations = [folder.file(file["name"]) for file in located["files"] if file["name"].startswith("locations-")]
+    shards = max(1, ceil(located["counts"]["documents"]["kept"] / own.documents_per_shard))
+    names = {name for path in locations for name in storage.distinct(path, "warc_filename")}
+    # Of single records there are as many to a part as to a shard. Whole files are a part each, as far as hashes keep
+    # them apart: what is stopped in the middle has to be read again.
+    parts = max(1, min(shards, len(names)) if own.page_source == "warc" else len(names))
     return PagesSource(
-        shards=max(1, ceil(located["counts"]["documents"]["kept"] / own.documents_per_shard)),
+        shards=shards,
+        parts=parts,
+        parts_with_pages=len({shard_of(name, parts) for name in names}),
         options={"page_source": own.page_source},
         input={"locations": fingerprint(located)},
         remedy="Check --cc_root and --page_source",
         cc_root=located["input"]["cc_root"],
         page_source=own.page_source,
-        locations=[folder.file(file["name"]) for file in located["files"] if file["name"].startswith("locations-")],
+        locations=locations,
         c4=list(located["input"]["c4"]) if recipe.text_source == "c4" else [],
         c4_fields=DocumentFields(**located["input"]["c4_fields"]),
     )
@@ -142,6 +161,8 @@ def _given_warcs(own: PagesOptions) -> PagesSource:
         sizes = dict(zip(files, pool.map(storage.size, files), strict=True))
     return PagesSource(
         shards=max(1, ceil(sum(sizes.values()) / (_WARC_BYTES_PER_DOCUMENT * own.documents_per_shard))),
+        parts=len(files),
+        parts_with_pages=len(files),
         options={},
         input={"warcs": sizes},
         remedy="Check --warcs, and the recipe's text filters",
@@ -158,25 +179,24 @@ def _check_records(manifest: dict[str, Any]) -> None:
 
 
 class PagesWork:
-    """The wiring of the stage. Shards hold whole sites, so that the images stage can be polite without coordination."""
+    """The wiring of the stage. Shards hold whole sites, so that the images stage can be polite without coordination.
+
+    First the crawl is read, which takes days where there is much of it: part by part, each a file in `read/` with a
+    note, which a resumed run does not read again. Then pages and texts go to the shards of their sites.
+    """
 
     def __init__(
-        self,
-        source: PagesSource,
-        reader: PageReader,
-        filters: tuple[LinkFilter, ...],
-        text_filters: dict[str, TextFilter],
-        folder: StageFolder,
-        http: http_client.HttpSettings,
+        self, source: PagesSource, reading: PageReading, folder: StageFolder, http: http_client.HttpSettings
     ) -> None:
-        self._http = http
-        self._source, self._shards, self._folder = source, source.shards, folder
-        self._reader, self._filters, self._text_filters = reader, filters, text_filters
+        self._source, self._reading, self._folder, self._http = source, reading, folder, http
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
-        """Wire the pipeline: pages come by WARC file, C4's texts by C4 file, and both go to the shard of their site."""
-        wanted = frozenset(todo)
-        pages = self._pages_of_warcs(pipeline, wanted) if self._source.warcs else self._located_pages(pipeline, wanted)
+        """Wire the pipeline: pages come by part of the crawl, C4's texts by C4 file."""
+        wanted, done = frozenset(todo), frozenset(self._folder.done(READ))
+        parts = self._warcs(pipeline) if self._source.warcs else self._locations(pipeline, done)
+        new = parts | "Read part" >> beam.MapTuple(self._read_part)
+        before = pipeline | "Parts read before" >> beam.Create(sorted(done)) | "Spread parts" >> beam.Reshuffle()
+        pages = (new, before) | beam.Flatten() | "Load part" >> beam.FlatMap(self._load, wanted)
         texts = (
             pipeline
             | "C4 files" >> beam.Create(self._source.c4)
@@ -185,85 +205,76 @@ class PagesWork:
         )
         every_shard = pipeline | "Shards" >> beam.Create([(shard, None) for shard in todo])
         (
-            {"outcomes": pages[_OUTCOMES], "tallies": pages[_TALLIES], "texts": texts, "shards": every_shard}
+            {"pages": pages, "texts": texts, "shards": every_shard}
             | "Join by shard" >> beam.CoGroupByKey()
-            | "Write pages" >> beam.Map(self._write)
+            | "Write pages" >> beam.MapTuple(self._write)
         )
 
-    def _located_pages(self, pipeline: beam.Pipeline, todo: frozenset[int]) -> Any:  # noqa: ANN401 - Beam's, by output
-        return (
+    def _locations(self, pipeline: beam.Pipeline, done: frozenset[int]) -> PCollection[tuple[int, Iterable[Location]]]:
+        located: PCollection[tuple[int, Iterable[Location]]] = (
             pipeline
             | "Location files" >> beam.Create(self._source.locations)
-            | "Read locations" >> beam.FlatMap(self._by_warc, todo)
-            | "Group by WARC file" >> beam.GroupByKey()
-            | "Read pages" >> beam.FlatMap(self._read_pages).with_outputs(_TALLIES, main=_OUTCOMES)
+            | "Read locations" >> beam.FlatMap(self._by_part, done)
+            | "Group by part" >> beam.GroupByKey()
         )
+        return located
 
-    def _pages_of_warcs(self, pipeline: beam.Pipeline, todo: frozenset[int]) -> Any:  # noqa: ANN401 - Beam's, by output
-        return (
-            pipeline
-            | "WARC files" >> beam.Create(self._source.warcs)
-            | "Spread WARC files" >> beam.Reshuffle()
-            | "Read WARC files" >> beam.FlatMap(self._read_warc, todo).with_outputs(_TALLIES, main=_OUTCOMES)
-        )
-
-    def _by_warc(self, path: str, todo: frozenset[int]) -> Iterator[tuple[str, Location]]:
+    def _by_part(self, path: str, done: frozenset[int]) -> Iterator[tuple[int, Location]]:
         for location in storage.read_records(path, Location):
-            if shard_of(location.site, self._shards) in todo:
-                yield location.warc_filename, location
+            part = shard_of(location.warc_filename, self._source.parts)
+            if part not in done:
+                yield part, location
 
-    def _read_pages(self, item: tuple[str, Iterable[Location]]) -> Iterator[Any]:
-        http_client.use(self._http)
-        warc_filename, locations = item
+    def _warcs(self, pipeline: beam.Pipeline) -> PCollection[tuple[int, list[str]]]:
+        files = [(part, [path]) for part, path in enumerate(self._source.warcs)]
+        parts: PCollection[tuple[int, list[str]]] = (
+            pipeline | "WARC files" >> beam.Create(files) | "Spread WARC files" >> beam.Reshuffle()
+        )
+        return parts
+
+    def _read_part(self, part: int, items: Iterable[Any]) -> int:
+        """Read a part of the crawl unless that is done; the note comes last."""
+        note, file = self._folder.file(f"{READ}/{part:05d}.json"), self._folder.file(f"{READ}/{part:05d}.parquet")
+        if not storage.exists(note):
+            http_client.use(self._http)
+            packed = self._packed_warcs(items) if self._source.warcs else self._packed_locations(items)
+            storage.write_json(note, storage.as_json([storage.write_records(file, packed, Packed)]))
+        return part
+
+    def _packed_locations(self, locations: Iterable[Location]) -> Iterator[Packed]:
+        """Read the pages of a part, WARC file by WARC file."""
         read = SOURCES[self._source.page_source]
-        yield from self._to_shards(read(self._source.cc_root, warc_filename, list(locations), self._reader))
+        ordered = sorted(locations, key=lambda location: (location.warc_filename, location.offset, location.key))
+        for warc_filename, of_file in groupby(ordered, key=lambda location: location.warc_filename):
+            outcomes = read(self._source.cc_root, warc_filename, list(of_file), self._reading.reader)
+            yield from self._reading.packed(outcomes)
 
-    def _read_warc(self, path: str, todo: frozenset[int]) -> Iterator[Any]:
-        http_client.use(self._http)
-        records = Counts()
-        yield from self._to_shards(documents_of_warc(path, self._reader, records, lambda url: self._shard(url) in todo))
-        shard = shard_of(path, self._shards)  # that of no site: some shard has to count the file's records
-        if shard in todo:
-            yield TaggedOutput(_TALLIES, (shard, {"records": records.to_json()}))
+    def _packed_warcs(self, paths: Iterable[str]) -> Iterator[Packed]:
+        for path in paths:
+            records = Counts()
+            yield from self._reading.packed(documents_of_warc(path, self._reading.reader, records))
+            shard = shard_of(path, self._source.shards)  # that of no site: some shard has to count the file's records
+            yield pack(shard, PackedKind.COUNTS, {"records": records.to_json()})
 
-    def _shard(self, url: str) -> int:
-        return shard_of(site_of(url), self._shards)
-
-    def _to_shards(self, outcomes: Iterable[PageContent | RejectedDocument]) -> Iterator[Any]:
-        """Send outcomes to their shards. A page's own text is judged here, so that few texts have to be shuffled."""
-        lines: dict[int, Counts] = defaultdict(Counts)
-        for outcome in outcomes:
-            shard = self._shard(outcome.location.url if isinstance(outcome, PageContent) else outcome.url)
-            if isinstance(outcome, PageContent) and outcome.text is not None:
-                cleaned = c4_lines(outcome.text)
-                lines[shard] += cleaned.counts
-                yield shard, self._judged(outcome, cleaned)
-            else:
-                yield shard, outcome
-        for shard, counts in lines.items():
-            yield TaggedOutput(_TALLIES, (shard, {"lines": counts.to_json()}))
-
-    def _judged(self, outcome: PageContent, cleaned: C4Lines) -> PackedPage | RejectedDocument:
-        if not cleaned.text:
-            dropped = ", ".join(f"{reason} {count}" for reason, count in sorted(cleaned.counts.dropped.items()))
-            detail = f"none of the page's {cleaned.counts.seen} lines is prose by C4's rules ({dropped or 'no text'})"
-            return rejected(outcome.location, Reason.NO_TEXT, detail)
-        page = make_page(outcome, cleaned.text, self._filters, self._text_filters)
-        return pack(page, outcome.location.source) if isinstance(page, Page) else page
+    def _load(self, part: int, todo: frozenset[int]) -> Iterator[tuple[int, Packed]]:
+        for packed in storage.read_records(self._folder.file(f"{READ}/{part:05d}.parquet"), Packed):
+            if packed.shard in todo:
+                yield packed.shard, packed
 
     def _texts(self, path: str, todo: frozenset[int]) -> Iterator[tuple[int, tuple[str, bytes]]]:
         """Read (shard, (source, compressed text)): compressed, because texts are the bulk of what is shuffled."""
         http_client.use(self._http)
         for source, document in read_documents(path, self._source.c4_fields):
             if isinstance(document, Document):
-                shard = self._shard(document.url)
+                shard = self._reading.shard(document.url)
                 if shard in todo:
                     yield shard, (source, zlib.compress(document.text.encode("utf-8", "replace"), 1))
 
-    def _write(self, item: tuple[int, dict[str, Iterable[Any]]]) -> None:
-        shard, parts = item
+    def _write(self, shard: int, parts: dict[str, Iterable[Any]]) -> None:
         texts = dict(parts["texts"])
-        made = [self._finish(outcome, texts) for outcome in parts["outcomes"]]
+        packed = list(parts["pages"])
+        made = [self._finish(item, texts) for item in packed if item.kind is not PackedKind.COUNTS]
+        counted = [unpack(item) for item in packed if item.kind is PackedKind.COUNTS]
         decided = list(decide_captures(made)) if self._source.warcs else [outcome for _, outcome in made]
         # In the order of the keys, which are hashes: so that a site's pages do not follow one another.
         pages = sorted((page for page in decided if isinstance(page, Page)), key=lambda page: page.key)
@@ -274,28 +285,24 @@ class PagesWork:
         documents.decide([*(None for _ in pages), *(Reason(reject.reason) for reject in rejects)])
         links = Counts(seen=sum(len(page.links) for page in pages))
         links.decide(link.reason for page in pages for link in page.links)
-        names = [self._folder.shard_file(stem, shard, self._shards) for stem in ("pages", "rejects")]
+        names = [self._folder.shard_file(stem, shard, self._source.shards) for stem in ("pages", "rejects")]
         files = [
             storage.write_records(names[0], pages, Page),
             storage.write_records(names[1], rejects, RejectedDocument),
         ]
-        self._folder.finish_shard(
-            shard, files, {"documents": documents, "links": links, **dict(sorted(add_up(parts["tallies"]).items()))}
-        )
+        counts = {"documents": documents, "links": links, **dict(sorted(add_up(counted).items()))}
+        self._folder.finish_shard(shard, files, counts)
 
-    def _finish(
-        self, outcome: PageContent | PackedPage | RejectedDocument, texts: dict[str, bytes]
-    ) -> tuple[str, Page | RejectedDocument]:
-        """Give the source of an outcome and what became of it."""
-        if isinstance(outcome, RejectedDocument):
-            return outcome.source, outcome
-        if isinstance(outcome, PackedPage):
-            return outcome.source, unpack(outcome)
-        source = outcome.location.source
-        text = texts.get(source)
+    def _finish(self, packed: Packed, texts: dict[str, bytes]) -> tuple[str, Page | RejectedDocument]:
+        """Give the source of what was read and what became of it; where the text is C4's, the page is made here."""
+        found = unpack(packed)
+        if not isinstance(found, PageContent):
+            return packed.source, found
+        text = texts.get(packed.source)
         if text is None:
-            return source, rejected(outcome.location, Reason.NO_TEXT, f"{source} has no text")
-        return source, make_page(outcome, zlib.decompress(text).decode("utf-8"), self._filters, self._text_filters)
+            return packed.source, rejected(found.location, Reason.NO_TEXT, f"{packed.source} has no text")
+        filters, text_filters = self._reading.filters, self._reading.text_filters
+        return packed.source, make_page(found, zlib.decompress(text).decode("utf-8"), filters, text_filters)
 
 
 def main(argv: list[str], program: str = "mmc4 pages") -> None:

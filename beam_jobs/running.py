@@ -18,7 +18,7 @@ from beam_jobs.options import LOCAL_RUNNER
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.progress import showing_progress
+from mmc4_pipeline.progress import Notes, showing_progress
 from schemas.document import RejectedDocument
 from schemas.reasons import Stage
 
@@ -38,11 +38,11 @@ def run_stage(
     build: Callable[[beam.Pipeline, list[int]], None],
     *,
     resume: bool,
-    notes: str = "done",
+    progress: Notes | None = None,
 ) -> dict[str, Any]:
     """Run a stage to its manifest, which is given back. `build` wires the pipeline for the shards still to do.
 
-    `notes` are those that progress counts. A finished stage is left as it is.
+    `progress` says what to count where the shards are not what takes the time. A finished stage is left as it is.
     Raises UserError where the folder can't be resumed.
     """
     if not folder.begin(plan, shards, resume=resume):
@@ -50,7 +50,7 @@ def run_stage(
     done = folder.done()
     todo = [shard for shard in range(shards) if shard not in done]
     if todo:
-        with showing_progress(folder, shards, notes):
+        with showing_progress(folder, progress or Notes("done", shards, "shards")):
             pipeline = beam.Pipeline(runner=_runner(options), options=options)
             build(pipeline, todo)
             pipeline.run().wait_until_finish()

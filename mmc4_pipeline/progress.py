@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -14,17 +15,24 @@ from mmc4_pipeline.dataset.stage_folder import StageFolder
 _EVERY = {True: 0.5, False: 15.0}  # seconds between two looks at the folder, where it is local and where not
 
 
-@contextmanager
-def showing_progress(folder: StageFolder, shards: int, notes: str) -> Iterator[None]:
-    """Show progress while the body runs, from the notes of finished shards: they are there on every runner.
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """The notes that progress counts, those of the step that takes the stage's time: how many, and of what."""
 
-    `notes` names those of the step that takes the stage's time.
+    folder: str
+    total: int
+    what: str
+
+
+@contextmanager
+def showing_progress(folder: StageFolder, notes: Notes) -> Iterator[None]:
+    """Show progress while the body runs, from the notes of what is finished: they are there on every runner.
 
     Where the error stream is no terminal, one line says when a stage starts and one when it ends.
     """
     console = Console(stderr=True)
     if not sys.stderr.isatty():
-        console.print(f"{folder.stage}: {shards} shards into {folder.path}", soft_wrap=True, highlight=False)
+        console.print(f"{folder.stage}: {notes.total} {notes.what} into {folder.path}", soft_wrap=True, highlight=False)
         yield
         console.print(f"{folder.stage}: done", highlight=False)
         return
@@ -32,20 +40,20 @@ def showing_progress(folder: StageFolder, shards: int, notes: str) -> Iterator[N
         TextColumn("{task.description:>8}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("shards  {task.fields[rate]}"),
+        TextColumn(notes.what + "  {task.fields[rate]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        before = len(folder.done(notes))
-        task = progress.add_task(folder.stage.value, total=shards, completed=before, rate="")
+        before = len(folder.done(notes.folder))
+        task = progress.add_task(folder.stage.value, total=notes.total, completed=before, rate="")
         stop = threading.Event()
 
         def watch() -> None:
             while True:
                 last = stop.wait(_EVERY[storage.is_local(folder.path)])
-                done = len(folder.done(notes))
+                done = len(folder.done(notes.folder))
                 elapsed = progress.tasks[task].elapsed or 0.0
                 rate = f"{60 * (done - before) / elapsed:.1f}/min" if done > before and elapsed else ""
                 progress.update(task, completed=done, rate=rate)

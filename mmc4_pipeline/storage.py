@@ -325,6 +325,13 @@ def read_records(path: str, record: type[Record]) -> Iterator[Record]:
     yield from from_table(table, record)
 
 
+def distinct(path: str, column: str) -> set[str]:
+    """Give the different values of a text column of a Parquet file of ours; nothing else of it is read."""
+    with open_read(path) as stream:
+        table = pq.read_table(pa.PythonFile(stream, mode="r"), columns=[column], read_dictionary=[column])
+    return set(table[column].unique().to_pylist())
+
+
 def remove_leftovers(folder: str) -> None:
     """Remove the temporary files that a killed run left under a folder."""
     for path in matches_below(folder, "**/*.tmp-*"):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from schemas.reasons import Reason
 
@@ -36,3 +37,22 @@ class Page:
     could_have_url_duplicate: bool
     sentences: list[str]
     links: list[ImageLink]
+
+
+class PackedKind(StrEnum):
+    """What a Packed holds."""
+
+    CONTENT = "content"  # a read page whose text C4 has
+    PAGE = "page"  # a finished page
+    REJECT = "reject"  # a document that was dropped
+    COUNTS = "counts"  # what was counted on the way, no page
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What became of a page, for the shard of its site: compressed JSON. `source` is its document's."""
+
+    shard: int
+    kind: PackedKind
+    source: str
+    data: bytes

@@ -1,6 +1,6 @@
 """WARC files as the input: every HTML page that they hold is a document."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 
 from mmc4_pipeline import storage
@@ -37,14 +37,12 @@ def warc_files(patterns: list[str]) -> list[str]:
     return sorted(found)
 
 
-def documents_of_warc(
-    path: str, reader: PageReader, records: Counts, wanted: Callable[[str], bool]
-) -> Iterator[PageContent | RejectedDocument]:
-    """Stream a WARC file and read its HTML pages, those of wanted URLs only; each is a document of its own.
+def documents_of_warc(path: str, reader: PageReader, records: Counts) -> Iterator[PageContent | RejectedDocument]:
+    """Stream a WARC file and read its HTML pages; each is a document of its own.
 
-    `records` counts the response records and the damaged parts of the file: `kept` are documents, wanted or not; the
-    others are dropped for NoDocument. A damaged part is a rejected document without URL, and so is what follows where
-    the file can't be read on.
+    `records` counts the response records and the damaged parts of the file: `kept` are documents, the others are
+    dropped for NoDocument. A damaged part is a rejected document without URL, and so is what follows where the file
+    can't be read on.
     """
     end = 0
     try:
@@ -52,24 +50,21 @@ def documents_of_warc(
             for record in all_records(stream):
                 end = record.offset + record.length
                 if isinstance(record, LostRecord):
-                    yield from _lost(path, record.offset, record.why, records, wanted)
+                    yield _lost(path, record.offset, record.why, records)
                 elif record.type == "response":
-                    yield from _response(path, record, reader, records, wanted)
+                    yield from _response(path, record, reader, records)
     except UnreadableError as error:
-        yield from _lost(path, end, f"the WARC file could not be read to its end: {error}", records, wanted)
+        yield _lost(path, end, f"the WARC file could not be read to its end: {error}", records)
 
 
-def _lost(
-    path: str, offset: int, why: str, records: Counts, wanted: Callable[[str], bool]
-) -> Iterator[RejectedDocument]:
+def _lost(path: str, offset: int, why: str, records: Counts) -> RejectedDocument:
     records.seen += 1
     records.kept += 1
-    if wanted(""):
-        yield RejectedDocument("", "", f"{path}@{offset}", Reason.PAGE_UNREADABLE.value, why)
+    return RejectedDocument("", "", f"{path}@{offset}", Reason.PAGE_UNREADABLE.value, why)
 
 
 def _response(
-    path: str, record: Record, reader: PageReader, records: Counts, wanted: Callable[[str], bool]
+    path: str, record: Record, reader: PageReader, records: Counts
 ) -> Iterator[PageContent | RejectedDocument]:
     records.seen += 1
     problem, kind, body = None, "", b""
@@ -84,8 +79,7 @@ def _response(
         records.dropped[NoDocument.TYPE.value] += 1
     else:
         records.kept += 1
-        if wanted(record.url):
-            yield _document(path, record, reader, kind, body, problem)
+        yield _document(path, record, reader, kind, body, problem)
 
 
 def _document(

@@ -79,3 +79,21 @@ def test_a_refused_run_drops_nothing_and_goes_on_later(
     mirror.usual = well
     succeeded(pages(tmp_path, "--resume"))
     assert contents(tmp_path, "pages/*.parquet") == contents(built, "pages/*.parquet")
+
+
+def test_what_was_read_before_a_refusal_is_not_asked_for_again(web: Web, mirror: FileServer, tmp_path: Path) -> None:
+    locate(web, mirror, tmp_path)
+    first: list[str] = []
+
+    def only_the_first(handler: Handler, body: bytes) -> None:
+        first.append(handler.path)
+        (well if handler.path == first[0] else status(403))(handler, body)
+
+    mirror.usual = only_the_first
+    refusal(pages(tmp_path, "--page_source", "wat"))
+    mirror.usual = well
+    mirror.asked.clear()
+    succeeded(pages(tmp_path, "--page_source", "wat", "--resume"))
+    assert len({one.path for one in mirror.asked}) == 2
+    assert first[0] not in {one.path for one in mirror.asked}
+    assert not (tmp_path / "pages/read").exists()

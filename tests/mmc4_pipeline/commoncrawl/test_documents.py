@@ -54,11 +54,10 @@ class Warc:
             )
             self.ranges.append((offset, out.tell() - offset))
 
-    def read(self, **options: Any) -> tuple[list[PageContent | RejectedDocument], dict[str, Any]]:
+    def read(self) -> tuple[list[PageContent | RejectedDocument], dict[str, Any]]:
         """Give the documents and the counts of records, having checked that these add up."""
         records = Counts()
-        wanted = options.get("wanted", lambda _: True)
-        outcomes = list(documents_of_warc(str(self.path), READER, records, wanted))
+        outcomes = list(documents_of_warc(str(self.path), READER, records))
         records.check("records")
         return outcomes, records.to_json()
 
@@ -105,15 +104,6 @@ def test_other_answers_are_counted_and_no_documents(warc: Warc, record: dict[str
     outcomes, counts = warc.read()
     assert len(outcomes) == (why is None)
     assert counts["dropped"] == ({why: 1} if why else {})
-
-
-def test_only_wanted_pages_are_read_but_all_are_counted(warc: Warc) -> None:
-    warc.write("https://a.example/")
-    warc.write("https://b.example/")
-    (only,), counts = warc.read(wanted=lambda url: "//b." in url)
-    assert isinstance(only, PageContent)
-    assert only.location.url == "https://b.example/"
-    assert counts["kept"] == 2
 
 
 def test_a_page_too_complex_to_read_is_named(warc: Warc) -> None:

@@ -1,15 +1,11 @@
-"""Several captures of a URL, and pages packed for the way to where that is decided."""
+"""Several captures of a URL: which of them are documents."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from mmc4_pipeline.pages.captures import decide_captures
-from mmc4_pipeline.pages.packed import pack, unpack
 from schemas.document import RejectedDocument
-from schemas.page import ImageLink, Page
+from schemas.page import Page
 from schemas.reasons import Reason
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
@@ -47,11 +43,3 @@ def test_a_capture_that_was_dropped_counts_as_one_all_the_same() -> None:
 def test_what_has_no_key_is_no_duplicate() -> None:
     broken = [("a@1", reject("", "", "a@1")), ("b@1", reject("", "", "b@1"))]
     assert list(decide_captures(broken)) == [item for _, item in broken]
-
-
-@given(st.lists(st.text(max_size=30), max_size=5), st.text(max_size=30), st.none() | st.integers(0, 10**6))
-def test_a_packed_page_comes_back(sentences: list[str], alt: str, width: int | None) -> None:
-    links = [ImageLink(0, f"https://a.example/{alt}", alt, width, None, reason=Reason.URL_TOKEN)]
-    page = replace(PAGE, sentences=sentences, links=links)
-    packed = pack(page, "a@1")
-    assert (unpack(packed), packed.source) == (page, "a@1")
