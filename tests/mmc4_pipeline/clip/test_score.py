@@ -98,10 +98,16 @@ def test_an_image_that_cannot_be_decoded_again_is_corrupt_and_the_rest_is_scored
     files = [jpeg(0), b"garbage", jpeg(1)[:300], jpeg(2)]
     tar, places = shard_of(files)
     images = [Image("k", number, "u", offset=start, length=size) for number, (start, size) in enumerate(places)]
-    images.append(Image("k", 4, "u", offset=10**9, length=100))  # where the tar has ended
     (document,) = scorer.score_shard([page("k", ["One.", "Two."])], images, tar)
-    assert [score.reason for score in document.images] == [None, Reason.CORRUPT, Reason.CORRUPT, None, Reason.CORRUPT]
-    assert [len(score.similarity) for score in document.images] == [2, 0, 0, 2, 0]
+    assert [score.reason for score in document.images] == [None, Reason.CORRUPT, Reason.CORRUPT, None]
+    assert [len(score.similarity) for score in document.images] == [2, 0, 0, 2]
+
+
+def test_a_tar_cut_short_ends_the_run(scorer: Scorer) -> None:
+    tar, _ = shard_of([jpeg(0)])
+    beyond = [Image("k", 0, "u", offset=10**9, length=100)]
+    with pytest.raises(UserError, match="cut short: 0 of 100 bytes"):
+        scorer.score_shard([page("k", ["One."])], beyond, tar)
 
 
 def test_no_damage_to_a_stored_image_stops_the_shard(scorer: Scorer) -> None:

@@ -60,7 +60,7 @@ def test_scores_that_are_no_row_of_the_matrix_are_an_error_that_names_the_image(
 
 def test_each_drop_has_its_stage_and_reason() -> None:
     (page,), images, (scores,) = one_document([[0.5, 0.1]] * 5, p3=0.2)
-    links = [ImageLink(5, "https://a.example/logo.jpg", "", None, None, Reason.URL_TOKEN)]
+    links = [ImageLink(5, "https://a.example/logo.jpg", "", None, None, reason=Reason.URL_TOKEN)]
     page = Page(page.key, page.url, page.site, MOMENT, True, page.sentences, page.links + links)  # noqa: FBT003
     images[1] = Image("k", 1, images[1].url, http_status=404, reason=Reason.HTTP_ERROR)
     marked = [item for item in scores.images if item.position != 1]
@@ -115,7 +115,9 @@ def scored_shards(draw: st.DrawFn) -> Data:
     for number in range(draw(st.integers(1, 4))):
         key, sentences = f"k{number}", draw(st.integers(1, 7))
         reasons = draw(st.lists(st.sampled_from([None, None, None, Reason.URL_TOKEN]), max_size=8))
-        links = [ImageLink(at, f"https://a.example/{at}", "", None, None, reason) for at, reason in enumerate(reasons)]
+        links = [
+            ImageLink(at, f"https://a.example/{at}", "", None, None, reason=reason) for at, reason in enumerate(reasons)
+        ]
         pages.append(Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["S."] * sentences, links))  # noqa: FBT003
         for link in links:
             if link.reason is None:

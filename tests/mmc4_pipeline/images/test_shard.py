@@ -68,7 +68,7 @@ def site() -> Iterator[Site]:
 
 def page(key: str, *links: str, dropped: tuple[int, ...] = ()) -> Page:
     made = [
-        ImageLink(position, link, "", None, None, Reason.URL_TOKEN if position in dropped else None)
+        ImageLink(position, link, "", None, None, reason=Reason.URL_TOKEN if position in dropped else None)
         for position, link in enumerate(links)
     ]
     return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["One."], made)  # noqa: FBT003
