@@ -9,14 +9,15 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms import combiners
 
+from beam_jobs.near_copies import TooManyCopies, packed, unpacked
 from beam_jobs.options import CommonOptions, ImagesOptions, WebOptions, fetch_settings, output_folder, parse, recipe_of
 from beam_jobs.running import run_stage, stage_folder
-from filters.kinds import CorpusFilter, ImageFilter
+from filters.kinds import CopiesFilter, CorpusFilter, ImageFilter, SampleFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.images.shard import decide_shard, fetch_shard
-from mmc4_pipeline.judge import Candidate, Learned, judge
+from mmc4_pipeline.judge import Candidate, judge
 from mmc4_pipeline.keys import stable_hash
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
@@ -68,7 +69,8 @@ class ImagesWork:
         shards = pipeline | beam.Create(list(range(self._shards))) | "Spread shards" >> beam.Reshuffle()
         fetched = shards | "Fetch" >> beam.Map(self._fetch)
         learned = [
-            fetched | f"Learn {key}" >> _LearnFromSample(self, key) for key in self._recipe.of_kind(CorpusFilter)
+            fetched | f"Learn {key}" >> self._learning(key, item)
+            for key, item in self._recipe.of_kind(CorpusFilter).items()
         ]
         _ = (
             fetched
@@ -97,18 +99,28 @@ class ImagesWork:
     def _fetched(self, shard: int) -> list[Image]:
         return list(storage.read_records(self._path("fetched", shard, "parquet"), Image))
 
-    def corpus_filter(self, key: str) -> CorpusFilter:
-        """Give a corpus filter of the recipe."""
-        return self._recipe.of_kind(CorpusFilter)[key]
+    def _learning(self, key: str, item: CorpusFilter) -> beam.PTransform:
+        if isinstance(item, CopiesFilter):
+            return _LearnFromAll(self, key, item)
+        return _LearnFromSample(self, key, self._recipe.of_kind(SampleFilter)[key])
 
-    def sample(self, shard: int) -> Iterator[bytes]:
+    def ranked_hashes(self, shard: int) -> Iterator[bytes]:
         """Yield rank and perceptual hash, 8 bytes each, of the images that the other filters keep."""
+        for image in self._kept(shard):
+            yield struct.pack(_SAMPLE, stable_hash(f"{image.key} {image.position}"), image.phash)
+
+    def hashes(self, shard: int) -> bytes:
+        """Give the perceptual hashes of the images that the other filters keep, packed."""
+        return packed(image.phash for image in self._kept(shard) if image.phash is not None)
+
+    def _kept(self, shard: int) -> Iterator[Image]:
         filters = self._recipe.of_kind(ImageFilter)
         for image in self._fetched(shard):
             if image.phash is not None and judge([Candidate(image)], filters, {})[0] is None:
-                yield struct.pack(_SAMPLE, stable_hash(f"{image.key} {image.position}"), image.phash)
+                yield image
 
-    def _decide(self, shard: int, learned: Learned) -> None:
+    def _decide(self, shard: int, packed_learned: dict[str, bytes]) -> None:
+        learned = {key: unpacked(hashes) for key, hashes in packed_learned.items()}
         images = decide_shard(self._fetched(shard), self._recipe, learned)
         links = Counts(seen=sum(link.reason is None for page in self._read_pages(shard) for link in page.links))
         links.decide(image.reason for image in images)
@@ -120,23 +132,38 @@ class ImagesWork:
 class _LearnFromSample(beam.PTransform):
     """Gives (filter key, what the filter learned) from a sample of bounded size: the images with the lowest ranks."""
 
-    def __init__(self, work: ImagesWork, key: str) -> None:
+    def __init__(self, work: ImagesWork, key: str, item: SampleFilter) -> None:
         super().__init__()
-        self._work, self._key = work, key
+        self._work, self._key, self._filter = work, key, item
 
-    def expand(self, fetched: PCollection[int]) -> PCollection[tuple[str, list[int]]]:
-        learned: PCollection[tuple[str, list[int]]] = (
+    def expand(self, fetched: PCollection[int]) -> PCollection[tuple[str, bytes]]:
+        learned: PCollection[tuple[str, bytes]] = (
             fetched
-            | beam.FlatMap(self._work.sample)
-            | combiners.Top.Smallest(self._work.corpus_filter(self._key).sample)
+            | beam.FlatMap(self._work.ranked_hashes)
+            | combiners.Top.Smallest(self._filter.sample)
             | beam.Map(self._learn)
         )
         return learned
 
-    def _learn(self, sample: list[bytes]) -> tuple[str, list[int]]:
-        return self._key, self._work.corpus_filter(self._key).learn(
-            sorted(struct.unpack(_SAMPLE, item)[1] for item in sample)
+    def _learn(self, sample: list[bytes]) -> tuple[str, bytes]:
+        return self._key, packed(self._filter.learn(sorted(struct.unpack(_SAMPLE, item)[1] for item in sample)))
+
+
+class _LearnFromAll(beam.PTransform):
+    """Gives (filter key, the hashes that have too many copies in the corpus)."""
+
+    def __init__(self, work: ImagesWork, key: str, item: CopiesFilter) -> None:
+        super().__init__()
+        self._work, self._key, self._filter = work, key, item
+
+    def expand(self, fetched: PCollection[int]) -> PCollection[tuple[str, bytes]]:
+        learned: PCollection[tuple[str, bytes]] = (
+            fetched
+            | "Hashes" >> beam.Map(self._work.hashes)
+            | TooManyCopies(self._filter.max_copies, self._filter.max_distance)
+            | "Name" >> beam.Map(lambda hashes: (self._key, hashes))
         )
+        return learned
 
 
 def main(argv: list[str], program: str = "mmc4 images") -> None:

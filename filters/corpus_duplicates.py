@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from filters.kinds import CorpusFilter
+from filters.kinds import SampleFilter
 from schemas.image import Image
 from schemas.reasons import Reason
 
@@ -15,7 +15,7 @@ _ROWS = 512  # rows of the distance matrix at a time: 512 x 60,000 bytes fit the
 
 
 @dataclass(frozen=True)
-class CorpusDuplicates(CorpusFilter):
+class CorpusDuplicates(SampleFilter):
     """MMC4, section 3: images with more than 10 duplicates in a sample of 60 thousand go, everywhere.
 
     A duplicate is an image at most `max_distance` bits of pHash apart, or an identical one.

@@ -101,18 +101,30 @@ class GroupFilter(Filter):
 
 
 class CorpusFilter(Filter):
-    """Decides on an image by a sample of the whole corpus: first `learn` from the sample, then `decide` with it."""
+    """Decides on an image by what was learned from the whole corpus: perceptual hashes, sorted."""
 
     stage = Stage.IMAGES
+
+    @abstractmethod
+    def decide(self, image: Image, learned: Sequence[int]) -> Reason | None:
+        """Give the reason to drop the image, or None."""
+
+
+class SampleFilter(CorpusFilter):
+    """A corpus filter that learns from a sample of the images."""
+
     sample: int  # images to learn from
 
     @abstractmethod
     def learn(self, phashes: Sequence[int]) -> list[int]:
         """Give the perceptual hashes to drop everywhere, from those of the sample."""
 
-    @abstractmethod
-    def decide(self, image: Image, learned: Sequence[int]) -> Reason | None:
-        """Give the reason to drop the image, or None."""
+
+class CopiesFilter(CorpusFilter):
+    """A corpus filter that learns from all images: every hash with more than `max_copies` images near it."""
+
+    max_copies: int
+    max_distance: int  # bits of pHash: what counts as a copy
 
 
 class ScoreFilter(Filter):

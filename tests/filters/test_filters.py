@@ -6,6 +6,7 @@ import pytest
 
 from filters.aspect_ratio import AspectRatio
 from filters.consent import Consent
+from filters.corpus_copies import CorpusCopies
 from filters.corpus_duplicates import CorpusDuplicates
 from filters.document import DocumentRules, ShareAbove
 from filters.document_duplicates import DocumentDuplicates
@@ -125,6 +126,17 @@ def test_corpus_duplicates_learn_what_is_too_common() -> None:
     assert rule.decide(image(phash=placeholder ^ (1 << 40)), learned) is Reason.CORPUS_DUPLICATE
     assert rule.decide(image(phash=common_enough), learned) is None
     assert rule.decide(image(), learned) is None
+
+
+def test_corpus_copies_drop_exactly_the_hashes_with_too_many() -> None:
+    rule = CorpusCopies(max_copies=3, max_distance=5)
+    learned = [3, 2**63, 2**64 - 1]
+    for common in learned:
+        assert rule.decide(image(phash=common), learned) is Reason.CORPUS_DUPLICATE
+    for other in (0, 2, 2**63 + 1):
+        assert rule.decide(image(phash=other), learned) is None
+    assert rule.decide(image(), learned) is None
+    assert rule.decide(image(phash=3), []) is None
 
 
 @pytest.mark.parametrize("rule", [Nsfw(0.1), Faces(0.1)])

@@ -1,0 +1,87 @@
+"""The images job over several shards: what the whole corpus has too many of is dropped everywhere."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.dataset.stage_folder import StageFolder
+from mmc4_pipeline.images.phash import phash
+from mmc4_pipeline.recipe import load_recipe
+from schemas.image import Image
+from schemas.page import ImageLink, Page
+from schemas.reasons import Reason, Stage
+from schemas.statistics import Counts
+from tests.end_to_end.running import mmc4, succeeded
+from tests.mmc4_pipeline.file_server import serving
+
+MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
+SHARDS, PAGES = 3, 21
+
+
+def picture(seed: int) -> np.ndarray:
+    """Give a picture of coarse noise: no two are alike."""
+    noise = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    return cv2.resize(noise, (240, 200), interpolation=cv2.INTER_CUBIC)
+
+
+def common_picture() -> np.ndarray:
+    """Give a picture whose hash is beyond Beam's signed integers, as those of every second picture are."""
+    return next(pixels for seed in range(1000, 1100) if phash(pixels := picture(seed)) >= 2**63)
+
+
+def write_pages(folder: StageFolder, address: str) -> None:
+    """Write pages of which each has a picture of its own and the one that all have, each under a URL of its own."""
+    folder.begin({"recipe": load_recipe("mmc4").part(Stage.PAGES), "options": {}, "input": {}}, SHARDS, resume=False)
+    for shard in range(SHARDS):
+        pages = [
+            Page(
+                key=f"{number:032x}",
+                url=f"https://{number}.example/",
+                site=f"{number}.example",
+                timestamp=MOMENT,
+                could_have_url_duplicate=False,
+                sentences=["One."],
+                links=[
+                    ImageLink(position, f"{address}/{kind}-{number}.jpg", "", None, None)
+                    for position, kind in enumerate(("own", "common"))
+                ],
+            )
+            for number in range(shard, PAGES, SHARDS)
+        ]
+        file = storage.write_records(folder.shard_file("pages", shard, SHARDS), pages, Page)
+        links = Counts(seen=2 * len(pages), kept=2 * len(pages))
+        folder.finish_shard(shard, [file], {"documents": Counts(len(pages), len(pages)), "links": links})
+    folder.finish()
+
+
+@pytest.mark.parametrize(
+    ("rule", "dropped"),
+    [
+        ("corpus_duplicates={sample: 60, max_in_sample: 10, max_distance: 5}", True),
+        ("corpus_duplicates={sample: 60, max_in_sample: 20, max_distance: 5}", False),
+        ("corpus_copies={max_copies: 20, max_distance: 5}", True),
+        ("corpus_copies={max_copies: 21, max_distance: 5}", False),
+    ],
+)
+def test_what_the_corpus_has_too_often_is_dropped_everywhere(tmp_path: Path, rule: str, dropped: bool) -> None:  # noqa: FBT001
+    common = cv2.imencode(".jpg", common_picture())[1].tobytes()
+    files = {f"/common-{number}.jpg": common for number in range(PAGES)}
+    files |= {f"/own-{number}.jpg": cv2.imencode(".jpg", picture(number))[1].tobytes() for number in range(PAGES)}
+    with serving(files) as server:
+        write_pages(StageFolder(str(tmp_path / "pages"), Stage.PAGES), server.address)
+        without = ("--set", "filters.corpus_duplicates=null", "--set", f"filters.{rule}")
+        succeeded(mmc4("images", "--output", str(tmp_path), "--allow_private_hosts", *without))
+    images = [
+        image
+        for path in sorted((tmp_path / "images").glob("images-*.parquet"))
+        for image in storage.read_records(str(path), Image)
+    ]
+    assert Counter((image.url.split("/")[-1].split("-")[0], image.reason) for image in images) == {
+        ("own", None): PAGES,
+        ("common", Reason.CORPUS_DUPLICATE if dropped else None): PAGES,
+    }
