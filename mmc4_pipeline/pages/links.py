@@ -9,15 +9,17 @@ from urllib.parse import urljoin, urlsplit
 from schemas.page import ImageLink
 
 _SPACE = str.maketrans("", "", "\t\r\n")  # dropped from inside URLs, as browsers do (WHATWG URL)
-# Links that urljoin gives back as they are, or only sets behind the base's origin or folder. Most links are of these,
-# and to take them apart and put them together again would be most of the work on a link.
-_ORIGIN = r"https?://[A-Za-z0-9.-]+(?::[0-9]+)?"
+# Links that urljoin gives back as they are, or only sets behind the base's scheme, origin or folder. Most links are of
+# these, and to take them apart and put them together again would be most of the work on a link.
+_HOST = r"[A-Za-z0-9.-]++(?::[0-9]++)?"
 _SAFE = r"""!"$-:<-~"""  # visible ASCII but for # and ;
-_NAME = r"""[!"$-,0-9<->@-~-][!"$-.0-9<->@-~]*"""  # of a folder or file: of these, but for / : ? and a dot in front
-_QUERY = rf"(?:\?[{_SAFE}]+)?"
-_ABSOLUTE = re.compile(rf"{_ORIGIN}/[{_SAFE}]*(?<!\?)")
-_RELATIVE = re.compile(rf"/?{_NAME}(?:/{_NAME})*{_QUERY}")
-_BASE = re.compile(rf"({_ORIGIN})(/(?:{_NAME}/)*)(?:{_NAME})?{_QUERY}")
+_SEGMENT = r"""!"$-.0-9<->@-~"""  # the same but for / : and ?
+_NAME = rf"(?!\.)[{_SEGMENT}]++"
+_PLAIN = re.compile(
+    rf"(?:(https?://{_HOST}/[{_SAFE}]*+)|(//{_HOST}/[{_SAFE}]*+)|(/(?!/)[{_SAFE}]*+)|({_NAME}(?:[/?][{_SAFE}]*+)?))(?<!\?)"
+)
+_ABSOLUTE, _OF_SCHEME = 1, 2  # of its groups; the others are of the origin and of the folder
+_BASE = re.compile(rf"(https?:)(//{_HOST})(/(?:{_NAME}/)*)(?:{_NAME})?(?:\?[{_SAFE}]+)?")
 
 
 def image_links(base: str, found: Iterable[tuple[str | None, dict[str, Any]]]) -> list[ImageLink]:
@@ -51,20 +53,18 @@ def image_link(
 
 def resolve(base: str, link: str | None) -> str | None:
     """Resolve a link as a browser does; None for one that is empty, not http(s) or no URL at all."""
-    if not link or link.startswith("data:"):
+    if not link:
         return None
-    return _plainly(base, link) or _resolve(base, link)
-
-
-def _plainly(base: str, link: str) -> str | None:
-    """Resolve a link without taking it apart; None where that won't do."""
-    if _ABSOLUTE.fullmatch(link):
+    found = _PLAIN.fullmatch(link)
+    if not found:
+        return None if link.startswith("data:") else _resolve(base, link)
+    kind = found.lastindex or 0  # one of the groups it has
+    if kind == _ABSOLUTE:
         return link
-    if link.startswith("//") and _ABSOLUTE.fullmatch(whole := f"{base.partition(':')[0]}:{link}"):
-        return whole
-    if _RELATIVE.fullmatch(link) and (start := _plain_base(base)):
-        return (start[0] if link[0] == "/" else start[0] + start[1]) + link
-    return None
+    start = _starts(base)
+    if not start or (kind != _OF_SCHEME and ("//" in link or "/." in link)):  # urljoin drops empty folders and dots
+        return _resolve(base, link)
+    return start[kind - _OF_SCHEME] + link
 
 
 def _resolve(base: str, link: str) -> str | None:
@@ -80,10 +80,10 @@ def _resolve(base: str, link: str) -> str | None:
 
 
 @lru_cache(maxsize=16)  # a page's links follow one another
-def _plain_base(base: str) -> tuple[str, str] | None:
-    """Give origin and folder of a base URL ("https://a.example", "/b/"); None where it is not a plain one."""
+def _starts(base: str) -> tuple[str, str, str] | None:
+    """Give what a plain base sets before links of its scheme, origin and folder: https:, https://a.b, https://a.b/c/."""
     found = _BASE.fullmatch(base)
-    return (found[1], found[2]) if found else None
+    return (found[1], found[1] + found[2], found[1] + found[2] + found[3]) if found else None
 
 
 def pixels(value: object) -> int | None:

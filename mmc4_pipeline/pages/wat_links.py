@@ -7,7 +7,6 @@ from typing import Any
 from mmc4_pipeline.pages.links import pixels, resolve
 from schemas.page import ImageLink
 
-_NAMES = ("url", "alt", "width", "height")
 _REFERENCE = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
 
 
@@ -19,11 +18,11 @@ def links_of_wat(html_metadata: dict[str, Any], page_url: str) -> list[ImageLink
     links: list[ImageLink] = []
     for link in found if isinstance(found, list) else ():
         if isinstance(link, dict) and link.get("path") == "IMG@/src":
-            url, alt, width, height = map(link.get, _NAMES)
-            url = resolve(base, _unescape(url))
+            url = resolve(base, _unescape(link.get("url")))
             if url is not None:
+                alt = link.get("alt")
                 alt = " ".join(_unescape(alt).split()) if alt else ""
-                links.append(ImageLink(len(links), url, alt, pixels(width), pixels(height)))
+                links.append(ImageLink(len(links), url, alt, pixels(link.get("width")), pixels(link.get("height"))))
     return links
 
 
@@ -35,4 +34,7 @@ def _unescape(text: object) -> str:
     """
     if not isinstance(text, str):
         return str(text or "")
-    return _REFERENCE.sub(lambda match: html.unescape(match.group()), text) if "&" in text else text
+    ampersands = text.count("&")
+    if ampersands == text.count("&amp;"):  # as in nearly all that have any
+        return text.replace("&amp;", "&") if ampersands else text
+    return _REFERENCE.sub(lambda match: html.unescape(match.group()), text)
