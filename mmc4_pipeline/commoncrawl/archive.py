@@ -16,7 +16,7 @@ from fastwarc import ArchiveIterator
 from isal import isal_zlib
 
 MAX_RECORD_BYTES = 64 << 20  # inflated; Common Crawl cuts pages at 1 MiB
-_READ_BYTES = 1 << 20
+_READ_BYTES = 128 << 10  # memory of this size is used again; from 1 MiB on the system clears new pages each time
 _FIRST_PIECE_BYTES = 4 << 10  # what is inflated at a time: little, as what is not the member's is given back as a copy
 _PIECE_BYTES = 16 << 10
 _GZIP_WINDOW_BITS = 31
@@ -29,8 +29,8 @@ _HEADER_END = _LINE_END * 2
 _RECORD_END = _LINE_END * 2
 _VERSION = re.compile(rb"WARC/\d\.\d")
 _FIELD = rb"\r\n(?i:%s):[ \t]*([^\r\n]*)"
-_TYPE, _URL, _LENGTH = (re.compile(_FIELD % name) for name in (b"warc-type", b"warc-target-uri", b"content-length"))
-_DATE, _PAYLOAD_TYPE = (re.compile(_FIELD % name) for name in (b"warc-date", b"warc-identified-payload-type"))
+_TYPE, _URL, _LENGTH = (re.compile(_FIELD % name) for name in (b"WARC-Type", b"WARC-Target-URI", b"Content-Length"))
+_DATE, _PAYLOAD_TYPE = (re.compile(_FIELD % name) for name in (b"WARC-Date", b"WARC-Identified-Payload-Type"))
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})\b")
 _CONTENT_TYPE = re.compile(_FIELD % b"content-type")
 _CODING = re.compile(_FIELD % b"(?:content|transfer)-encoding")
@@ -113,8 +113,7 @@ class Record:
             raise ValueError(str(error)) from error
 
     def _field(self, field: re.Pattern[bytes]) -> str:
-        found = field.search(self.data, 0, self.block_start)
-        return found[1].strip().decode("utf-8", "replace") if found else ""
+        return _value(self.data, field, 0, self.block_start).decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,20 +157,22 @@ class _Window:
     """The part of a stream that is held: from the start of the record at hand on."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._held, self._start, self.offset = stream, bytearray(), 0, 0
+        self._stream, self._held, self._start, self.offset = stream, b"", 0, 0
 
     def peek(self, start: int, size: int) -> bytes:
         """Give bytes from `start` on, counted from the window's; fewer only where the file ends."""
+        if len(self._held) < self._start + start + size:
+            self._read(start + size)
         first = self._start + start
-        while len(self._held) < first + size:
-            more = self._stream.read(_READ_BYTES)
-            if not more:
-                break
-            del self._held[: self._start]
-            first -= self._start
-            self._start = 0
-            self._held += more
-        return bytes(memoryview(self._held)[first : first + size])
+        return self._held[first : first + size]
+
+    def _read(self, size: int) -> None:
+        """Hold so many bytes, or all that there are."""
+        parts, held = [self._held[self._start :]], len(self._held) - self._start
+        while held < size and (more := self._stream.read(max(_READ_BYTES, held))):
+            parts.append(more)
+            held += len(more)
+        self._held, self._start = b"".join(parts), 0
 
     def advance(self, size: int) -> None:
         """Let go of what lies before."""
@@ -196,14 +197,15 @@ def _take_member(window: _Window) -> list[Record | LostRecord]:
     data, size = _inflate(window)
     found: list[Record | LostRecord] = []
     start = 0
-    while start == 0 or data[start:].strip():
+    while start == 0 or (start < len(data) and data[start:].strip()):
         try:
             block_start, block_length = _header(data, start)
         except _DamagedError as error:
             found.append(LostRecord(window.offset, size, str(error)))
             break
         end = block_start + block_length
-        if end > len(data) or not _ends_record(data[end : end + len(_RECORD_END) + len(_WARC_MAGIC)]):
+        following = data[end : end + len(_RECORD_END) + len(_WARC_MAGIC)]
+        if following != _RECORD_END and (end > len(data) or not _ends_record(following)):
             found.append(LostRecord(window.offset, size, _wrong_length(block_length)))
             break
         end += len(_RECORD_END)
@@ -234,7 +236,7 @@ def _inflate(window: _Window) -> tuple[bytes, int]:
         if max(inflated, used) > MAX_RECORD_BYTES:
             raise _DamagedError(_TOO_LARGE)
         if inflater.eof:
-            return b"".join(parts), used - len(inflater.unused_data)
+            return part if len(parts) == 1 else b"".join(parts), used - len(inflater.unused_data)
         piece = window.peek(used, _PIECE_BYTES)
         if not piece:
             raise _DamagedError(_ENDS_BEFORE)
@@ -283,11 +285,16 @@ def _header(data: bytes, start: int) -> tuple[int, int]:
     if end < 0 or not _VERSION.match(data, start):
         message = "it has no WARC header"
         raise _DamagedError(message)
-    found = _LENGTH.search(data, start, end)
-    length = found[1].strip() if found else b""
+    length = _value(data, _LENGTH, start, end)
     if not length.isdigit() or len(length) > _MAX_DIGITS:
         raise _DamagedError(_wrong_length(length.decode("utf-8", "replace")[:_SHOWN]))
     return end + len(_HEADER_END), int(length)
+
+
+def _value(data: bytes, field: re.Pattern[bytes], start: int, end: int) -> bytes:
+    """Give the value of a field of the header within these bounds; empty where it is not there."""
+    found = field.search(data, start, end)
+    return found[1].strip() if found else b""
 
 
 def _ends_record(following: bytes) -> bool:

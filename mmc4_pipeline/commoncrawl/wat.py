@@ -36,7 +36,7 @@ def pages_by_wat(
             for record in records(stream):
                 if isinstance(record, LostRecord):
                     lost += 1
-                elif record.type == "metadata" and (url := record.url) in urls:
+                elif (url := record.url) in urls and record.type == "metadata":
                     yield from _page(record, url, wanted)
     except UnreadableError as error:
         why = f"the WAT file could not be read to its end: {error}"

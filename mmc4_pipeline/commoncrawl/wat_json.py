@@ -13,8 +13,10 @@ from typing import Any
 import orjson
 
 _OFFSET = re.compile(rb'\{"Container": ?\{[^{}]*"Offset": ?"?(\d+)')
-_HEAD = re.compile(rb'"HTML-Metadata": ?\{"Head": ?\{')
-_LINKS = re.compile(rb'"Links": ?\[')
+_HTML = b'"HTML-Metadata"'
+_HEAD = re.compile(rb': ?\{"Head": ?\{')
+_LINKS = b'"Links":'
+_ARRAY = re.compile(rb" ?\[")
 _START = b'{"path":"IMG@/src"'
 # No I and no quote before it: the rarer the first byte, the faster the search. The group is empty where what stands
 # before is not the start of an object, which is looked at last for the same reason.
@@ -54,13 +56,14 @@ def _offset(data: bytes, start: int) -> str:
 
 
 def _html(data: bytes, start: int) -> dict[str, Any] | None:
-    if data.find(b'"HTML-Metadata"', start) < 0:
+    html = data.find(_HTML, start)
+    if html < 0:
         return None
-    head = _HEAD.search(data, start)
-    links = _LINKS.search(data, head.end()) if head else None
-    if not head or not links or data.find(b'"Base"', head.end(), links.start()) >= 0:
+    links = data.find(_LINKS, html)
+    array = _ARRAY.match(data, links + len(_LINKS))
+    if links < 0 or not array or not _HEAD.match(data, html + len(_HTML)) or data.find(b'"Base"', html, links) >= 0:
         raise _UnusualError
-    return {"Links": _images(data, links.end())}
+    return {"Links": _images(data, array.end())}
 
 
 def _images(data: bytes, start: int) -> list[dict[str, Any]]:
