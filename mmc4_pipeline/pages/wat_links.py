@@ -34,7 +34,8 @@ def _unescape(text: object) -> str:
     """
     if not isinstance(text, str):
         return str(text or "")
-    ampersands = text.count("&")
-    if ampersands == text.count("&amp;"):  # as in nearly all that have any
-        return text.replace("&amp;", "&") if ampersands else text
+    if "&" not in text:
+        return text
+    if text.count("&") == text.count("&amp;"):  # nearly always
+        return text.replace("&amp;", "&")
     return _REFERENCE.sub(lambda match: html.unescape(match.group()), text)
