@@ -20,6 +20,7 @@ OTHERS = {
     "plan": "what reading the pages will take: bytes, requests, core hours, money",
     "report": "statistics of a dataset as a page",
     "verify": "check a dataset: files, counts, images, subsets",
+    "models": "fetch the weights that a recipe needs, checked by sha256",
     "card": "dataset card and Croissant metadata, for publishing",
     "demo": "a miniature web, end to end, in a minute or two",
 }

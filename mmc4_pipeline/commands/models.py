@@ -1,0 +1,55 @@
+"""mmc4 models: fetches the weights that a recipe needs from their public homes, checked by sha256."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from filters.kinds import ScoreFilter
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.models.fetch import fetch, needed_by
+from mmc4_pipeline.models.folder import ENVIRONMENT, models_folder
+from mmc4_pipeline.progress import counting_bytes
+from mmc4_pipeline.recipe import load_recipe, recipe_names
+
+
+def main(argv: list[str]) -> None:
+    """Run from the command line; raises UserError, after a line for each file that could not be had."""
+    arguments = _parser().parse_args(argv)
+    recipe = load_recipe(arguments.recipe)
+    files, folder = needed_by(recipe), Path(arguments.models_folder or models_folder())
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    missing = 0
+    for file in files:
+        try:
+            with counting_bytes(file.name) as show:
+                fetch(file, folder, console.print, show)
+        except UserError as error:
+            missing += 1
+            console.print(str(error))
+    if missing:
+        message = f"{folder}: {missing} of {len(files)} files are not there, see above"
+        raise UserError(message)
+    if any(item.needs == "face" for item in recipe.of_kind(ScoreFilter).values()):
+        console.print("A face head is not published; train one for your CLIP and give it as --face_weights.")
+    if folder.resolve() != models_folder().resolve():
+        console.print(f"To have them found when scoring: export {ENVIRONMENT}={folder.resolve()}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mmc4 models", description="Published weights.")
+    fetching = parser.add_subparsers(required=True).add_parser(
+        "fetch",
+        help=(text := "fetch the weights that a recipe needs, checked by sha256; goes on where it was stopped"),
+        description=text[0].upper() + text[1:] + ".",
+    )
+    names = ", ".join(recipe_names())
+    fetching.add_argument(
+        "--recipe", default="mmc4", metavar="NAME", help=f"one of {names}, or a YAML file (default: mmc4)"
+    )
+    fetching.add_argument(
+        "--models_folder",
+        metavar="FOLDER",
+        help=f"where they go (default: what {ENVIRONMENT} in the environment says, or {models_folder()})",
+    )
+    return parser

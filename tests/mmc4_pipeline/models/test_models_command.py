@@ -1,0 +1,85 @@
+"""`mmc4 models fetch` as users run it."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmc4_pipeline.clip.heads import NsfwHead
+from mmc4_pipeline.models import catalogue
+from tests.end_to_end.running import mmc4, refusal, succeeded
+from tests.mmc4_pipeline.file_server import FileServer
+
+Serve = Callable[[dict[str, bytes]], FileServer]
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
+    """Give small files in the place of the published ones, which are not to be had here."""
+    torch.manual_seed(3)
+    torch.save(NsfwHead(768).state_dict(), tmp_path / "head")
+    monkeypatch.setenv("MMC4_MODELS", str(tmp_path / "models"))
+    return {"/ViT-L-14.pt": b"clip" * 1000, "/nsfw_torch.pt": (tmp_path / "head").read_bytes(), "/yunet.onnx": b"yunet"}
+
+
+@pytest.fixture
+def server(serve: Serve, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> FileServer:
+    server = serve(dict(files))
+    for name, (path, content) in zip(("CLIP", "NSFW", "FACE_DETECTOR"), files.items(), strict=True):
+        sha256 = hashlib.sha256(content).hexdigest()
+        published = replace(getattr(catalogue, name), url=server.address + path, sha256=sha256)
+        monkeypatch.setattr(catalogue, name, published)
+    return server
+
+
+def test_everything_a_recipe_needs_is_fetched_once(server: FileServer, files: dict[str, bytes], tmp_path: Path) -> None:
+    said = succeeded(mmc4("models", "fetch", "--recipe", "mmc4-ff")).stdout.splitlines()
+    models = tmp_path / "models"
+    for name, path in zip(("ViT-L-14.pt", "nsfw_torch.pt", "face_detection_yunet_2023mar.onnx"), files, strict=True):
+        assert (models / name).read_bytes() == files[path]
+        line = next(line for line in said if line.startswith(f"{models}/{name}: "))
+        assert f"from {server.address}{path}" in line
+        assert "licence MIT" in line
+    assert "A face head is not published" in said[-1]
+    server.asked.clear()
+    again = succeeded(mmc4("models", "fetch")).stdout.splitlines()
+    assert [": is there, sha256 as published" in line for line in again] == [True, True]
+    assert server.asked == []
+
+
+def test_another_folder_is_filled_and_the_way_to_have_it_found_said(server: FileServer, tmp_path: Path) -> None:
+    server.files["/ViT-L-14.pt"] = b"wrong"
+    run = mmc4("models", "fetch", "--models_folder", str(tmp_path / "elsewhere"))
+    assert refusal(run) == f"mmc4: {tmp_path}/elsewhere: 1 of 2 files are not there, see above"
+    assert len(run.stdout.splitlines()) == 2  # the other file was fetched all the same
+    assert (tmp_path / "elsewhere" / "nsfw_torch.pt").exists()
+    server.files["/ViT-L-14.pt"] = b"clip" * 1000
+    said = succeeded(mmc4("models", "fetch", "--models_folder", str(tmp_path / "elsewhere"))).stdout
+    assert f"export MMC4_MODELS={tmp_path}/elsewhere" in said
+    assert not (tmp_path / "models").exists()
+
+
+def test_offline_there_is_one_line_a_file_with_where_to_put_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    serve({})  # for its client's short patience
+    monkeypatch.setenv("MMC4_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    run = mmc4("models", "fetch", "--recipe", "mmc4-ff")
+    assert "3 of 3 files are not there, see above" in refusal(run)
+    for line, file in zip(run.stdout.splitlines(), catalogue.published_files(), strict=True):
+        assert line.startswith(f"{file.name}: cannot be fetched (")
+        assert line.endswith(
+            f"get {file.url} (sha256 {file.sha256}) on another machine and put it at {tmp_path}/models/{file.name}"
+        )
+
+
+def test_usage() -> None:
+    assert "--models_folder" in succeeded(mmc4("models", "fetch", "--help")).stdout
+    assert mmc4("models").returncode == 2
+    assert "no such recipe" in refusal(mmc4("models", "fetch", "--recipe", "mmc5"))
