@@ -1,5 +1,6 @@
 """CLIP models: any of open_clip's, with weights by name, from a local file, or random on explicit request."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from PIL import Image as PillowImage
 
 from mmc4_pipeline.clip.settings import RANDOM, ClipChoice
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.models import catalogue
+from mmc4_pipeline.models.folder import clip_weights, identify
 
 Features = npt.NDArray[np.float32]
 SENTENCE_BATCH = 32
@@ -20,7 +23,10 @@ SENTENCE_BATCH = 32
 def require_weights(choice: ClipChoice) -> None:
     """Make sure that the model and its weights can be had, downloading them if need be; raises UserError."""
     _register(choice)
-    if choice.pretrained == RANDOM or choice.is_file:
+    if choice.pretrained == RANDOM:
+        return
+    if file := clip_weights(choice):
+        identify(file)
         return
     config = open_clip.get_pretrained_cfg(choice.model_name, choice.pretrained)
     if not config:
@@ -36,10 +42,22 @@ def require_weights(choice: ClipChoice) -> None:
         reason = " ".join(str(error).split())[:200]
         message = (
             f"--clip_pretrained {choice.pretrained}: no weights of {choice.model_name} can be downloaded ({reason}). "
-            "Download them on a machine with a connection and give the file: --clip_pretrained PATH; "
-            "to try the pipeline without meaningful similarities: --clip_pretrained random"
+            f"{_by_hand(choice, config)}; to try the pipeline without meaningful similarities: --clip_pretrained random"
         )
         raise UserError(message) from error
+
+
+def _by_hand(choice: ClipChoice, config: dict[str, Any]) -> str:
+    """Say how to get weights to a machine without a connection."""
+    if choice.identity() == catalogue.CLIP_IDENTITY:
+        return "Run `mmc4 models fetch`: it goes on where it was cut off, and says which file to put where"
+    quick = f" --clip_model {choice.model_name.removesuffix('-quickgelu')}-quickgelu" if _is_quick(config) else ""
+    return f"Download them on a machine with a connection and give the file:{quick} --clip_pretrained PATH"
+
+
+def _is_quick(config: dict[str, Any]) -> bool:
+    """Whether weights were trained with QuickGELU: open_clip only warns where a model computes with another one."""
+    return bool(config.get("quick_gelu"))
 
 
 def _register(choice: ClipChoice) -> None:
@@ -80,6 +98,16 @@ def find_device(wanted: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
 
+def _openai_weights(path: str) -> dict[str, torch.Tensor]:
+    """Read a file of OpenAI's, whose sha256 is known: a TorchScript archive, which open_clip no longer reads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is deprecated
+        weights = dict(torch.jit.load(path, map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
+    for name in ("input_resolution", "context_length", "vocab_size"):
+        weights.pop(name, None)
+    return weights
+
+
 class ClipModel:
     """A CLIP model on a device, ready to give L2-normalised features."""
 
@@ -87,9 +115,16 @@ class ClipModel:
         """Load the model; raises UserError where the weights don't fit it."""
         _register(choice)
         torch.manual_seed(0)  # what "random" means must not change from run to run
-        pretrained = None if choice.pretrained == RANDOM else choice.pretrained
+        file = clip_weights(choice)
+        published = file is not None and identify(file) == catalogue.CLIP
+        pretrained = None if choice.pretrained == RANDOM or published else file or choice.pretrained
+        quick = published or _is_quick(open_clip.get_pretrained_cfg(choice.model_name, choice.pretrained))
         try:
-            model, _, transform = open_clip.create_model_and_transforms(choice.model_name, pretrained, device=device)
+            model, _, transform = open_clip.create_model_and_transforms(
+                choice.model_name, pretrained, device=device, force_quick_gelu=quick
+            )
+            if file and published:
+                model.load_state_dict(_openai_weights(file))
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             message = f"--clip_pretrained {choice.pretrained}: does not fit --clip_model {choice.model} ({reason})"

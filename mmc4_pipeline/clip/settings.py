@@ -1,10 +1,15 @@
 """What to score with. Apart from the models themselves, so that the command line can do without PyTorch."""
 
 import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmc4_pipeline.models import catalogue
+
 RANDOM = "random"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +36,24 @@ class ClipChoice:
         return Path(self.pretrained).is_file()
 
     def identity(self) -> dict[str, str]:
-        """Give what scores depend on: the model, and the weights by tag or by content."""
+        """Give what scores depend on: the model, and the weights by tag or by content.
+
+        OpenAI's own file of ViT-L/14 goes by its tag: they are the same weights.
+        """
         weights = file_sha256(self.pretrained) if self.is_file else self.pretrained
-        return {"model": self.model_name, "weights": weights}
+        published = catalogue.CLIP_IDENTITY["weights"] if weights == catalogue.CLIP.sha256 else weights
+        return {"model": self.model_name, "weights": published}
+
+    def may_be(self, other: Mapping[str, str]) -> bool:
+        """Whether this may be the CLIP of that identity: not where the names differ, nor two tags or two contents.
+
+        A tag and a content can't be compared. Random weights may be any: they are for trying.
+        """
+        own = self.identity()
+        names = {identity["model"].removesuffix("-quickgelu") for identity in (own, other)}
+        by_content = [_SHA256.fullmatch(identity["weights"]) is not None for identity in (own, other)]
+        same = own["weights"] in (RANDOM, other["weights"]) or by_content[0] != by_content[1]
+        return len(names) == 1 and same
 
 
 def file_sha256(path: str) -> str:
