@@ -14,6 +14,7 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.http_client import USER_AGENT, HttpSettings
 from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.match import Assignment
+from mmc4_pipeline.models.folder import default_nsfw_weights
 from mmc4_pipeline.recipe import Recipe, load_recipe, recipe_names
 
 LOCAL_RUNNER = "FnApiRunner"  # pinned: DirectRunner would first try to download another one
@@ -183,7 +184,9 @@ class ScoreOptions(PipelineOptions):
             help="open_clip tag, weights file, or 'random' (default: openai)",
         )
         group.add_argument(
-            "--nsfw_weights", metavar="FILE", help="NSFW head for this CLIP (dataset2metadata's nsfw_torch.pt format)"
+            "--nsfw_weights",
+            metavar="FILE",
+            help="NSFW head for this CLIP, in nsfw_torch.pt's format (default: that, as `mmc4 models fetch` got it)",
         )
         group.add_argument("--face_weights", metavar="FILE", help="face head for this CLIP")
         group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: auto)")
@@ -334,7 +337,8 @@ def fetch_settings(options: PipelineOptions) -> FetchSettings:
 
 
 def scorer_settings(options: PipelineOptions) -> ScorerSettings:
-    """Give the settings of the scorer."""
+    """Give the settings of the scorer: where the recipe needs an NSFW head and none is given, the fetched one."""
     score = options.view_as(ScoreOptions)
     clip = ClipChoice(score.clip_model, score.clip_pretrained)
-    return ScorerSettings(clip, score.nsfw_weights, score.face_weights, score.device)
+    nsfw = score.nsfw_weights or default_nsfw_weights(recipe_of(options), clip)
+    return ScorerSettings(clip, nsfw, score.face_weights, score.device)

@@ -16,6 +16,7 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.clip.settings import ScorerSettings, file_sha256
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.models import catalogue
 from mmc4_pipeline.recipe import Recipe
 from schemas.image import Image
 from schemas.page import Page
@@ -49,11 +50,11 @@ def run(options: PipelineOptions) -> dict[str, Any]:
 
 def require_models(recipe: Recipe, settings: ScorerSettings) -> None:
     """Make sure, before any page is read, that all weights that the recipe needs can be had; raises UserError."""
-    from mmc4_pipeline.clip.heads import NSFW_HOME, FaceHead, NsfwHead, load_head
+    from mmc4_pipeline.clip.heads import FaceHead, NsfwHead, load_head
     from mmc4_pipeline.clip.model import feature_width, require_weights
 
     weights = {
-        "nsfw": ("--nsfw_weights", settings.nsfw_weights, f"download {NSFW_HOME} (for CLIP ViT-L/14) and give it"),
+        "nsfw": ("--nsfw_weights", settings.nsfw_weights, _nsfw_remedy()),
         "face": ("--face_weights", settings.face_weights, "give a face head for your CLIP"),
     }
     for key, item in recipe.of_kind(ScoreFilter).items():
@@ -68,7 +69,14 @@ def require_models(recipe: Recipe, settings: ScorerSettings) -> None:
     width = feature_width(settings.clip)
     for head, file in ((NsfwHead, settings.nsfw_weights), (FaceHead, settings.face_weights)):
         if file:
-            load_head(head, file, width)
+            load_head(head, file, width, settings.clip)
+
+
+def _nsfw_remedy() -> str:
+    made_for = " ".join(catalogue.CLIP_IDENTITY.values())
+    return (
+        f"run `mmc4 models fetch` ({catalogue.NSFW.name}, for CLIP {made_for}), for another CLIP give a head of its own"
+    )
 
 
 class ScoreWork:

@@ -1,15 +1,21 @@
 """Small classifiers on CLIP image features: unsafe images, faces. Files are PyTorch state dicts, never pickles."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from mmc4_pipeline import storage
+from mmc4_pipeline.clip.settings import ClipChoice
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.models import catalogue
+from mmc4_pipeline.models.folder import identify
 
-NSFW_HOME = "https://github.com/mlfoundations/dataset2metadata/releases/download/v0.1.0-alpha/nsfw_torch.pt"
+_MADE_FOR = "clip"  # the key, beside the weights, of the CLIP that a head was trained with
 
 
 class NsfwHead(nn.Module):
@@ -45,18 +51,41 @@ class FaceHead(nn.Module):
         return torch.sigmoid(self.linear(features)).squeeze(-1)
 
 
-def load_head(head: type[NsfwHead | FaceHead], path: str, width: int) -> nn.Module:
-    """Load a head for features of that width; raises UserError for a file that is missing or for another CLIP."""
+def save_head(head: nn.Module, path: str, clip: ClipChoice) -> None:
+    """Write a head with the CLIP that it was trained with."""
+    file = io.BytesIO()
+    torch.save({**head.state_dict(), _MADE_FOR: clip.identity()}, file)
+    storage.write_bytes(path, file.getvalue())
+
+
+def load_head(head: type[NsfwHead | FaceHead], path: str, width: int, clip: ClipChoice | None = None) -> nn.Module:
+    """Load a head for the features of a CLIP, of that width.
+
+    Raises UserError for a file that is missing, is no such head, was made for another CLIP, or has a published head's
+    name and another content.
+    """
     if not Path(path).is_file():
         message = f"{path}: no such file"
         raise UserError(message)
+    made_for = catalogue.CLIP_IDENTITY if identify(path) == catalogue.NSFW else None
     module = head(width)
     try:
-        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        weights: dict[str, Any] = dict(torch.load(path, map_location="cpu", weights_only=True))
+        if _MADE_FOR in weights:
+            made_for = {name: str(weights[_MADE_FOR][name]) for name in ("model", "weights")}
+            del weights[_MADE_FOR]
+        module.load_state_dict(weights)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         message = f"{path}: no {head.__name__} for CLIP features of width {width}: {reason}"
         raise UserError(message) from error
+    if clip and made_for and not clip.may_be(made_for):
+        own = clip.identity()
+        message = (
+            f"{path}: made for CLIP {made_for['model']} with weights {made_for['weights']}, "
+            f"not for {own['model']} with {own['weights']}; give a head for yours"
+        )
+        raise UserError(message)
     return module.eval()
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from mmc4_pipeline.clip.heads import FaceHead, NsfwHead, load_head, probabilities
 from mmc4_pipeline.clip.model import ClipModel, Features, find_device
-from mmc4_pipeline.clip.settings import ScorerSettings
+from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
 from mmc4_pipeline.images.store import read_image
 from schemas.image import Image
 from schemas.page import Page
@@ -26,11 +26,11 @@ class Scorer:
     def __init__(self, settings: ScorerSettings) -> None:
         """Load model and heads; raises UserError where a file is missing or does not fit."""
         self._model = ClipModel(settings.clip, find_device(settings.device))
-        self._nsfw = self._head(NsfwHead, settings.nsfw_weights)
-        self._face = self._head(FaceHead, settings.face_weights)
+        self._nsfw = self._head(NsfwHead, settings.nsfw_weights, settings.clip)
+        self._face = self._head(FaceHead, settings.face_weights, settings.clip)
 
-    def _head(self, head: type[NsfwHead | FaceHead], path: str | None) -> nn.Module | None:
-        return load_head(head, path, self._model.width) if path else None
+    def _head(self, head: type[NsfwHead | FaceHead], path: str | None, clip: ClipChoice) -> nn.Module | None:
+        return load_head(head, path, self._model.width, clip) if path else None
 
     def score_shard(self, pages: Sequence[Page], images: Sequence[Image], tar: BinaryIO) -> list[DocumentScores]:
         """Score the kept images of a shard; give one record for each document that has any, in the pages' order.

@@ -1,14 +1,17 @@
 """The heads: the published weights give the published scores, and no other file is taken for them."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from mmc4_pipeline.clip.heads import FaceHead, NsfwHead, load_head, probabilities
+from mmc4_pipeline.clip.heads import FaceHead, NsfwHead, load_head, probabilities, save_head
+from mmc4_pipeline.clip.settings import ClipChoice, file_sha256
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.models import catalogue
 
 MODELS = Path(__file__).parents[4] / "shared" / "models"
 
@@ -75,3 +78,52 @@ def test_other_files_are_refused_by_name(tmp_path: Path, head: type[NsfwHead | F
     assert not (tmp_path / "touched").exists()
     with pytest.raises(UserError, match=r"gone\.pt: no such file"):
         load_head(head, str(tmp_path / "gone.pt"), 16)
+
+
+def test_a_head_says_which_clip_it_was_made_for(tmp_path: Path) -> None:
+    (tmp_path / "clip.pt").write_bytes(b"a user's own CLIP")
+    (tmp_path / "other.pt").write_bytes(b"another")
+    by_tag, by_content = ClipChoice("ViT-L-14", "openai"), ClipChoice("ViT-L-14", str(tmp_path / "clip.pt"))
+    path = str(tmp_path / "heads" / "face.pt")
+    for made_for, fits, others in (
+        (
+            by_tag,
+            (by_tag, by_content, ClipChoice("ViT-L-14", "random"), ClipChoice("ViT-L-14-quickgelu", "openai")),
+            (ClipChoice("ViT-L-14", "laion2b_s32b_b82k"), ClipChoice("ViT-B-32", "openai")),
+        ),
+        (by_content, (by_content,), (ClipChoice("ViT-L-14", str(tmp_path / "other.pt")),)),
+    ):
+        head = FaceHead(16).eval()
+        save_head(head, path, made_for)
+        features = np.eye(16, dtype=np.float32)
+        for clip in (None, *fits):
+            assert np.array_equal(
+                probabilities(load_head(FaceHead, path, 16, clip), features), probabilities(head, features)
+            )
+        for clip in others:
+            with pytest.raises(UserError, match=r"face\.pt: made for CLIP ViT-L-14 with weights .*, not for "):
+                load_head(FaceHead, path, 16, clip)
+
+
+@pytest.mark.parametrize("made_for", ["ViT-L-14", {"model": "ViT-L-14"}, None])
+def test_a_head_that_says_it_wrongly_is_none(tmp_path: Path, made_for: object) -> None:
+    torch.save({**FaceHead(16).state_dict(), "clip": made_for}, tmp_path / "face.pt")
+    with pytest.raises(UserError, match=r"face\.pt: no FaceHead"):
+        load_head(FaceHead, str(tmp_path / "face.pt"), 16)
+
+
+def test_the_published_head_is_for_its_clip_and_has_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "nsfw_torch.pt"
+    torch.save(NsfwHead(768).state_dict(), path)
+    with pytest.raises(
+        UserError, match=r"nsfw_torch\.pt: its sha256 is .* that of the published nsfw_torch\.pt is 3c97d5"
+    ):
+        load_head(NsfwHead, str(path), 768)
+    monkeypatch.setattr(catalogue, "NSFW", replace(catalogue.NSFW, sha256=file_sha256(str(path))))
+    path.rename(tmp_path / "renamed.pt")  # known by its content
+    for name in ("openai", "random"):
+        load_head(NsfwHead, str(tmp_path / "renamed.pt"), 768, ClipChoice("ViT-L-14", name))
+    with pytest.raises(UserError, match="made for CLIP ViT-L-14 with weights openai, not for ViT-L-14 with laion2b"):
+        load_head(NsfwHead, str(tmp_path / "renamed.pt"), 768, ClipChoice("ViT-L-14", "laion2b_s32b_b82k"))
