@@ -144,7 +144,9 @@ def test_retry_after_in_seconds_is_waited_for(server: FileServer, url: str) -> N
     assert server.asked[1].time >= server.asked[0].time + 1
 
 
-@pytest.mark.parametrize("value", ["86400", formatdate(time.time() + 86400, usegmt=True), "9" * 400])
+@pytest.mark.parametrize(
+    "value", ["86400", formatdate(time.time() + 86400, usegmt=True), "9" * 400], ids=["seconds", "date", "digits"]
+)
 def test_who_asks_to_be_left_alone_for_long_is_left_alone(server: FileServer, url: str, value: str) -> None:
     server.usual = status(503, Retry_After=value)
     with pytest.raises(UserError, match=r"HTTP 503, and asks to be left alone for (\d{5}|inf) s; continue .*--resume"):
