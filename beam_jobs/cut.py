@@ -16,13 +16,14 @@ from beam_jobs.options import (
     recipe_of,
 )
 from beam_jobs.running import FOLDERS, run_stage, stage_folder
-from filters.kinds import ScoreFilter
+from filters.kinds import LinkFilter, ScoreFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows
 from mmc4_pipeline.dataset.shards import DatasetSettings, kept_in_parts, write_shard, write_sizes
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.store import read_image
+from mmc4_pipeline.lists import ListedFilters
 from mmc4_pipeline.recipe import Recipe, loosened, parse_recipe
 from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.report.statistics import shard_statistics
@@ -45,15 +46,17 @@ def run(options: PipelineOptions, scores: str | None = None) -> dict[str, Any]:
     scored = StageFolder(storage.join(output, "scores", scores), Stage.SCORE)
     manifests = _manifests(output) | {Stage.SCORE: scored.manifest()}
     _refuse_what_was_not_scored(recipe, manifests, output)
+    filters = ListedFilters.read(recipe.of_kind(LinkFilter))
     folder = StageFolder(storage.join(output, "dataset", recipe.name), Stage.CUT)
     plan = {
         "name": recipe.name,
         "recipe": recipe.to_json(),
         "options": settings.to_json(),
-        "input": {"scores": scores, **{stage.value: fingerprint(manifest) for stage, manifest in manifests.items()}},
+        "input": {"scores": scores, **{stage.value: fingerprint(manifest) for stage, manifest in manifests.items()}}
+        | filters.plan(),
         "before": {stage.value: manifest["counts"] for stage, manifest in manifests.items()},
     }
-    work = CutWork(output, scored, folder, manifests[Stage.SCORE]["shards"], recipe, settings)
+    work = CutWork(output, scored, folder, manifests[Stage.SCORE]["shards"], recipe, filters, settings)
     manifest = run_stage(
         folder,
         plan,
@@ -121,11 +124,12 @@ class CutWork:
         folder: StageFolder,
         shards: int,
         recipe: Recipe,
+        filters: ListedFilters,
         settings: DatasetSettings,
     ) -> None:
         self._pages, self._images = stage_folder(output, Stage.PAGES), stage_folder(output, Stage.IMAGES)
         self._scores, self._folder, self._shards = scores, folder, shards
-        self._recipe, self._settings = recipe, settings
+        self._recipe, self._filters, self._settings = recipe, filters, settings
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
         """Wire the pipeline."""
@@ -138,9 +142,12 @@ class CutWork:
         """Give into how many shards of the dataset a shard goes; noted, so that no resume has to cut it again."""
         note = self._folder.file(f"{PARTS}/{shard:05d}.json")
         if not storage.exists(note):
-            documents = cut_shard(*self._read(shard), self._recipe)
+            documents = cut_shard(*self._read(shard), self._ready())
             storage.write_json(note, sum(1 for _ in kept_in_parts(documents, self._settings.shard_bytes)))
         return shard, storage.read_json(note)
+
+    def _ready(self) -> Recipe:
+        return replace(self._recipe, filters=self._recipe.filters | self._filters.ready(LinkFilter))
 
     def _read(self, shard: int) -> tuple[list[Page], list[Image], list[DocumentScores]]:
         pages = storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page)
@@ -150,7 +157,7 @@ class CutWork:
 
     def _write(self, shard: int, parts: dict[int, int]) -> None:
         pages, images, scores = self._read(shard)
-        documents = list(cut_shard(pages, images, scores, self._recipe))
+        documents = list(cut_shard(pages, images, scores, self._ready()))
         first = sum(parts[before] for before in range(shard))
         numbered = dict(enumerate(kept_in_parts(documents, self._settings.shard_bytes), start=first))
         files = [*self._write_shards(shard, numbered), self._write_ledger(shard, documents, numbered)]

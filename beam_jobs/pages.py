@@ -1,6 +1,5 @@
 """pages: locations + WARC records, or whole WAT or WARC files -> `pages/`: sentences and image links, by site."""
 
-import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,9 +34,9 @@ from mmc4_pipeline.commoncrawl.wat import pages_by_wat
 from mmc4_pipeline.dataset.stage_folder import StageFolder, add_up, fingerprint
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.keys import shard_of
+from mmc4_pipeline.lists import ListedFilters
 from mmc4_pipeline.pages.captures import decide_captures
 from mmc4_pipeline.pages.packed import pack, unpack
-from mmc4_pipeline.pages.page import make_page
 from mmc4_pipeline.pages.reader import PageReader
 from mmc4_pipeline.pages.reading import PageReading
 from mmc4_pipeline.progress import Notes
@@ -82,26 +81,18 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     """Run the stage and give its manifest. Documents are those of the locate stage, or the pages of WARC files."""
     check(options)
     own, recipe, output = options.view_as(PagesOptions), recipe_of(options), output_folder(options)
-    lists: dict[str, str] = {}  # what text filters read: sha256 by path
-
-    def read(path: str) -> bytes:
-        content = storage.read_bytes(path)
-        lists[path] = hashlib.sha256(content).hexdigest()
-        return content
-
-    text_filters = {key: item.prepared(read) for key, item in recipe.of_kind(TextFilter).items()}
+    filters = ListedFilters.read(recipe.of_kind(TextFilter) | recipe.of_kind(LinkFilter))
     source = _given_warcs(own) if own.warcs else _located(own, recipe, output)
     folder = stage_folder(output, Stage.PAGES)
     plan = {
         "recipe": recipe.part(Stage.PAGES),
         "options": source.options | {"documents_per_shard": own.documents_per_shard},
-        "input": source.input | ({"lists": lists} if lists else {}),
+        "input": source.input | filters.plan(),
     }
     reading = PageReading(
         shards=source.shards,
         reader=PageReader(recipe.links, recipe.text_source),
-        filters=tuple(recipe.of_kind(LinkFilter).values()),
-        text_filters=text_filters,
+        filters=filters,
     )
     work = PagesWork(source, reading, folder, http_settings(options))
     resume = options.view_as(CommonOptions).resume
@@ -301,8 +292,7 @@ class PagesWork:
         text = texts.get(packed.source)
         if text is None:
             return packed.source, rejected(found.location, Reason.NO_TEXT, f"{packed.source} has no text")
-        filters, text_filters = self._reading.filters, self._reading.text_filters
-        return packed.source, make_page(found, zlib.decompress(text).decode("utf-8"), filters, text_filters)
+        return packed.source, self._reading.page(found, zlib.decompress(text).decode("utf-8"))
 
 
 def main(argv: list[str], program: str = "mmc4 pages") -> None:

@@ -19,6 +19,7 @@ class Stricter(Enum):
     LOWER = "lower"
     SUBSET = "fewer entries"
     SUPERSET = "more entries"
+    SAME = "the same value"  # the threshold is fixed, but the filter may be added later
 
     def allows(self, scored: object, wanted: object) -> bool:
         """Tell whether a threshold of `wanted` keeps nothing that `scored` had dropped."""
@@ -31,6 +32,8 @@ class Stricter(Enum):
                 return set(wanted) <= set(scored)  # type: ignore[call-overload, no-any-return]
             case Stricter.SUPERSET:
                 return set(wanted) >= set(scored)  # type: ignore[call-overload, no-any-return]
+            case Stricter.SAME:
+                return wanted == scored
 
 
 class Filter(ABC):
@@ -42,6 +45,13 @@ class Filter(ABC):
 
     stage: ClassVar[Stage]
     stricter: ClassVar[Mapping[str, Stricter]] = {}
+
+    def prepared(self, read: Callable[[str], bytes]) -> Self:  # noqa: ARG002 - for the filters that need it
+        """Give the filter ready to decide: one of texts or links that names a file gets its content here, by `read`.
+
+        Raises ValueError where the content can't be used.
+        """
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +70,6 @@ class TextFilter(Filter):
 
     stage = Stage.PAGES
 
-    def prepared(self, read: Callable[[str], bytes]) -> Self:  # noqa: ARG002 - for the filters that need it
-        """Give the filter ready to decide; one whose thresholds name a file gets its content here, by `read`."""
-        return self
-
     @abstractmethod
     def decide(self, document: DocumentText) -> Reason | None:
         """Give the reason to drop the document, or None."""
@@ -76,8 +82,8 @@ class LinkFilter(Filter):
     needs: ClassVar[str | None] = None
 
     @abstractmethod
-    def decide(self, link: ImageLink) -> Reason | None:
-        """Give the reason to drop the link, or None."""
+    def decide(self, link: ImageLink, page_url: str = "") -> Reason | None:
+        """Give the reason to drop the link that stands on that page, or None."""
 
 
 class ImageFilter(Filter):

@@ -26,6 +26,7 @@ class Candidate:
     image: Image
     link: ImageLink | None = None
     score: ImageScore | None = None
+    page_url: str = ""
 
 
 Learned = Mapping[str, Sequence[int]]  # what each corpus filter found in its sample, by its key in the recipe
@@ -49,7 +50,7 @@ def judge(candidates: Sequence[Candidate], filters: Mapping[str, Filter], learne
 def _decide(item: Filter, left: Sequence[Candidate], learned: Sequence[int]) -> list[Reason | None]:
     match item:
         case LinkFilter():
-            return [item.decide(candidate.link) if candidate.link else None for candidate in left]
+            return [item.decide(candidate.link, candidate.page_url) if candidate.link else None for candidate in left]
         case ImageFilter():
             return [item.decide(candidate.image) for candidate in left]
         case GroupFilter():

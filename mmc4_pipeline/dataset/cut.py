@@ -98,7 +98,7 @@ def _candidate(page: Page, link: ImageLink, images: dict[int, Image], scores: di
             "run `mmc4 score` again into another --output"
         )
         raise UserError(message)
-    return Candidate(images[link.position], link, score)
+    return Candidate(images[link.position], link, score, page.url)
 
 
 def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Placed]:

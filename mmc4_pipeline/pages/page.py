@@ -12,9 +12,9 @@ from schemas.page import ImageLink, Page
 from schemas.reasons import Reason
 
 
-def judge_link(link: ImageLink, filters: Sequence[LinkFilter]) -> ImageLink:
+def judge_link(link: ImageLink, filters: Sequence[LinkFilter], page_url: str = "") -> ImageLink:
     """Give the link with the first filter's reason to drop it, or with none."""
-    reason = next((reason for item in filters if (reason := item.decide(link))), None)
+    reason = next((reason for item in filters if (reason := item.decide(link, page_url))), None)
     return replace(link, reason=reason)
 
 
@@ -42,5 +42,5 @@ def make_page(
         timestamp=location.fetch_time,
         could_have_url_duplicate=location.could_have_url_duplicate,
         sentences=sentences,
-        links=[judge_link(link, filters) for link in found.links],
+        links=[judge_link(link, filters, location.url) for link in found.links],
     )

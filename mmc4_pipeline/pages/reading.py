@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from filters.kinds import LinkFilter, TextFilter
 from mmc4_pipeline.commoncrawl.records import PageContent, rejected
 from mmc4_pipeline.keys import shard_of, site_of
+from mmc4_pipeline.lists import ListedFilters
 from mmc4_pipeline.pages.c4_lines import C4Lines, c4_lines
 from mmc4_pipeline.pages.packed import pack
 from mmc4_pipeline.pages.page import make_page
@@ -23,12 +24,16 @@ class PageReading:
 
     shards: int
     reader: PageReader
-    filters: tuple[LinkFilter, ...]
-    text_filters: dict[str, TextFilter]
+    filters: ListedFilters
 
     def shard(self, url: str) -> int:
         """Give the shard of a page."""
         return shard_of(site_of(url), self.shards)
+
+    def page(self, found: PageContent, text: str) -> Page | RejectedDocument:
+        """Make a page's record, or drop it, by the recipe's filters."""
+        links = tuple(self.filters.ready(LinkFilter).values())
+        return make_page(found, text, links, self.filters.ready(TextFilter))
 
     def packed(self, outcomes: Iterable[PageContent | RejectedDocument]) -> Iterator[Packed]:
         """Pack outcomes for their shards, and the counts of lines where the texts are the pages' own."""
@@ -59,4 +64,4 @@ class PageReading:
             dropped = ", ".join(f"{reason} {count}" for reason, count in sorted(cleaned.counts.dropped.items()))
             detail = f"none of the page's {cleaned.counts.seen} lines is prose by C4's rules ({dropped or 'no text'})"
             return rejected(outcome.location, Reason.NO_TEXT, detail)
-        return make_page(outcome, cleaned.text, self.filters, self.text_filters)
+        return self.page(outcome, cleaned.text)
