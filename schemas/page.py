@@ -12,8 +12,9 @@ class ImageLink:
     """One image link of a page. `position` counts the links in page order, from 0.
 
     Declared sizes are CSS pixels as the page states them, null where it doesn't. `attribute` is the HTML attribute
-    that held it. `in_main_content` is trafilatura's view, null where the recipe did not ask for it. `reason` says why
-    a link filter dropped it and is null for a link worth fetching.
+    that held it. `in_main_content` is trafilatura's view, null where the recipe did not ask for it. `leads_to` is the
+    URL of the `a` around the image where that is on another site than the page, else null, as it is for pages from WAT
+    files, which don't tell. `reason` says why a link filter dropped it and is null for a link worth fetching.
     """
 
     position: int
@@ -23,6 +24,7 @@ class ImageLink:
     declared_height: int | None
     attribute: str = "src"
     in_main_content: bool | None = None
+    leads_to: str | None = None
     reason: Reason | None = None
 
 

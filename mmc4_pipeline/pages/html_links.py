@@ -10,6 +10,7 @@ from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from mmc4_pipeline.keys import site_of
 from mmc4_pipeline.pages.links import image_link, resolve
 from mmc4_pipeline.pages.srcset import parse_srcset
 from mmc4_pipeline.pages.tree import parse_html
@@ -25,6 +26,8 @@ _READABLE = (
     "image/webp",
     "image/gif",
 )  # a source's type; as decode.FORMATS
+_MAX_LEVELS = 8  # from an image up to its link; of 60 real pages none has more than 4
+_MAX_HREF = 2048  # characters; a page can put one link around all of its images
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,31 @@ def links_of_html(
     base = resolve(page_url, base_tag.attributes.get("href") if base_tag else None) or page_url
     images = [node for node in nodes if node.tag == "img"]
     wanted = settings.attributes if settings else ("src",)
+    site = site_of(page_url)
     found = _of_src(images, base) if wanted == ("src",) else _of_attributes(tree, base, wanted)
     return [
-        image_link(position, url, tag, attribute, None if main_images is None else ordinal in main_images)
+        image_link(
+            position,
+            url,
+            tag,
+            attribute,
+            None if main_images is None else ordinal in main_images,
+            _leads_to(images[ordinal], base, site),
+        )
         for position, (ordinal, tag, attribute, url) in enumerate(found)
     ]
+
+
+def _leads_to(image: LexborNode, base: str, site: str) -> str | None:
+    """Give where a click on the image leads, if to another site: the URL of the `a` a few elements up at most."""
+    node = image.parent
+    for _ in range(_MAX_LEVELS):
+        if node is None or node.tag == "a":
+            break
+        node = node.parent
+    href = node.attributes.get("href") if node is not None and node.tag == "a" else None
+    url = resolve(base, href) if href and len(href) <= _MAX_HREF else None
+    return url if url and site_of(url) != site else None
 
 
 def _of_src(images: list[LexborNode], base: str) -> Iterator[tuple[int, Attributes, str, str]]:

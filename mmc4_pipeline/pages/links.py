@@ -38,6 +38,7 @@ def image_link(
     attributes: dict[str, Any],
     attribute: str = "src",
     in_main_content: bool | None = None,  # noqa: FBT001 - a measurement, not a switch
+    leads_to: str | None = None,
 ) -> ImageLink:
     """Make the link of a tag with these attributes; `url` is absolute."""
     return ImageLink(
@@ -48,6 +49,7 @@ def image_link(
         declared_height=pixels(attributes.get("height")),
         attribute=attribute,
         in_main_content=in_main_content,
+        leads_to=leads_to,
     )
 
 

@@ -244,3 +244,25 @@ def test_the_short_cuts_give_what_urljoin_gives(base: str, rest: str, start: str
     except ValueError:
         return
     assert resolve(base, start + link) == meant
+
+
+@pytest.mark.parametrize(
+    ("html", "leads_to"),
+    [
+        ('<a href="https://shop.example/x"><img src="a.jpg"></a>', "https://shop.example/x"),
+        ('<a href="//shop.example/x"><div><picture><img src="a.jpg"></picture></div></a>', "https://shop.example/x"),
+        ('<base href="https://b.example/"><a href="x"><img src="a.jpg"></a>', "https://b.example/x"),
+        ('<a href="/large.jpg"><img src="a.jpg"></a>', None),  # the page's own site
+        ('<a href="https://www.a-shop.com/"><img src="a.jpg"></a>', None),
+        ('<a href="https://shop.example/x">text</a><img src="a.jpg">', None),
+        ('<a name="x"><img src="a.jpg"></a>', None),
+        ('<a href="mailto:x@shop.example"><img src="a.jpg"></a>', None),
+        ('<a href="http://[broken"><img src="a.jpg"></a>', None),
+        (f'<a href="https://shop.example/{"x" * 3000}"><img src="a.jpg"></a>', None),
+        (f'<a href="https://shop.example/x">{"<b>" * 50}<img src="a.jpg">', None),
+    ],
+)
+def test_an_image_may_lead_to_another_site(html: str, leads_to: str | None) -> None:
+    for settings in (LinkSettings(), LinkSettings(("data-src", "src"))):
+        (link,) = links_of_html(html, "https://blog.a-shop.com/page", settings)
+        assert link.leads_to == leads_to
