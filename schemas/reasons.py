@@ -32,6 +32,7 @@ class Reason(StrEnum):
     BAD_WORDS = "bad_words"
 
     # Image links, before anything is fetched.
+    DENIED = "denied"  # the user's deny-list has it, or its page
     URL_EXTENSION = "url_extension"
     URL_TOKEN = "url_token"  # noqa: S105 - a reason, not a password
     NOT_MAIN_CONTENT = "not_main_content"
@@ -52,7 +53,7 @@ class Reason(StrEnum):
     ASPECT_RATIO = "aspect_ratio"
     DOCUMENT_DUPLICATE = "document_duplicate"
     CORPUS_DUPLICATE = "corpus_duplicate"
-    AD = "ad"
+    AD = "ad"  # or before anything is fetched: by its URL, where it leads, its declared size
     FACE = "face"
     NSFW = "nsfw"
     LOW_SIMILARITY = "low_similarity"

@@ -198,6 +198,7 @@ def test_what_was_not_measured_drops_nothing() -> None:
         (Stricter.LOWER, 5, 5, 4, 6),
         (Stricter.SUBSET, ("a", "b"), ("b", "a"), ("a",), ("a", "c")),
         (Stricter.SUPERSET, ("a", "b"), ("b", "a"), ("a", "b", "c"), ("a",)),
+        (Stricter.SAME, "a.txt", "a.txt", "a.txt", "b.txt"),
     ],
 )
 def test_directions(direction: Stricter, before: object, same: object, stricter: object, looser: object) -> None:

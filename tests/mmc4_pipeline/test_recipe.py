@@ -142,3 +142,13 @@ def test_adding_a_filter_of_the_whole_corpus_later_is_noticed() -> None:
     scored = load_recipe("mmc4", ("filters.corpus_duplicates=null", "filters.resolution=null"))
     (problem,) = loosened(scored, load_recipe("mmc4"))
     assert problem.startswith("filters.corpus_duplicates: on")
+
+
+def test_lists_may_be_added_later_but_neither_left_out_nor_replaced() -> None:
+    without, listed = load_recipe("mmc4"), load_recipe("mmc4", ("filters.deny_list.list=a.txt", "filters.ads={}"))
+    other = load_recipe("mmc4", ("filters.deny_list.list=b.txt", "filters.ads={}"))
+    assert list(listed.filters)[:3] == ["deny_list", "url", "ads"]
+    assert loosened(without, listed) == loosened(listed, listed) == []
+    assert len(loosened(listed, without)) == 2
+    (problem,) = loosened(listed, other)
+    assert problem == "filters.deny_list.list: b.txt instead of a.txt; only the same value is possible now"

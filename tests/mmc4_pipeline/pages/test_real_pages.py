@@ -10,12 +10,14 @@ import pytest
 from fastwarc import ArchiveIterator, WarcRecordType
 from selectolax.lexbor import LexborHTMLParser
 
+from filters.ads import Ads
 from mmc4_pipeline.pages.html import decode_html
 from mmc4_pipeline.pages.html_links import links_of_html
 from mmc4_pipeline.pages.main_images import main_images
 from mmc4_pipeline.pages.main_text import main_text
 from mmc4_pipeline.pages.wat_links import links_of_wat
 from mmc4_pipeline.recipe import LinkSettings, load_recipe
+from schemas.reasons import Reason
 
 REALWEB = Path(__file__).parents[4] / "shared" / "realweb"
 pytestmark = pytest.mark.skipif(not REALWEB.is_dir(), reason="../shared/realweb is not here")
@@ -100,3 +102,15 @@ def test_most_pages_have_a_main_content_with_some_of_their_images(pages: dict[st
     assert counts["with text"] > 0.9 * len(pages)
     assert counts["with images"] > 0.5 * len(pages)
     assert 0.1 < counts["in main content"] / counts["links"] < 0.5
+
+
+def test_some_links_are_ads(pages: dict[str, str]) -> None:
+    counts: Counter[str] = Counter()
+    own = Ads().prepared(lambda path: Path(path).read_bytes())
+    for url, text in pages.items():
+        for link in links_of_html(text, url):
+            counts["ads"] += own.decide(link, url) is Reason.AD
+            counts["lead elsewhere"] += link.leads_to is not None
+            counts["links"] += 1
+    assert 0 < counts["ads"] < 0.05 * counts["links"]
+    assert 0 < counts["lead elsewhere"] < 0.5 * counts["links"]
