@@ -10,6 +10,7 @@ from rich.table import Table
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import document_files, read_documents
 from mmc4_pipeline.commoncrawl.ranges import MAX_GAP
+from mmc4_pipeline.commoncrawl.wat import has_all_for
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.http_client import HttpSettings
 from mmc4_pipeline.pages.reader import PageReader
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> None:
     """Run from the command line."""
     arguments = _parser().parse_args(argv)
     recipe = load_recipe(arguments.recipe)
-    documents = _documents(arguments)
+    reader, documents = PageReader(recipe.links, recipe.text_source), _documents(arguments)
     crawl = crawl_size(arguments.crawl or recipe.crawl, arguments.cc_root)
     resources = Resources(arguments.cores, arguments.network * _MB, arguments.requests_per_second)
     prices = Prices(arguments.core_hour_price, arguments.gigabyte_price, arguments.million_requests_price)
@@ -35,9 +36,10 @@ def main(argv: list[str]) -> None:
         raise UserError(message)
     console = Console()
     with console.status("measuring this machine"):
-        speeds = measure_speeds(PageReader(recipe.links))
+        speeds = measure_speeds(reader)
     needs = estimate(documents, crawl, speeds, resources, prices, MAX_GAP)
-    _print(console, documents, crawl, speeds, resources, prices, needs)
+    possible = [item for item in needs if item.source != "wat" or has_all_for(reader)]
+    _print(console, documents, crawl, speeds, resources, prices, possible)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -27,7 +27,12 @@ def pages_by_wat(
 
     Raises UserError where the recipe asks for what no WAT record has.
     """
-    _refuse_what_wat_lacks(reader)
+    if not has_all_for(reader):
+        message = (
+            "--page_source wat: WAT files hold the src of images and no more, but the recipe asks for other "
+            "links.attributes, links.main_content or text_source: page; take --page_source warc or warc_scan"
+        )
+        raise UserError(message)
     wanted = {(str(location.offset), location.url): location for location in locations}
     urls = {location.url for location in locations}
     lost = 0
@@ -46,13 +51,9 @@ def pages_by_wat(
     yield from not_found(wanted.values(), why)
 
 
-def _refuse_what_wat_lacks(reader: PageReader) -> None:
-    if set(reader.links.attributes) != {"src"} or reader.links.main_content:
-        message = (
-            "--page_source wat: WAT files hold the src of images and no more, but the recipe asks for other "
-            "links.attributes or links.main_content; take --page_source warc or warc_scan"
-        )
-        raise UserError(message)
+def has_all_for(reader: PageReader) -> bool:
+    """Tell whether WAT files hold all that is read from a page."""
+    return set(reader.links.attributes) == {"src"} and not reader.links.main_content and reader.text_source == "c4"
 
 
 def _page(

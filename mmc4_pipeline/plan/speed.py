@@ -13,6 +13,7 @@ from mmc4_pipeline.commoncrawl.wat import pages_by_wat, wat_filename
 from mmc4_pipeline.pages.reader import PageReader
 from mmc4_pipeline.plan.estimate import Speeds
 from mmc4_pipeline.plan.sample import write_sample
+from mmc4_pipeline.recipe import LinkSettings
 
 _PAGES = 60
 _WANTED = 7  # every seventh page is wanted in a scan: C4 has about 15% of its crawl's pages
@@ -26,7 +27,7 @@ def measure_speeds(reader: PageReader) -> Speeds:
         warc = locations[0].warc_filename
         few = locations[::_WANTED]
         sizes = [storage.size(storage.join(folder, name)) for name in (warc, wat_filename(warc))]
-        plain = PageReader(type(reader.links)())  # WAT files have no more than the plain links
+        plain = PageReader(LinkSettings())  # WAT files have no more than the plain links
         return Speeds(
             range_seconds_per_page=_seconds(lambda: pages_by_range(folder, warc, locations, reader)) / _PAGES,
             wat_bytes_per_second=sizes[1] / _seconds(lambda: pages_by_wat(folder, warc, few, plain)),

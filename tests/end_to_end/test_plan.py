@@ -28,6 +28,12 @@ def test_all_of_c4_is_cheapest_by_wat() -> None:
     assert "Cheapest: --page_source wat." in succeeded(mmc4("plan", *arguments)).stdout
 
 
+@pytest.mark.parametrize("recipe", ["mmc4-links", "page-text"])
+def test_a_source_that_lacks_what_the_recipe_asks_for_is_not_proposed(recipe: str) -> None:
+    out = succeeded(mmc4("plan", "--documents", "365000000", "--recipe", recipe)).stdout
+    assert set(rows(out)) == {"warc", "warc_scan"}
+
+
 def test_documents_are_counted_and_a_crawl_is_measured(web: Web) -> None:
     root = str(web.folder / "commoncrawl")
     done = succeeded(mmc4("plan", "--c4", str(web.folder / "c4/*.json.gz"), "--cc_root", root))

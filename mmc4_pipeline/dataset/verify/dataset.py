@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.files import files_of, is_ledger, is_shard
 from mmc4_pipeline.dataset.stage_folder import StageFolder
+from mmc4_pipeline.dataset.subsets import missing_from
 from mmc4_pipeline.dataset.verify.ledger import LedgerTotals, check_ledger_file
 from mmc4_pipeline.dataset.verify.shard import AGAIN, Checked, HashingReader, check_shard
-from mmc4_pipeline.dataset.verify.subset import missing_from
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.storage import WrittenFile
 from schemas.reasons import Stage
@@ -153,7 +154,11 @@ def _count(path: str, what: str, said: int, found: str) -> str:
 
 
 def _check_subset(folder: StageFolder, whole: StageFolder) -> Iterator[str]:
-    for document, urls in missing_from(whole, folder):
-        more = f" and {len(urls) - 1} more" if len(urls) > 1 else ""
-        message = f"{folder.path}: document {document} has an image that {whole.path} lacks: {urls[0]}{more}"
-        yield f"{message}; cut both from the same scores, with a recipe that extends the other's"
+    try:
+        for document, images in groupby(missing_from(whole.path, folder.path), key=lambda image: image.document):
+            urls = [image.image_url for image in images]
+            more = f" and {len(urls) - 1} more" if len(urls) > 1 else ""
+            message = f"{folder.path}: document {document} has an image that {whole.path} lacks: {urls[0]}{more}"
+            yield f"{message}; cut both from the same scores, with a recipe that extends the other's"
+    except UserError as error:  # a problem among the others, which are listed all the same
+        yield str(error)
