@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.archive import LostRecord, Record, records
 from mmc4_pipeline.commoncrawl.records import PageContent, not_found, rejected
-from mmc4_pipeline.commoncrawl.wat_json import offset_and_html
+from mmc4_pipeline.commoncrawl.wat_json import container_offset, html_images
 from mmc4_pipeline.errors import UnreadableError, UserError
 from mmc4_pipeline.pages.reader import PageReader
 from mmc4_pipeline.pages.wat_links import links_of_wat
@@ -61,13 +61,14 @@ def _page(
 ) -> Iterator[PageContent | RejectedDocument]:
     """Yield the page that a WAT record is about and take its location from the wanted ones, if it is among them."""
     try:
-        offset, html = offset_and_html(record.data, record.block_start)
+        key = (container_offset(record.data, record.block_start), url)
+        images = html_images(record.data, record.block_start) if key in wanted else None
     except ValueError:
         return  # its location stays wanted, and so is reported
-    location = wanted.pop((offset, url), None)
+    location = wanted.pop(key, None)
     if location is None:
         return
-    if html is None:
+    if images is None:
         yield rejected(location, Reason.NOT_HTML, "the WAT record has no HTML metadata")
     else:
-        yield PageContent(location, links_of_wat(html, location.url))
+        yield PageContent(location, links_of_wat(images, location.url))

@@ -2,28 +2,57 @@
 
 import html
 import re
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from mmc4_pipeline.pages.links import pixels, resolve
 from schemas.page import ImageLink
 
 _REFERENCE = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
 
+# Most images: the URL where it is absolute and needs no resolving, else (empty there) the link as it stands; alt text;
+# and nothing.
+PlainImage = tuple[str, str, str, str]
 
-def links_of_wat(html_metadata: dict[str, Any], page_url: str) -> list[ImageLink]:
-    """Give the image links of a WAT record's HTML-Metadata: the links of path "IMG@/src"."""
-    head = html_metadata.get("Head")
-    base = resolve(page_url, _unescape(head.get("Base")) if isinstance(head, dict) else None) or page_url
-    found = html_metadata.get("Links")
+
+@dataclass(frozen=True, slots=True)
+class WatImages:
+    """The images that a WAT record's HTML-Metadata lists, as PlainImage or as the JSON has them, and its base URL."""
+
+    images: list[PlainImage | dict[str, Any]]
+    base: object = None
+
+    @classmethod
+    def of(cls, html_metadata: dict[str, Any]) -> Self:
+        """Take the links of path "IMG@/src" out of an HTML-Metadata."""
+        head, links = html_metadata.get("Head"), html_metadata.get("Links")
+        images: list[PlainImage | dict[str, Any]] = [
+            link
+            for link in (links if isinstance(links, list) else ())
+            if isinstance(link, dict) and link.get("path") == "IMG@/src"
+        ]
+        return cls(images, head.get("Base") if isinstance(head, dict) else None)
+
+
+def links_of_wat(found: WatImages, page_url: str) -> list[ImageLink]:
+    """Give the image links of a page from what its WAT record lists."""
+    base = resolve(page_url, _unescape(found.base)) or page_url if found.base else page_url
     links: list[ImageLink] = []
-    for link in found if isinstance(found, list) else ():
-        if isinstance(link, dict) and link.get("path") == "IMG@/src":
-            url = resolve(base, _unescape(link.get("url")))
-            if url is not None:
-                alt = link.get("alt")
-                alt = " ".join(_unescape(alt).split()) if alt else ""
-                links.append(ImageLink(len(links), url, alt, pixels(link.get("width")), pixels(link.get("height"))))
+    for image in found.images:
+        width = height = None
+        if isinstance(image, tuple):
+            url, link, alt, _ = image
+        else:
+            url, link, alt = "", str(image.get("url") or ""), image.get("alt") or ""
+            width, height = pixels(image.get("width")), pixels(image.get("height"))
+        resolved = url or resolve(base, _unescape(link))
+        if resolved:
+            links.append(ImageLink(len(links), resolved, _one_line(alt) if alt else "", width, height))
     return links
+
+
+def _one_line(alt: object) -> str:
+    return " ".join(_unescape(alt).split())
 
 
 def _unescape(text: object) -> str:

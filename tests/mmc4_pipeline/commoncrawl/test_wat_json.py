@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmc4_pipeline.commoncrawl.wat_json import offset_and_html
-from mmc4_pipeline.pages.wat_links import links_of_wat
+from mmc4_pipeline.commoncrawl.wat_json import container_offset, html_images
+from mmc4_pipeline.pages.wat_links import WatImages, links_of_wat
 
 PAGE = "https://a.example/"
 texts = st.lists(
@@ -18,8 +18,11 @@ texts = st.lists(
     ),
     max_size=6,
 ).map("".join)
-paths = st.sampled_from(["IMG@/src", "A@/href", "IMG@/longdesc", "XIMG@/src"])
-links = st.fixed_dictionaries({"path": paths, "url": texts}, optional={"alt": texts, "width": texts, "text": texts})
+urls = texts | st.sampled_from(
+    ["https://b.example/a.jpg", "http://b.example:80/a?b=1&c", "https://b.example/?", "/a.jpg"]
+)
+paths = st.sampled_from(["IMG@/src", "IMG@/src", "A@/href", "IMG@/longdesc", "XIMG@/src"])
+links = st.fixed_dictionaries({"path": paths, "url": urls}, optional={"alt": texts, "width": texts, "text": texts})
 backwards = links.map(lambda link: dict(reversed(link.items())))
 heads = st.fixed_dictionaries(
     {"Title": texts, "Metas": st.lists(st.dictionaries(texts, texts, max_size=2), max_size=2)}, optional={"Base": texts}
@@ -48,26 +51,29 @@ def test_the_same_links_as_a_parser_finds(
     whole = {"Head": head, "Links": found}
     html = {name: whole[name] for name in order}
     data = b"HEADER" + json.dumps(record(html, headers), separators=separators).encode() + b"\r\n\r\n"
-    offset, taken = offset_and_html(data, len(b"HEADER"))
+    offset, taken = container_offset(data, len(b"HEADER")), html_images(data, len(b"HEADER"))
     assert offset == "479"
     assert taken is not None
-    assert links_of_wat(taken, PAGE) == links_of_wat(html, PAGE)
+    assert links_of_wat(taken, PAGE) == links_of_wat(WatImages.of(html), PAGE)
 
 
 @given(st.sampled_from(["Container", "Envelope"]), st.lists(links, max_size=3))
 def test_any_order_of_the_two_parts(first: str, found: list[object]) -> None:
     whole = record({"Head": {}, "Links": found}, {})
     data = orjson.dumps({first: whole.pop(first), **whole})
-    offset, taken = offset_and_html(data, 0)
-    assert (offset, links_of_wat(taken or {}, PAGE)) == ("479", links_of_wat({"Links": found}, PAGE))
+    taken = html_images(data, 0)
+    assert taken is not None
+    assert container_offset(data, 0) == "479"
+    assert links_of_wat(taken, PAGE) == links_of_wat(WatImages.of({"Links": found}), PAGE)
 
 
 def test_only_the_links_list_is_looked_at() -> None:
     image = {"path": "IMG@/src", "url": "b.jpg"}
     html = {"Head": {"Metas": [image], "Link": [image]}, "Links": [{"path": "IMG@/src", "url": "a.jpg"}]}
     for whole in (html, dict(reversed(html.items()))):
-        _, taken = offset_and_html(orjson.dumps(record(whole, image)), 0)
-        assert [link.url for link in links_of_wat(taken or {}, PAGE)] == [PAGE + "a.jpg"]
+        taken = html_images(orjson.dumps(record(whole, image)), 0)
+        assert taken is not None
+        assert [link.url for link in links_of_wat(taken, PAGE)] == [PAGE + "a.jpg"]
 
 
 @given(st.integers(1, 400))
@@ -76,8 +82,8 @@ def test_json_that_is_cut_short_gives_an_error_or_nothing_made_up(size: int) -> 
         record({"Head": {}, "Links": [{"path": "IMG@/src", "url": f"{at}.jpg"} for at in range(5)]}, {})
     )
     try:
-        _, taken = offset_and_html(data[:-size], 0)
+        taken = html_images(data[:-size], 0)
     except ValueError:
         return
-    urls = [link.url for link in links_of_wat(taken or {}, PAGE)]
+    urls = [link.url for link in links_of_wat(taken, PAGE)] if taken else []
     assert urls == [f"{PAGE}{at}.jpg" for at in range(len(urls))]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mmc4_pipeline.pages.html_links import links_of_html
 from mmc4_pipeline.pages.links import resolve
-from mmc4_pipeline.pages.wat_links import links_of_wat
+from mmc4_pipeline.pages.wat_links import WatImages, links_of_wat
 from mmc4_pipeline.recipe import LinkSettings, load_recipe
 from schemas.page import ImageLink
 
@@ -68,7 +68,7 @@ def test_sources(source: str, url: str | None) -> None:
 def test_base(base: str, url: str) -> None:
     assert urls(f'<head><base href="{base}"></head><img src="a.jpg">') == [url]
     wat = {"Head": {"Base": base}, "Links": [{"path": "IMG@/src", "url": "a.jpg"}]}
-    assert [link.url for link in links_of_wat(wat, PAGE)] == [url]
+    assert [link.url for link in links_of_wat(WatImages.of(wat), PAGE)] == [url]
 
 
 def test_the_first_base_with_an_address_counts() -> None:

@@ -15,7 +15,7 @@ from mmc4_pipeline.pages.html import decode_html
 from mmc4_pipeline.pages.html_links import links_of_html
 from mmc4_pipeline.pages.main_images import main_images
 from mmc4_pipeline.pages.main_text import main_text
-from mmc4_pipeline.pages.wat_links import links_of_wat
+from mmc4_pipeline.pages.wat_links import WatImages, links_of_wat
 from mmc4_pipeline.recipe import LinkSettings, load_recipe
 from schemas.reasons import Reason
 
@@ -53,7 +53,7 @@ def test_every_link_of_the_truth_is_found_from_warc_and_from_wat(
     truth = json.loads((REALWEB / "truth.json").read_text())["pages"]
     assert len(truth) >= 60
     for url, links in truth.items():
-        by_html, by_wat = links_of_html(pages[url], url), links_of_wat(wat[url], url)
+        by_html, by_wat = links_of_html(pages[url], url), links_of_wat(WatImages.of(wat[url]), url)
         assert [link.url for link in by_html] == links
         assert [link.url for link in by_wat] == links
         assert [link.alt for link in by_html] == [link.alt for link in by_wat]
