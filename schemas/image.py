@@ -11,7 +11,8 @@ class Image:
     """One fetched image link. Null where nothing could be measured.
 
     `width` and `height` are pixels as received, upright; `byte_size` and `sha256` are of the bytes as received.
-    `phash` is the 64-bit perceptual hash. `offset` and `length` give the stored JPEG's bytes in the shard's tar.
+    `phash` is the 64-bit perceptual hash; `sharpness` the variance of the Laplacian with the longest side at 400
+    pixels. `offset` and `length` give the stored JPEG's bytes in the shard's tar.
     `reason` says why the images stage dropped it and is null for an image worth scoring.
     """
 
@@ -28,6 +29,7 @@ class Image:
     width: int | None = None
     height: int | None = None
     phash: UInt64 | None = None
+    sharpness: float | None = None
     offset: int | None = None
     length: int | None = None
     reason: Reason | None = None

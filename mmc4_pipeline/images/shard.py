@@ -11,8 +11,9 @@ from urllib.parse import urldefrag
 
 from filters.kinds import ImageFilter
 from mmc4_pipeline import storage
-from mmc4_pipeline.images.decode import Undecodable, decode
+from mmc4_pipeline.images.decode import decode
 from mmc4_pipeline.images.fetch import Answer, Fetcher, FetchSettings, Request
+from mmc4_pipeline.images.header import Undecodable
 from mmc4_pipeline.images.store import Spool, add_file, open_tar
 from mmc4_pipeline.judge import Candidate, Learned, judge
 from mmc4_pipeline.keys import image_name
@@ -114,7 +115,14 @@ def _measure(answer: Answer, recipe: Recipe) -> tuple[Image, bytes | None]:
     decoded = decode(answer.body, recipe.images)
     if isinstance(decoded, Undecodable):
         return replace(received, reason=decoded.reason, error=decoded.error), None
-    image = replace(received, format=decoded.format, width=decoded.width, height=decoded.height, phash=decoded.phash)
+    image = replace(
+        received,
+        format=decoded.format,
+        width=decoded.width,
+        height=decoded.height,
+        phash=decoded.phash,
+        sharpness=decoded.sharpness,
+    )
     return image, decoded.jpeg
 
 

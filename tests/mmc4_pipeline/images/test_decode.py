@@ -2,19 +2,22 @@
 
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
-import warnings
 import zlib
 from collections.abc import Callable
 
 import cv2
+import imagehash
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from mmc4_pipeline.images.decode import Decoded, Undecodable, decode
+from mmc4_pipeline.images.decode import Decoded, decode
+from mmc4_pipeline.images.header import Undecodable
 from mmc4_pipeline.recipe import ImageSettings
 from schemas.reasons import Reason
 
@@ -284,12 +287,158 @@ def test_a_bomb_is_refused_by_its_header_alone(width: int, height: int) -> None:
     assert result.reason is Reason.TOO_LARGE
 
 
+def jpeg_that_claims(body: bytes, width: int, height: int) -> bytes:
+    """Change the size in a JPEG's frame header, baseline or progressive."""
+    start = next(body.index(marker) for marker in (b"\xff\xc0", b"\xff\xc2") if marker in body)
+    return body[: start + 5] + struct.pack(">HH", height, width) + body[start + 9 :]
+
+
 def test_a_large_image_that_is_still_allowed_warns_nobody() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        result = decode(png_that_claims(9_500, 10_000)[:200], SETTINGS)
+    small = saved(PillowImage.new("L", (16, 16)), "JPEG")
+    body = jpeg_that_claims(small[:-2] + bytes(400_000) + small[-2:], 9_500, 10_000)
+    program = """
+import sys
+from mmc4_pipeline.images.decode import decode
+from mmc4_pipeline.recipe import ImageSettings
+result = decode(sys.stdin.buffer.read(), ImageSettings(800, 90))
+print(result.width, result.height)
+"""
+    done = subprocess.run([sys.executable, "-c", program], input=body, capture_output=True, check=True)
+    assert done.stdout.split() == [b"9500", b"10000"]
+    assert b"Warning" not in done.stderr
+
+
+def test_what_would_take_too_much_memory_is_refused_by_its_header_alone() -> None:
+    gif = bytearray(saved(PillowImage.new("P", (9, 9)), "GIF"))
+    gif[6:10] = struct.pack("<HH", 7_000, 7_000)
+    for body in (png_that_claims(7_000, 7_000), bytes(gif)):
+        result = decode(body, SETTINGS)
+        assert isinstance(result, Undecodable)
+        assert result.reason is Reason.TOO_LARGE
+        assert "MB to decode" in result.error
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_claims_more_than_its_bytes_can_hold_is_corrupt(*, progressive: bool) -> None:
+    flat = PillowImage.new("L", (2_000, 1_500), 77)
+    body = saved(flat, "JPEG", progressive=progressive, optimize=True)  # two bits a block, or hardly more than one
+    assert isinstance(decode(body, SETTINGS), Decoded)
+    result = decode(jpeg_that_claims(body, 8_000, 6_000), SETTINGS)
     assert isinstance(result, Undecodable)
-    assert result.reason is Reason.CORRUPT
+    assert (result.reason, "can't hold" in result.error) == (Reason.CORRUPT, True)
+
+
+def test_a_jpeg_of_endless_scans_is_refused(photo: Photo) -> None:
+    body = saved(pillow(photo(3, 300, 200)), "JPEG", progressive=True)
+    last = body.rindex(b"\xff\xda")
+    assert isinstance(decode(body[:last] + body[last:-2] * 50 + b"\xff\xd9", SETTINGS), Decoded)
+    result = decode(body[:last] + body[last:-2] * 200 + b"\xff\xd9", SETTINGS)
+    assert isinstance(result, Undecodable)
+    assert result.reason is Reason.TOO_LARGE
+
+
+def jpeg_of_four(photo: np.ndarray, *, ycck: bool) -> bytes:
+    """Give a CMYK JPEG as Adobe writes it (inverted), or the same as YCCK, which Pillow can only read."""
+    cmyk = np.asarray(pillow(photo).convert("CMYK")).copy()
+    cmyk[:, :, 3] = np.linspace(0, 120, photo.shape[1], dtype=np.uint8)
+    if not ycck:
+        return saved(PillowImage.fromarray(cmyk, "CMYK"), "JPEG", quality=95)
+    luma = np.asarray(PillowImage.fromarray(cmyk[:, :, :3], "RGB").convert("YCbCr"))
+    body = saved(PillowImage.fromarray(np.dstack([255 - luma, cmyk[:, :, 3]]), "CMYK"), "JPEG", quality=95)
+    place = body.index(b"Adobe") + 11  # the transform in its APP14 segment: 0 CMYK, 2 YCCK
+    return body[:place] + b"\x02" + body[place + 1 :]
+
+
+def rendered(body: bytes) -> np.ndarray:
+    """Give a file's RGB pixels, on white, as Pillow has them."""
+    image = PillowImage.open(io.BytesIO(body)).convert("RGBA")
+    return np.asarray(PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image).convert("RGB"))
+
+
+def odd_kinds(photo: np.ndarray) -> dict[str, bytes]:
+    """Give files of rare kinds."""
+    image = pillow(photo)
+    alpha = np.tile(np.linspace(0, 255, photo.shape[1], dtype=np.uint8), (photo.shape[0], 1))
+    clear = image.copy()
+    clear.putalpha(PillowImage.fromarray(alpha))
+    other = PillowImage.fromarray(255 - np.asarray(image))
+    both = {"save_all": True, "append_images": [other], "duration": 100}
+    clear_both = {**both, "append_images": [other.convert("RGBA")]}
+    palette, four, grey = image.quantize(200, dither=0), image.quantize(4, dither=0), image.convert("L")
+    middle = (photo.shape[1] // 2, photo.shape[0] // 2)
+    return {
+        "cmyk": jpeg_of_four(photo, ycck=False),
+        "ycck": jpeg_of_four(photo, ycck=True),
+        "rgb jpeg": saved(image, "JPEG", quality=95, keep_rgb=True),
+        "animated gif": saved(image, "GIF", **both),
+        "transparent gif": saved(clear, "GIF"),
+        "animated transparent gif": saved(clear, "GIF", **clear_both, disposal=2),
+        "animated webp": saved(image, "WEBP", **both),
+        "animated transparent webp": saved(clear, "WEBP", **clear_both, lossless=True),
+        "transparent webp": saved(clear, "WEBP", quality=95),
+        "apng": saved(image, "PNG", **both),
+        "transparent apng": saved(clear, "PNG", **clear_both),
+        "palette, one transparent": saved(palette, "PNG", transparency=5),
+        "palette, all more or less": saved(palette, "PNG", transparency=bytes(range(200))),
+        "palette of four": saved(four, "PNG", bits=2, transparency=bytes([0, 100, 200, 255])),
+        "grey and alpha": saved(clear.convert("LA"), "PNG"),
+        "grey, one transparent": saved(grey, "PNG", transparency=grey.getpixel(middle)),
+        "colour, one transparent": saved(image, "PNG", transparency=image.getpixel(middle)),
+        "black and white": saved(image.convert("1", dither=0), "PNG"),
+    }
+
+
+ODD_KINDS = list(odd_kinds(np.zeros((8, 8, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("kind", ODD_KINDS)
+def test_rare_kinds_look_as_pillow_has_them(photo: Photo, kind: str) -> None:
+    body = odd_kinds(photo(3, 300, 200))[kind]
+    result = decoded(body, ImageSettings(800, 97))
+    expected = rendered(body)
+    assert near(stored(result), expected, most=4)
+    assert near(cv2.cvtColor(result.pixels, cv2.COLOR_BGR2RGB), expected, most=1.5)
+
+
+@pytest.mark.parametrize("size", [(1001, 700), (1601, 1203), (2399, 1601), (3300, 500)])
+def test_decoding_at_a_fraction_looks_as_if_shrunk_from_the_whole(photo: Photo, size: tuple[int, int]) -> None:
+    image = pillow(photo(9, *size))
+    body = saved(image, "JPEG", quality=95)
+    for max_side in (1000, 400, 150):
+        result = decoded(body, ImageSettings(max_side, 95))
+        height, width = result.pixels.shape[:2]
+        expected = np.asarray(image.resize((width, height), PillowImage.Resampling.LANCZOS))
+        assert (max(width, height), round(width * size[1] / size[0]) - height) == (max_side, 0)
+        assert near(cv2.cvtColor(result.pixels, cv2.COLOR_BGR2RGB), expected, most=2.5)
+
+
+def test_pixels_are_those_of_the_stored_jpeg(photo: Photo) -> None:
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    for body in (saved(pillow(photo(2, 300, 200)), "JPEG"), saved(pillow(photo(2, 1300, 900)), "JPEG", exif=exif)):
+        result = decoded(body)
+        assert result.pixels.dtype == np.uint8
+        assert near(cv2.cvtColor(result.pixels, cv2.COLOR_BGR2RGB), stored(result), most=2)
+
+
+@pytest.mark.parametrize("size", [(160, 200), (640, 480), (1300, 801), (2500, 1700)])
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_the_hash_is_at_most_four_bits_from_imagehash(photo: Photo, size: tuple[int, int], kind: str) -> None:
+    for seed in range(5):
+        body = MAKERS[kind](pillow(photo(seed, *size)))
+        theirs = int(str(imagehash.phash(PillowImage.open(io.BytesIO(body)))), 16)
+        assert (decoded(body).phash ^ theirs).bit_count() <= 4
+
+
+def test_sharpness_tells_blurred_pictures_whatever_their_size(photo: Photo) -> None:
+    noise = np.random.default_rng(0).integers(-40, 41, (600, 800, 1))
+    sharp = np.clip(photo(1, 800, 600) + noise, 0, 255).astype(np.uint8)
+    blurred = cv2.GaussianBlur(sharp, (0, 0), 3)
+    of_sharp, of_blurred = (decoded(saved(pillow(pixels), "PNG")).sharpness for pixels in (sharp, blurred))
+    assert of_sharp > 10 * of_blurred
+    larger = cv2.resize(blurred, (1600, 1200), interpolation=cv2.INTER_CUBIC)
+    assert decoded(saved(pillow(larger), "PNG")).sharpness == pytest.approx(of_blurred, rel=0.2)
+    assert decoded(saved(PillowImage.new("RGB", (300, 200), "red"), "PNG")).sharpness == 0
 
 
 STARTS = [b"", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", b"GIF89a", b"RIFF"]
