@@ -13,7 +13,8 @@ from mmc4_pipeline.images.store import read_image
 from schemas.reasons import Reason
 from tests.mmc4_pipeline.images.hostile import all_cases, fetched, serving
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[3]
+PACKAGE = "tests.mmc4_pipeline.images"
 
 
 def test_each_ends_in_its_reason_within_bounds_of_time_and_memory(tmp_path: Path) -> None:
@@ -70,8 +71,8 @@ def test_no_name_and_no_redirect_leads_to_a_forbidden_address(tmp_path: Path) ->
     ):
         pytest.skip("no network namespaces here")
     done = subprocess.run(
-        [*own_network(hosts), sys.executable, str(HERE / "hostile_network.py"), str(tmp_path), *FORBIDDEN],
-        check=False, capture_output=True, text=True, timeout=400,
+        [*own_network(hosts), sys.executable, "-m", f"{PACKAGE}.hostile_network", str(tmp_path), *FORBIDDEN],
+        check=False, capture_output=True, text=True, timeout=400, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout)
