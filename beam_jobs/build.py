@@ -13,6 +13,7 @@ from beam_jobs.options import (
     CutOptions,
     PagesOptions,
     dataset_settings,
+    face_detector,
     fetch_settings,
     parse,
     recipe_of,
@@ -26,6 +27,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     """Run all stages and give the dataset's manifest. What can be checked is checked before any page is read."""
     settings = scorer_settings(options)
     fetch_settings(options)
+    face_detector(options)
     dataset_settings(options)
     score.require_models(recipe_of(options), settings)
     pages.check(options)

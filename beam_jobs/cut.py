@@ -54,6 +54,7 @@ def run(options: PipelineOptions, scores: str | None = None) -> dict[str, Any]:
         "options": settings.to_json(),
         "input": {"scores": scores, **{stage.value: fingerprint(manifest) for stage, manifest in manifests.items()}}
         | filters.plan(),
+        "face_detector": manifests[Stage.IMAGES].get("face_detector"),
         "before": {stage.value: manifest["counts"] for stage, manifest in manifests.items()},
     }
     work = CutWork(output, scored, folder, manifests[Stage.SCORE]["shards"], recipe, filters, settings)
@@ -105,6 +106,8 @@ def _refuse_what_was_not_scored(recipe: Recipe, manifests: dict[Stage, dict[str,
         for key, item in recipe.of_kind(ScoreFilter).items()
         if item.needs and item.needs not in heads
     ]
+    if recipe.face_detector.every_image and not manifests[Stage.IMAGES].get("face_detector"):
+        problems.append("face_detector.every_image: true, but no faces were looked for when the images were fetched")
     if problems:
         message = f"recipe {recipe.name} asks for more than {output} holds: {'; '.join(problems)}"
         raise UserError(message)

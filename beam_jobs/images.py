@@ -10,11 +10,21 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms import combiners
 
 from beam_jobs.near_copies import TooManyCopies, packed, unpacked
-from beam_jobs.options import CommonOptions, ImagesOptions, WebOptions, fetch_settings, output_folder, parse, recipe_of
+from beam_jobs.options import (
+    CommonOptions,
+    ImagesOptions,
+    WebOptions,
+    face_detector,
+    fetch_settings,
+    output_folder,
+    parse,
+    recipe_of,
+)
 from beam_jobs.running import run_stage, stage_folder
 from filters.kinds import CopiesFilter, CorpusFilter, ImageFilter, SampleFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
+from mmc4_pipeline.images.faces import FaceDetector
 from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.images.shard import decide_shard, fetch_shard
 from mmc4_pipeline.judge import Candidate, judge
@@ -38,12 +48,14 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     pages = stage_folder(output, Stage.PAGES)
     manifest = pages.manifest()
     folder = stage_folder(output, Stage.IMAGES)
+    detector = face_detector(options)
     plan = {
         "recipe": recipe.part(Stage.IMAGES),
         "options": {"image_routes": list(settings.routes), "max_image_bytes": settings.max_bytes},
+        "face_detector": detector.plan() if detector else None,
         "input": {"pages": fingerprint(manifest)},
     }
-    work = ImagesWork(pages, folder, manifest["shards"], recipe, settings)
+    work = ImagesWork(pages, folder, manifest["shards"], recipe, settings, detector)
     resume = options.view_as(CommonOptions).resume
     return run_stage(
         folder,
@@ -60,9 +72,16 @@ class ImagesWork:
     """The wiring of the stage: shard numbers and hashes move, image bytes never do."""
 
     def __init__(
-        self, pages: StageFolder, folder: StageFolder, shards: int, recipe: Recipe, settings: FetchSettings
+        self,
+        pages: StageFolder,
+        folder: StageFolder,
+        shards: int,
+        recipe: Recipe,
+        settings: FetchSettings,
+        detector: FaceDetector | None = None,
     ) -> None:
         self._pages, self._folder, self._shards, self._recipe, self._settings = pages, folder, shards, recipe, settings
+        self._detector = detector
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
         """Wire the pipeline. Every shard is fetched before one is decided: the corpus filters look at all of them."""
@@ -90,7 +109,11 @@ class ImagesWork:
         note = self._folder.file(f"{FETCHED}/{shard:05d}.json")
         if not storage.exists(note):
             result = fetch_shard(
-                list(self._read_pages(shard)), self._recipe, self._settings, self._path("images", shard, "tar")
+                list(self._read_pages(shard)),
+                self._recipe,
+                self._settings,
+                self._path("images", shard, "tar"),
+                self._detector,
             )
             storage.write_records(self._path("fetched", shard, "parquet"), result.images, Image)
             storage.write_json(note, storage.as_json([result.tar]))

@@ -3,7 +3,7 @@
 import argparse
 import difflib
 from dataclasses import replace
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
@@ -16,6 +16,9 @@ from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.match import Assignment
 from mmc4_pipeline.models.folder import default_nsfw_weights
 from mmc4_pipeline.recipe import Recipe, load_recipe, recipe_names
+
+if TYPE_CHECKING:
+    from mmc4_pipeline.images.faces import FaceDetector
 
 LOCAL_RUNNER = "FnApiRunner"  # pinned: DirectRunner would first try to download another one
 
@@ -162,6 +165,12 @@ class ImagesOptions(PipelineOptions):
             "--allow_private_hosts",
             action="store_true",
             help="allow loopback and private addresses; for replay servers and tests",
+        )
+        group.add_argument(
+            "--face_detector_weights",
+            metavar="FILE",
+            help="YuNet's weights, where the recipe looks for faces (default: as `mmc4 models fetch` got them; "
+            "without them OpenCV's cascade looks)",
         )
 
 
@@ -333,6 +342,16 @@ def fetch_settings(options: PipelineOptions) -> FetchSettings:
         max_open=images.max_open_requests,
         max_open_per_host=images.max_open_per_host,
         allow_private_hosts=images.allow_private_hosts,
+    )
+
+
+def face_detector(options: PipelineOptions) -> "FaceDetector | None":
+    """Give what looks for faces in every image; None where the recipe does not. Raises UserError."""
+    from mmc4_pipeline.images.faces import find_detector
+
+    settings = recipe_of(options).face_detector
+    return (
+        find_detector(settings, options.view_as(ImagesOptions).face_detector_weights) if settings.every_image else None
     )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import orjson
 import yaml
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 
 from filters.kinds import Filter, LinkFilter
@@ -64,6 +64,35 @@ class ImageSettings:
 
 
 @dataclass(frozen=True)
+class FaceDetectorSettings:
+    """What looks for faces, and where: in every image of the images stage, or only in those a head is trained on.
+
+    `auto` is YuNet where its weights are there, else OpenCV's cascade. Images are looked at with a longest side of
+    at most `max_side` pixels; a face has at least `min_share` of that. `min_confidence` is YuNet's score,
+    `min_neighbors` how many overlapping windows the cascade must find a face in.
+    """
+
+    every_image: bool = False
+    model: Literal["auto", "yunet", "cascade"] = "auto"
+    max_side: Annotated[int, Ge(32), Le(2048)] = 320
+    min_share: Annotated[float, Ge(0), Le(1)] = 0.08
+    min_confidence: Annotated[float, Ge(0), Le(1)] = 0.8
+    min_neighbors: Annotated[int, Ge(1)] = 4
+
+
+@dataclass(frozen=True)
+class FaceHeadSettings:
+    """How `mmc4 train_faces` makes a face head: from how many images, and which recall the cutoff has.
+
+    `held_out` is the share of sites that the cutoff is taken from and that the head does not learn from.
+    """
+
+    sample: Annotated[int, Ge(1)] = 60_000
+    recall: Annotated[float, Gt(0), Le(1)] = 0.95
+    held_out: Annotated[float, Gt(0), Lt(1)] = 0.2
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a dataset is made by. `filters` keeps the recipe's order; a filter that is off is not in it."""
 
@@ -73,6 +102,8 @@ class Recipe:
     locate: LocateSettings
     links: LinkSettings
     images: ImageSettings
+    face_detector: FaceDetectorSettings
+    face_head: FaceHeadSettings
     filters: dict[str, Filter]
     assignment: Assignment
 
@@ -87,7 +118,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Give the recipe with nothing left to look up, as manifests record it."""
         sources = {"crawl": self.crawl, "text_source": self.text_source, "locate": asdict(self.locate)}
-        settings = {"links": asdict(self.links), "images": asdict(self.images)}
+        settings = {name: asdict(getattr(self, name)) for name in ("links", "images", "face_detector", "face_head")}
         return {**sources, **settings, "filters": _filters_json(self.filters), "assignment": self.assignment}
 
     def part(self, stage: Stage) -> dict[str, Any]:
@@ -235,7 +266,8 @@ def _parse(settings: dict[str, Any], name: str, where: str) -> Recipe:
     hints = get_type_hints(Recipe, include_extras=True)
     plain = {
         key: _validate(hints[key], settings.get(key, {} if is_dataclass(hints[key]) else None), f"{where}: {key}")
-        for key in ("crawl", "text_source", "locate", "links", "images", "assignment")
+        for key in known
+        if key != "filters"
     }
     filters = {
         key: _validate(known_filters()[key], thresholds, f"{where}: filters.{key}")

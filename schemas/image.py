@@ -12,7 +12,9 @@ class Image:
 
     `width` and `height` are pixels as received, upright; `byte_size` and `sha256` are of the bytes as received.
     `phash` is the 64-bit perceptual hash; `sharpness` the variance of the Laplacian with the longest side at 400
-    pixels. `offset` and `length` give the stored JPEG's bytes in the shard's tar.
+    pixels. `face_detections` has five numbers for each face: left, top, width and height in pixels of the stored JPEG,
+    and the detector's confidence; null where none looked. `offset` and `length` give the stored JPEG's bytes in the
+    shard's tar.
     `reason` says why the images stage dropped it and is null for an image worth scoring.
     """
 
@@ -30,6 +32,7 @@ class Image:
     height: int | None = None
     phash: UInt64 | None = None
     sharpness: float | None = None
+    face_detections: list[list[float]] | None = None
     offset: int | None = None
     length: int | None = None
     reason: Reason | None = None

@@ -13,7 +13,7 @@ from mmc4_pipeline.storage import WrittenFile
 from schemas.image import Image
 
 # What a document takes beside its images and text, in bytes: a bit more than it does, so that shards stay below.
-_DOCUMENT, _IMAGE, _SIMILARITY = 2048, 512, 10
+_DOCUMENT, _IMAGE, _SIMILARITY, _FACE = 2048, 512, 10, 48
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def expected_bytes(document: CutDocument) -> int:
     texts = sum(len(sentence.encode("utf-8", "replace")) for sentence in document.page.sentences)
     images = sum(4 * -(-(item.image.length or 0) // 3) for item in document.placed)  # base64
     values = len(document.placed) * len(document.page.sentences)
-    return _DOCUMENT + texts + images + len(document.placed) * _IMAGE + values * _SIMILARITY
+    faces = sum(len(item.image.face_detections or ()) for item in document.placed)
+    return _DOCUMENT + texts + images + len(document.placed) * _IMAGE + values * _SIMILARITY + faces * _FACE
 
 
 def write_shard(

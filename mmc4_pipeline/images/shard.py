@@ -12,6 +12,7 @@ from urllib.parse import urldefrag
 from filters.kinds import ImageFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.images.decode import decode
+from mmc4_pipeline.images.faces import FaceDetector
 from mmc4_pipeline.images.fetch import Answer, Fetcher, FetchSettings, Request
 from mmc4_pipeline.images.header import Undecodable
 from mmc4_pipeline.images.store import Spool, add_file, open_tar
@@ -32,11 +33,20 @@ class FetchedShard:
     tar: WrittenFile
 
 
-def fetch_shard(pages: Sequence[Page], recipe: Recipe, settings: FetchSettings, tar_path: str) -> FetchedShard:
-    """Fetch each distinct image of the pages once, measure it, and write those worth keeping to a tar."""
+def fetch_shard(
+    pages: Sequence[Page],
+    recipe: Recipe,
+    settings: FetchSettings,
+    tar_path: str,
+    detector: FaceDetector | None = None,
+) -> FetchedShard:
+    """Fetch each distinct image of the pages once, measure it, and write those worth keeping to a tar.
+
+    With a detector, faces are looked for in those that are written.
+    """
     with tempfile.TemporaryFile() as file:
         spool = Spool(file)
-        measured = asyncio.run(_measure_all(_requests(pages), recipe, settings, spool))
+        measured = asyncio.run(_measure_all(_requests(pages), recipe, settings, spool, detector))
         with storage.write_atomically(tar_path) as writer:
             places = _write_tar(writer, spool, measured)
     images = [_row(page, link, measured, places) for page in pages for link in wanted_links(page)]
@@ -69,21 +79,20 @@ def _requests(pages: Sequence[Page]) -> list[Request]:
 
 
 async def _measure_all(
-    requests: Sequence[Request], recipe: Recipe, settings: FetchSettings, spool: Spool
+    requests: Sequence[Request], recipe: Recipe, settings: FetchSettings, spool: Spool, detector: FaceDetector | None
 ) -> dict[str, Image]:
     """Fetch all images side by side and give what was measured, by URL."""
-    filters = recipe.of_kind(ImageFilter)
 
     def consent(robots_tag: str) -> Reason | None:
-        return judge([Candidate(Image(key="", position=0, url="", robots_tag=robots_tag))], filters, {})[0]
+        return _judge(Image(key="", position=0, url="", robots_tag=robots_tag), recipe)
 
     async def measure(request: Request, fetcher: Fetcher) -> Image:
         measurements: dict[str, Image] = {}
 
         async def accept(answer: Answer) -> Reason | None:
-            image, jpeg = await asyncio.to_thread(_measure, answer, recipe)
+            image, jpeg = await asyncio.to_thread(_measure, answer, recipe, detector)
             measurements[answer.url] = image
-            if jpeg is not None and judge([Candidate(image)], filters, {})[0] is None:
+            if jpeg is not None:
                 spool.put(request.url, jpeg)
             return image.reason
 
@@ -109,8 +118,13 @@ def _of_answer(answer: Answer) -> Image:
     )
 
 
-def _measure(answer: Answer, recipe: Recipe) -> tuple[Image, bytes | None]:
-    """Decode a body once; give its row and the JPEG to store, if it is an image."""
+def _judge(image: Image, recipe: Recipe) -> Reason | None:
+    """Give the verdict of the filters that need to see no other image."""
+    return judge([Candidate(image)], recipe.of_kind(ImageFilter), {})[0]
+
+
+def _measure(answer: Answer, recipe: Recipe, detector: FaceDetector | None) -> tuple[Image, bytes | None]:
+    """Decode a body once; give its row and the JPEG to store, if it is an image worth that."""
     received = replace(_of_answer(answer), sha256=hashlib.sha256(answer.body).hexdigest(), byte_size=len(answer.body))
     decoded = decode(answer.body, recipe.images)
     if isinstance(decoded, Undecodable):
@@ -123,7 +137,10 @@ def _measure(answer: Answer, recipe: Recipe) -> tuple[Image, bytes | None]:
         phash=decoded.phash,
         sharpness=decoded.sharpness,
     )
-    return image, decoded.jpeg
+    if _judge(image, recipe) is not None:
+        return image, None
+    faces = detector.detect(decoded.pixels) if detector else None
+    return replace(image, face_detections=faces), decoded.jpeg
 
 
 def _write_tar(writer: storage.HashingWriter, spool: Spool, measured: dict[str, Image]) -> dict[str, tuple[int, int]]:

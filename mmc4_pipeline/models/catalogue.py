@@ -36,7 +36,7 @@ NSFW = PublishedFile(
 # The sha256 is that of the Git LFS pointer in opencv_zoo.
 FACE_DETECTOR = PublishedFile(
     name="face_detection_yunet_2023mar.onnx",
-    what="OpenCV's face detector YuNet, whose verdicts a face head learns from",
+    what="OpenCV's face detector YuNet, for boxes and for a face head to learn from",
     url="https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
     sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     licence="MIT, of opencv_zoo/models/face_detection_yunet",

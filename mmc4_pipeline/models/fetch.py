@@ -23,12 +23,16 @@ Show = Callable[[int, int], None]  # bytes that are there, bytes in all
 
 
 def needed_by(recipe: Recipe) -> list[PublishedFile]:
-    """Give the published files that scoring by a recipe needs.
+    """Give the published files that a recipe needs.
 
-    No head for faces is published; the detector is what one is trained with.
+    No head for faces is published; the detector is what one is trained with, and what finds boxes.
     """
     needs = {item.needs for item in recipe.of_kind(ScoreFilter).values()}
     heads = {"nsfw": catalogue.NSFW, "face": catalogue.FACE_DETECTOR}
+    if recipe.face_detector.every_image:
+        needs.add("face")
+    if recipe.face_detector.model == "cascade":
+        del heads["face"]
     return [catalogue.CLIP, *(file for need, file in heads.items() if need in needs)]
 
 

@@ -108,5 +108,5 @@ def _image_info(item: Placed) -> Json:
         "raw_url": item.image.url,
         "matched_text_index": item.sentence,
         "matched_sim": round(item.similarity, DIGITS),
-        "face_detections": None,
+        "face_detections": item.image.face_detections or None,  # MMC4's README: None if no faces are detected
     }

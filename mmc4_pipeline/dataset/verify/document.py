@@ -8,6 +8,7 @@ from typing import Any
 
 _DOCUMENT = {"url", "text_list", "image_info", "similarity_matrix", "could_have_url_duplicate"}
 _IMAGE = {"image_name", "raw_url", "matched_text_index", "matched_sim", "image_base64"}
+_BOX = 5  # left, top, width, height, confidence
 
 
 def problem_of(document: Any) -> str | None:  # noqa: ANN401 - what JSON holds is what is checked
@@ -21,7 +22,10 @@ def problem_of(document: Any) -> str | None:  # noqa: ANN401 - what JSON holds i
     infos, matrix = document["image_info"], document["similarity_matrix"]
     if problem := _problem_of_matrix(matrix, len(infos), len(document["text_list"])):
         return problem
-    problems = (_problem_of_image(info, row) for info, row in zip(infos, matrix, strict=True))
+    problems = (
+        _problem_of_image(info, row) or _problem_of_faces(info.get("face_detections"))
+        for info, row in zip(infos, matrix, strict=True)
+    )
     return next((f"image {number} {problem}" for number, problem in enumerate(problems) if problem), None)
 
 
@@ -58,6 +62,15 @@ def _problem_of_image(info: Any, row: list[float]) -> str | None:  # noqa: ANN40
         return f"is matched to sentence {place!r} of {len(row)}"
     if not _is_similarity(info["matched_sim"]) or info["matched_sim"] != row[place]:
         return f"has the matched_sim {info['matched_sim']!r}, but {row[place]} in the similarity_matrix"
+    return None
+
+
+def _problem_of_faces(boxes: Any) -> str | None:  # noqa: ANN401
+    if boxes is None:
+        return None
+    fits = isinstance(boxes, list) and all(isinstance(box, list) and len(box) == _BOX for box in boxes)
+    if not fits or not boxes or not all(type(value) in (int, float) for box in boxes for value in box):
+        return "has face_detections that are neither null nor boxes of five numbers"
     return None
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 from aiohttp import web
 
+from mmc4_pipeline.images.faces import FaceDetector, find_detector
 from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.images.shard import FetchedShard, decide_shard, fetch_shard, wanted_links
 from mmc4_pipeline.images.store import read_image
@@ -74,8 +76,8 @@ def page(key: str, *links: str, dropped: tuple[int, ...] = ()) -> Page:
     return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["One."], made)  # noqa: FBT003
 
 
-def fetch(pages: list[Page], path: Path, **settings: object) -> FetchedShard:
-    return fetch_shard(pages, RECIPE, FetchSettings(**{"allow_private_hosts": True, **settings}), str(path))
+def fetch(pages: list[Page], path: Path, detector: FaceDetector | None = None, **settings: object) -> FetchedShard:
+    return fetch_shard(pages, RECIPE, FetchSettings(**{"allow_private_hosts": True, **settings}), str(path), detector)
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
@@ -119,6 +121,27 @@ def test_rows_in_document_order_with_what_each_link_ended_in(
     assert stored.shape == (533, 800, 3)
     verdicts = [row.reason for row in decide_shard(result.images, RECIPE, {})]
     assert verdicts == [None, Reason.OPTED_OUT, Reason.NOT_AN_IMAGE, Reason.TOO_SMALL, None, Reason.CORRUPT]
+
+
+def test_faces_are_looked_for_in_what_is_stored(site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:
+    portrait = np.asarray(cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR))
+    large = np.asarray(cv2.resize(portrait, (1600, 1600)))  # stored with 800 pixels: the face is 150 of them wide
+    images = {
+        "/face.jpg": portrait,
+        "/large.jpg": large,
+        "/none.jpg": photo(1),
+        "/small.jpg": portrait[40:160, 150:300],
+    }
+    site.files = {name: (jpeg(pixels), {}) for name, pixels in images.items()} | {"/page.jpg": (b"<html>", {})}
+    pages = [page("k1", *(site.address + name for name in site.files))]
+    result = fetch(pages, tmp_path / "images.tar", find_detector(RECIPE.face_detector))
+    face, large_face, none, too_small, no_image = (row.face_detections for row in result.images)
+    assert (none, too_small, no_image) == ([], None, None)
+    assert face is not None
+    assert large_face is not None
+    assert np.array(large_face)[:, :4] == pytest.approx(np.array(face)[:, :4] * 800 / 512, abs=12)
+    unasked = fetch(pages, tmp_path / "images.tar")
+    assert {row.face_detections for row in unasked.images} == {None}  # type: ignore[arg-type]
 
 
 def test_an_image_on_many_pages_is_asked_for_and_stored_once(

@@ -231,5 +231,12 @@ def test_a_recipe_says_what_is_needed(recipe: str, names: list[str]) -> None:
     assert [file.name for file in needed_by(load_recipe(recipe))] == names
 
 
+def test_the_detector_is_needed_where_faces_are_looked_for_unless_it_is_the_cascade() -> None:
+    looking = load_recipe("mmc4", ("face_detector.every_image=true",))
+    assert needed_by(looking)[-1].name == "face_detection_yunet_2023mar.onnx"
+    cascade = load_recipe("mmc4-ff", ("face_detector.every_image=true", "face_detector.model=cascade"))
+    assert [file.name for file in needed_by(cascade)] == ["ViT-L-14.pt", "nsfw_torch.pt"]
+
+
 def test_what_a_recipe_turned_off_is_not_needed() -> None:
     assert [file.name for file in needed_by(load_recipe("mmc4", ("filters.nsfw=null",)))] == ["ViT-L-14.pt"]

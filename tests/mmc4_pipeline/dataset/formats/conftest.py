@@ -41,7 +41,16 @@ def documents() -> list[CutDocument]:
         ]
         pages.append(Page(key, f"https://a.example/{item}", "a.example", MOMENT, item == 2, texts, links))
         images += [
-            Image(key, link.position, link.url, sha256=f"{item}{link.position}", format="PNG", width=300, height=200)
+            Image(
+                key,
+                link.position,
+                link.url,
+                sha256=f"{item}{link.position}",
+                format="PNG",
+                width=300,
+                height=200,
+                face_detections=[None, [[1.0, 2.5, 30.0, 40.0, 0.97]], []][link.position],
+            )
             for link in links
         ]
         scores.append(DocumentScores(key, [ImageScore(at, row, nsfw=0.0) for at, row in enumerate(similarity)]))

@@ -26,6 +26,8 @@ def test_what_was_written_comes_back(
         jsonschema.validate(document, SCHEMA)
     assert [info["matched_text_index"] for info in back[1]["image_info"]] == [0, 0, 1]
     assert back[1]["similarity_matrix"] == [[0.5, 0.1], [0.4, 0.123457], [0.3, 0.45]]
+    faces = [[info["face_detections"] for info in document["image_info"]] for document in back]
+    assert faces[1] == [None, [[1.0, 2.5, 30.0, 40.0, 0.97]], None]  # not looked for, found, looked for and not found
     assert [document["could_have_url_duplicate"] for document in back] == [0, 1, 0]
 
 

@@ -22,6 +22,9 @@ from schemas.score import DocumentScores, ImageScore
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 
 
+FACES = [[], [[10.0, 20.5, 30.0, 40.0, 0.9731]]]  # of each document's images
+
+
 def documents(number: int = 3) -> list[CutDocument]:
     """Give some documents, of which the second did not make it."""
     pages, images, scores = [], [], []
@@ -31,7 +34,8 @@ def documents(number: int = 3) -> list[CutDocument]:
         texts = ["Größe “zählt”.", "Two.", "日本。"]
         pages.append(Page(key, f"https://a.example/{item}", "a.example", MOMENT, item == 2, texts, links))
         images += [
-            Image(key, link.position, link.url, width=300, height=300, phash=-link.position % 2**64) for link in links
+            Image(key, at, links[at].url, width=300, height=300, phash=-at % 2**64, face_detections=FACES[at])
+            for at in range(2)
         ]
         worst = 0.0 if item == 1 else 0.4
         rows = [ImageScore(at, [0.1, worst + at / 10, 0.123456789 * (item != 1)], nsfw=0.0) for at in range(2)]
@@ -64,7 +68,7 @@ def test_what_was_written_comes_back_with_mmc4s_fields(tmp_path: Path) -> None:
                 "raw_url": f"https://a.example/0/{at}.jpg",
                 "matched_text_index": sentence,
                 "matched_sim": similarity,
-                "face_detections": None,
+                "face_detections": FACES[at] or None,
                 "image_base64": base64.b64encode(b"\xff\xd8" + f"https://a.example/0/{at}.jpg".encode()).decode(),
             }
             for at, sentence, similarity in ((0, 2, 0.123457), (1, 1, 0.5))
