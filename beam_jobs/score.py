@@ -55,7 +55,7 @@ def require_models(recipe: Recipe, settings: ScorerSettings) -> None:
 
     weights = {
         "nsfw": ("--nsfw_weights", settings.nsfw_weights, _nsfw_remedy()),
-        "face": ("--face_weights", settings.face_weights, "give a face head for your CLIP"),
+        "face": ("--face_weights", settings.face_weights, "train a face head for your CLIP with `mmc4 train_faces`"),
     }
     for key, item in recipe.of_kind(ScoreFilter).items():
         flag, path, remedy = weights.get(item.needs or "", ("", "none needed", ""))

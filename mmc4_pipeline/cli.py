@@ -21,6 +21,7 @@ OTHERS = {
     "report": "statistics of a dataset as a page",
     "verify": "check a dataset: files, counts, images, subsets",
     "models": "fetch the weights that a recipe needs, checked by sha256",
+    "train_faces": "train a face head for your CLIP on the images of a run",
     "card": "dataset card and Croissant metadata, for publishing",
     "demo": "a miniature web, end to end, in a minute or two",
 }
@@ -57,7 +58,7 @@ def _quiet_logs() -> None:
 
 def _usage() -> str:
     def table(commands: dict[str, str]) -> str:
-        return "".join(f"  {name:<8} {text}\n" for name, text in commands.items())
+        return "".join(f"  {name:<11} {text}\n" for name, text in commands.items())
 
     return (
         "usage: mmc4 COMMAND [options]\n\nMakes interleaved image-text datasets from C4 and Common Crawl.\n\n"

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
         message = f"{folder}: {missing} of {len(files)} files are not there, see above"
         raise UserError(message)
     if any(item.needs == "face" for item in recipe.of_kind(ScoreFilter).values()):
-        console.print("A face head is not published; train one for your CLIP and give it as --face_weights.")
+        console.print("A face head is not published; train one for your CLIP with `mmc4 train_faces`.")
     if folder.resolve() != models_folder().resolve():
         console.print(f"To have them found when scoring: export {ENVIRONMENT}={folder.resolve()}")
 
