@@ -4,6 +4,7 @@ PyTorch is imported where it is used: `--help` and the launching machine of a re
 """
 
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
@@ -13,6 +14,7 @@ from beam_jobs.options import CommonOptions, ScoreOptions, output_folder, parse,
 from beam_jobs.running import run_stage, stage_folder
 from filters.kinds import ScoreFilter
 from mmc4_pipeline import storage
+from mmc4_pipeline.clip.features import write_features
 from mmc4_pipeline.clip.settings import ScorerSettings, file_sha256
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.errors import UserError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from mmc4_pipeline.clip.score import Scorer
 
 OPTIONS = (CommonOptions, ScoreOptions)
+_ONE_AT_A_TIME = Lock()  # a runner may have several threads in a worker process: they share the model and its device
 
 
 def run(options: PipelineOptions) -> dict[str, Any]:
@@ -38,12 +41,15 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     manifest = images.manifest()
     folder = StageFolder(storage.join(output, "scores", settings.clip.name), Stage.SCORE)
     heads = {"nsfw": settings.nsfw_weights, "face": settings.face_weights}
+    save_features = options.view_as(ScoreOptions).save_features
     plan = {
         "clip": settings.clip.identity(),
+        "precision": settings.precision,
+        "save_features": save_features,
         "heads": {name: file_sha256(path) for name, path in heads.items() if path},
         "input": {"images": fingerprint(manifest)},
     }
-    work = ScoreWork(stage_folder(output, Stage.PAGES), images, folder, manifest["shards"], settings)
+    work = ScoreWork(stage_folder(output, Stage.PAGES), images, folder, manifest["shards"], settings, save_features)
     resume = options.view_as(CommonOptions).resume
     return run_stage(folder, plan, manifest["shards"], options, work.build, resume=resume)
 
@@ -83,23 +89,40 @@ class ScoreWork:
     """The wiring of the stage. A shard is the element: thousands of images, so that batches are always full."""
 
     def __init__(
-        self, pages: StageFolder, images: StageFolder, folder: StageFolder, shards: int, settings: ScorerSettings
+        self,
+        pages: StageFolder,
+        images: StageFolder,
+        folder: StageFolder,
+        shards: int,
+        settings: ScorerSettings,
+        save_features: bool,  # noqa: FBT001 - as the command line has it
     ) -> None:
-        self._pages, self._images, self._folder, self._shards, self._settings = pages, images, folder, shards, settings
+        self._pages, self._images, self._folder, self._shards = pages, images, folder, shards
+        self._settings, self._save_features = settings, save_features
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
         """Wire the pipeline."""
-        _ = pipeline | beam.Create(todo) | "Spread shards" >> beam.Reshuffle() | "Score" >> beam.Map(self._score)
+        _ = pipeline | beam.Create(todo) | "Spread shards" >> beam.Reshuffle() | "Score" >> beam.Map(self.score)
 
-    def _score(self, shard: int) -> None:
+    def score(self, shard: int) -> None:
+        """Score one shard, from its files to its note."""
         pages = list(storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page))
         images = list(storage.read_records(self._images.shard_file("images", shard, self._shards), Image))
         counts = Counts(seen=sum(image.reason is None for image in images))
-        with storage.open_read(self._images.shard_file("images", shard, self._shards, "tar")) as tar:
-            scores = _scorer(self._settings).score_shard(pages, images, tar)
-        counts.decide(score.reason for document in scores for score in document.images)
-        path = self._folder.shard_file("scores", shard, self._shards)
-        self._folder.finish_shard(shard, [storage.write_records(path, scores, DocumentScores)], {"links": counts})
+        with (
+            storage.open_read(self._images.shard_file("images", shard, self._shards, "tar")) as tar,
+            _ONE_AT_A_TIME,
+        ):
+            scorer = _scorer(self._settings)
+            scored = scorer.score_shard(pages, images, tar)
+        counts.decide(score.reason for document in scored.documents for score in document.images)
+        files = [storage.write_records(self._file("scores", shard), scored.documents, DocumentScores)]
+        if self._save_features:
+            files.append(write_features(self._file("features", shard), scored.features, scorer.width))
+        self._folder.finish_shard(shard, files, {"links": counts}, computed_in=scorer.computed_in)
+
+    def _file(self, stem: str, shard: int) -> str:
+        return self._folder.shard_file(stem, shard, self._shards)
 
 
 @lru_cache(maxsize=1)

@@ -322,7 +322,11 @@ def read_records(path: str, record: type[Record]) -> Iterator[Record]:
             f"{path}: not readable as {record.__name__} records ({str(error).splitlines()[0]}); run its stage again"
         )
         raise UserError(message) from error
-    yield from from_table(table, record)
+    try:
+        yield from from_table(table, record)
+    except KeyError as error:
+        message = f"{path}: has no {error.args[0]}, an earlier version of mmc4-pipeline wrote it; run its stage again"
+        raise UserError(message) from error
 
 
 def distinct(path: str, column: str) -> set[str]:

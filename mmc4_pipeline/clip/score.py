@@ -1,13 +1,15 @@
 """Scores one shard of images: features once, similarities to the document's sentences, probabilities of the heads."""
 
 from collections.abc import Sequence
-from io import BytesIO
+from dataclasses import dataclass
 from typing import BinaryIO
 
-import numpy as np
-from PIL import Image as PillowImage
+import torch
 from torch import nn
 
+from mmc4_pipeline.clip.ads import AdPrompts
+from mmc4_pipeline.clip.engine import Engine, cores_for
+from mmc4_pipeline.clip.features import ImageFeatures
 from mmc4_pipeline.clip.heads import FaceHead, NsfwHead, load_head, probabilities
 from mmc4_pipeline.clip.model import ClipModel, Features, find_device
 from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
@@ -17,7 +19,13 @@ from schemas.page import Page
 from schemas.reasons import Reason
 from schemas.score import DocumentScores, ImageScore
 
-IMAGE_BATCH = 32
+
+@dataclass(frozen=True, slots=True)
+class ShardScores:
+    """What was found out about a shard: a record for each document that has kept images, and their features."""
+
+    documents: list[DocumentScores]
+    features: list[ImageFeatures]
 
 
 class Scorer:
@@ -25,71 +33,95 @@ class Scorer:
 
     def __init__(self, settings: ScorerSettings) -> None:
         """Load model and heads; raises UserError where a file is missing or does not fit."""
-        self._model = ClipModel(settings.clip, find_device(settings.device))
+        cores = cores_for(settings.processes)
+        device = find_device(settings.device)
+        if torch.device(device).type == "cpu":
+            torch.set_num_threads(cores)
+        self._model = ClipModel(settings.clip, device, settings.precision, compiled=settings.compiled)
+        self._engine = Engine(self._model, cores)
+        self._ads = AdPrompts(self._model)
         self._nsfw = self._head(NsfwHead, settings.nsfw_weights, settings.clip)
         self._face = self._head(FaceHead, settings.face_weights, settings.clip)
+
+    @property
+    def width(self) -> int:
+        """The number of features."""
+        return self._model.width
+
+    @property
+    def computed_in(self) -> str:
+        """In what the scores are computed: "fp16 on cuda"."""
+        return f"{self._model.precision} on {self._model.device.type}"
 
     def _head(self, head: type[NsfwHead | FaceHead], path: str | None, clip: ClipChoice) -> nn.Module | None:
         return load_head(head, path, self._model.width, clip) if path else None
 
-    def score_shard(self, pages: Sequence[Page], images: Sequence[Image], tar: BinaryIO) -> list[DocumentScores]:
-        """Score the kept images of a shard; give one record for each document that has any, in the pages' order.
+    def score_shard(self, pages: Sequence[Page], images: Sequence[Image], tar: BinaryIO) -> ShardScores:
+        """Score the kept images of a shard; the documents that have any come in the pages' order.
 
         An image that can't be decoded again gets the reason `corrupt` and no similarities.
         """
-        kept = [image for image in images if image.reason is None]
-        places = sorted({(image.offset or 0, image.length or 0) for image in kept})
-        features = self._features_of_images(places, tar)
-        scored = {page.key for page in pages} & {image.key for image in kept}
-        sentences = sorted({text for page in pages if page.key in scored for text in page.sentences})
-        texts = dict(zip(sentences, self._model.text_features(sentences), strict=True))
         by_document: dict[str, list[Image]] = {}
-        for image in kept:
-            by_document.setdefault(image.key, []).append(image)
-        return [
-            self._score_document(page, by_document[page.key], features, texts) for page in pages if page.key in scored
-        ]
-
-    def _features_of_images(self, places: Sequence[tuple[int, int]], tar: BinaryIO) -> dict[int, Features]:
-        """Give the features of each stored image that can be decoded, by its offset."""
-        features: dict[int, Features] = {}
-        for start in range(0, len(places), IMAGE_BATCH):
-            opened = [
-                (offset, _open(read_image(tar, offset, size))) for offset, size in places[start : start + IMAGE_BATCH]
-            ]
-            good = [(offset, image) for offset, image in opened if image is not None]
-            if good:
-                batch = self._model.image_features([image for _, image in good])
-                features.update(zip((offset for offset, _ in good), batch, strict=True))
-        return features
-
-    def _score_document(
-        self, page: Page, images: Sequence[Image], features: dict[int, Features], texts: dict[str, Features]
-    ) -> DocumentScores:
-        sentences = np.stack([texts[sentence] for sentence in page.sentences])
-        good = [image for image in images if image.offset in features]
-        stacked = (
-            np.stack([features[image.offset or 0] for image in good])
-            if good
-            else np.zeros((0, self._model.width), np.float32)
+        for image in images:
+            if image.reason is None:
+                by_document.setdefault(image.key, []).append(image)
+        scored = [page for page in pages if page.key in by_document]
+        places = sorted({_place(image) for page in scored for image in by_document[page.key]})
+        sentences = sorted({text for page in scored for text in page.sentences})
+        files = (read_image(tar, offset, length) for offset, length in places)
+        found = self._engine.features(files, sentences)
+        decoded = (place for place, good in zip(places, found.decoded, strict=True) if good)
+        shard = _Shard(
+            rows={place: row for row, place in enumerate(decoded)},
+            images=found.images,
+            nsfw=self._probabilities(self._nsfw, found.images),
+            face=self._probabilities(self._face, found.images),
+            ad=self._ads.probabilities(found.images).tolist(),
+            numbers={text: number for number, text in enumerate(sentences)},
+            sentences=found.sentences,
         )
-        similarity = stacked @ sentences.T
-        nsfw, face = self._probabilities(self._nsfw, stacked), self._probabilities(self._face, stacked)
-        scores = {
-            image.position: ImageScore(image.position, similarity[row].tolist(), nsfw[row], face[row])
-            for row, image in enumerate(good)
-        }
-        missing = [image.position for image in images if image.position not in scores]
-        scores |= {position: ImageScore(position, [], reason=Reason.CORRUPT) for position in missing}
-        return DocumentScores(page.key, [scores[position] for position in sorted(scores)])
+        return ShardScores(
+            [shard.scores(page, by_document[page.key]) for page in scored],
+            [feature for page in scored for feature in shard.features(by_document[page.key])],
+        )
 
     @staticmethod
     def _probabilities(head: nn.Module | None, features: Features) -> Sequence[float | None]:
         return probabilities(head, features).tolist() if head is not None else [None] * len(features)
 
 
-def _open(data: bytes) -> PillowImage.Image | None:
-    try:
-        return PillowImage.open(BytesIO(data)).convert("RGB")
-    except (OSError, ValueError, SyntaxError):
-        return None
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """All that was computed for a shard: each distinct image once, each distinct sentence once."""
+
+    rows: dict[tuple[int, int], int]  # of the images that could be decoded, by their place in the tar
+    images: Features
+    nsfw: Sequence[float | None]
+    face: Sequence[float | None]
+    ad: Sequence[float]
+    numbers: dict[str, int]
+    sentences: Features
+
+    def scores(self, page: Page, images: Sequence[Image]) -> DocumentScores:
+        good = [(image, self.rows[_place(image)]) for image in images if _place(image) in self.rows]
+        sentences = self.sentences[[self.numbers[text] for text in page.sentences]]
+        similarity = self.images[[row for _, row in good]] @ sentences.T
+        scores = [
+            ImageScore(image.position, values, self.nsfw[row], self.face[row], self.ad[row])
+            for (image, row), values in zip(good, similarity.tolist(), strict=True)
+        ]
+        scores += [
+            ImageScore(image.position, [], reason=Reason.CORRUPT) for image in images if _place(image) not in self.rows
+        ]
+        return DocumentScores(page.key, sorted(scores, key=lambda score: score.position))
+
+    def features(self, images: Sequence[Image]) -> list[ImageFeatures]:
+        return [
+            ImageFeatures(image.key, image.position, self.images[self.rows[_place(image)]])
+            for image in sorted(images, key=lambda image: image.position)
+            if _place(image) in self.rows
+        ]
+
+
+def _place(image: Image) -> tuple[int, int]:
+    return image.offset or 0, image.length or 0

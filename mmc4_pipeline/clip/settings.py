@@ -5,10 +5,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mmc4_pipeline.models import catalogue
 
 RANDOM = "random"
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -64,9 +66,15 @@ def file_sha256(path: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ScorerSettings:
-    """A CLIP model and its heads; a head without weights is left out and its scores stay null."""
+    """A CLIP model and its heads; a head without weights is left out and its scores stay null.
+
+    `processes` is how many worker processes share a machine's cores. `compiled`: see ClipModel.
+    """
 
     clip: ClipChoice
     nsfw_weights: str | None = None
     face_weights: str | None = None
     device: str = "auto"
+    precision: Precision = "auto"
+    compiled: bool = False
+    processes: int = 1

@@ -52,7 +52,7 @@ def shard_of(files: list[bytes]) -> tuple[io.BytesIO, list[tuple[int, int]]]:
 
 @pytest.fixture(scope="module")
 def scorer(tiny: str) -> Scorer:
-    return Scorer(ScorerSettings(ClipChoice(tiny, "random"), device="cpu"))
+    return Scorer(ScorerSettings(ClipChoice(tiny, "random"), device="cpu", precision="fp32"))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_similarities_are_those_of_plain_open_clip(scorer: Scorer, plain: Callab
         for number in range(40)
     ]
     images.append(Image("k0", 9, "u", offset=places[39][0], length=places[39][1]))  # an image of two documents
-    documents = scorer.score_shard(pages, images, tar)
+    documents = scorer.score_shard(pages, images, tar).documents
     assert [document.key for document in documents] == [item.key for item in pages]
     for number, document in enumerate(documents):
         positions = [0, 1, 2, 3, 4] + [9] * (number == 0)
@@ -98,7 +98,7 @@ def test_an_image_that_cannot_be_decoded_again_is_corrupt_and_the_rest_is_scored
     files = [jpeg(0), b"garbage", jpeg(1)[:300], jpeg(2)]
     tar, places = shard_of(files)
     images = [Image("k", number, "u", offset=start, length=size) for number, (start, size) in enumerate(places)]
-    (document,) = scorer.score_shard([page("k", ["One.", "Two."])], images, tar)
+    (document,) = scorer.score_shard([page("k", ["One.", "Two."])], images, tar).documents
     assert [score.reason for score in document.images] == [None, Reason.CORRUPT, Reason.CORRUPT, None]
     assert [len(score.similarity) for score in document.images] == [2, 0, 0, 2]
 
@@ -119,7 +119,7 @@ def test_no_damage_to_a_stored_image_stops_the_shard(scorer: Scorer) -> None:
         files.append(bytes(damaged))
     tar, places = shard_of(files)
     images = [Image("k", number, "u", offset=start, length=size) for number, (start, size) in enumerate(places)]
-    (document,) = scorer.score_shard([page("k", ["One."])], images, tar)
+    (document,) = scorer.score_shard([page("k", ["One."])], images, tar).documents
     assert [score.position for score in document.images] == list(range(120))
     assert all((score.reason is Reason.CORRUPT) == (score.similarity == []) for score in document.images)
 
@@ -132,13 +132,13 @@ def test_dropped_images_and_documents_without_images_are_not_scored(scorer: Scor
         Image("k2", 0, "u", reason=Reason.TIMEOUT),
     ]
     pages = [page(key, ["One."]) for key in ("k0", "k1", "k2")]
-    (document,) = scorer.score_shard(pages, images, tar)
+    (document,) = scorer.score_shard(pages, images, tar).documents
     assert (document.key, [score.position for score in document.images]) == ("k1", [0])
 
 
 def test_an_empty_shard(scorer: Scorer) -> None:
-    assert scorer.score_shard([], [], io.BytesIO()) == []
-    assert scorer.score_shard([page("k", ["One."])], [], io.BytesIO()) == []
+    assert scorer.score_shard([], [], io.BytesIO()).documents == []
+    assert scorer.score_shard([page("k", ["One."])], [], io.BytesIO()).documents == []
 
 
 def test_heads_give_probabilities_and_corrupt_images_have_none(tiny: str, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_heads_give_probabilities_and_corrupt_images_have_none(tiny: str, tmp_pa
     def scores(*files: bytes) -> DocumentScores:
         tar, places = shard_of(list(files))
         images = [Image("k", number, "u", offset=start, length=size) for number, (start, size) in enumerate(places)]
-        (document,) = scorer.score_shard([page("k", ["One."])], images, tar)
+        (document,) = scorer.score_shard([page("k", ["One."])], images, tar).documents
         return document
 
     good, bad = scores(jpeg(0), b"garbage").images

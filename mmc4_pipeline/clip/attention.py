@@ -1,0 +1,46 @@
+"""Attention by PyTorch's fused kernels (flash attention on CUDA) in the blocks that open_clip builds itself."""
+
+import torch
+from open_clip.transformer import ResidualAttentionBlock
+from torch import nn
+from torch.nn import functional
+
+
+def fuse_attention(model: nn.Module) -> None:
+    """Have a model's blocks compute self-attention by scaled_dot_product_attention; the same numbers but for rounding.
+
+    nn.MultiheadAttention, which they use, takes an older kernel for inference where there is no mask, which
+    torch.compile can't look into.
+    """
+    for block in model.modules():
+        if type(block) is not ResidualAttentionBlock or hasattr(block, "ln_1_kv"):
+            continue
+        attention = block.attn
+        if isinstance(attention, nn.MultiheadAttention) and attention.batch_first:
+            block.attn = _FusedSelfAttention(attention)
+
+
+class _FusedSelfAttention(nn.Module):
+    """Takes the place of an nn.MultiheadAttention with its weights, for inference on one and the same input."""
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.heads = attention.num_heads
+        self.in_proj_weight, self.in_proj_bias = attention.in_proj_weight, attention.in_proj_bias
+        self.out_proj = attention.out_proj
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        _keys: torch.Tensor,
+        _values: torch.Tensor,
+        *,
+        need_weights: bool,  # noqa: ARG002 - always False where open_clip calls
+        attn_mask: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, None]:
+        """Give the attention's output for x of shape (batch, length, width), as nn.MultiheadAttention does."""
+        batch, length, width = x.shape
+        projected = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
+        query, key, value = projected.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask)
+        return self.out_proj(mixed.transpose(1, 2).reshape(batch, length, width)), None

@@ -1,0 +1,102 @@
+"""Features of a shard's images and sentences: threads read pixels and tokens while the device computes."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+
+from mmc4_pipeline.clip.model import ClipModel, Features
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_BATCHES_AHEAD = 2  # decoded while the device computes, and as many on their way through it
+
+
+class ShardFeatures(NamedTuple):
+    """What a model says of a shard, each row of length 1. A file that can't be decoded has no row in `images`."""
+
+    decoded: list[bool]
+    images: Features
+    sentences: Features
+
+
+class Engine:
+    """Feeds a model. What waits between reading, decoding and computing is bounded, whatever the shard's size."""
+
+    def __init__(self, model: ClipModel, cores: int) -> None:
+        """Use so many cores to decode where the device is none of them, else a quarter."""
+        self._model = model
+        self._threads = cores if model.device.type == "cuda" else max(1, cores // 4)
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+
+    def features(self, files: Iterable[bytes], sentences: Sequence[str]) -> ShardFeatures:
+        """Give the features of encoded images and of sentences, in their order.
+
+        `files` is read in this thread. Raises what reading raises, and UserError where not even one image fits.
+        """
+        tokens = self._pool.submit(self._model.tokenize, sentences)
+        decoded: list[bool] = []
+        try:
+            batches = list(self._image_features(files, decoded))
+            texts = self._model.token_features(tokens.result())
+        finally:
+            tokens.cancel()
+        images = np.concatenate(batches) if batches else np.zeros((0, self._model.width), np.float32)
+        return ShardFeatures(decoded, images, texts)
+
+    def _image_features(self, files: Iterable[bytes], decoded: list[bool]) -> Iterator[Features]:
+        computing: deque[torch.Tensor] = deque()
+        for batch in self._batches(files, decoded):
+            computing.append(self._model.encode(batch))
+            if len(computing) > _BATCHES_AHEAD:
+                yield self._model.to_numpy(computing.popleft())
+        yield from (self._model.to_numpy(features) for features in computing)
+
+    def _batches(self, files: Iterable[bytes], decoded: list[bool]) -> Iterator[torch.Tensor]:
+        """Yield the pixels of full batches, and of what is left; `decoded` gets a verdict for each file."""
+        full: list[torch.Tensor] = []
+        ahead = _BATCHES_AHEAD * self._model.images_at_once + self._threads
+        with closing(_in_order(self._pool, self._model.pixels.of_file, files, ahead)) as decoding:
+            for pixels in decoding:
+                decoded.append(pixels is not None)
+                if pixels is not None:
+                    full.append(pixels)
+                if len(full) >= self._model.images_at_once:
+                    yield self._stacked(full)
+                    full = []
+        if full:
+            yield self._stacked(full)
+
+    def _stacked(self, images: list[torch.Tensor]) -> torch.Tensor:
+        """Put images side by side: for CUDA in memory from which it copies while this thread goes on."""
+        on_cuda = self._model.device.type == "cuda"
+        batch = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=on_cuda)
+        return torch.stack(images, out=batch)
+
+
+def cores_for(processes: int) -> int:
+    """Give how many of this machine's cores are for each of so many worker processes."""
+    return max(1, len(os.sched_getaffinity(0)) // processes)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Generator[Result]:
+    """Yield the results in the items' order, at most `ahead` of them under way; an error stops the rest."""
+    under_way: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            under_way.append(pool.submit(work, item))
+            if len(under_way) >= ahead:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()

@@ -1,0 +1,53 @@
+"""Features of scored images on disk, in half precision: what `mmc4 score --save_features` leaves beside the scores."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.storage import WrittenFile
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFeatures:
+    """A scored image, by its document and position there, with its features, of length 1."""
+
+    key: str
+    position: int
+    values: npt.NDArray[np.floating]
+
+
+def write_features(path: str, features: Sequence[ImageFeatures], width: int) -> WrittenFile:
+    """Write a shard's features as Parquet: key, position, and `values`, float16 lists of that width."""
+    values = np.concatenate([item.values for item in features]) if features else np.zeros(0)
+    columns = {
+        "key": pa.array([item.key for item in features], pa.string()),
+        "position": pa.array([item.position for item in features], pa.int64()),
+        "values": pa.FixedSizeListArray.from_arrays(pa.array(values.astype(np.float16)), width),
+    }
+    with storage.write_atomically(path) as writer:
+        pq.write_table(pa.table(columns), pa.PythonFile(writer, mode="w"), compression="none")  # noise doesn't compress
+    return storage.written(path, writer)
+
+
+def read_features(scores: str) -> Iterator[ImageFeatures]:
+    """Yield the features of a folder of scores ("out/scores/ViT-L-14_openai"), float16, shard by shard in their order.
+
+    Raises UserError where none were saved.
+    """
+    paths = storage.matches_below(scores, "features-*.parquet")
+    if not paths:
+        message = f"{scores}: no features; run `mmc4 score` with --save_features"
+        raise UserError(message)
+    for path in paths:
+        with storage.open_read(path) as stream:
+            for batch in pq.ParquetFile(pa.PythonFile(stream, mode="r")).iter_batches():
+                lists = batch.column("values")
+                rows = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), lists.type.list_size)
+                keys, positions = batch.column("key").to_pylist(), batch.column("position").to_pylist()
+                yield from map(ImageFeatures, keys, positions, rows)
