@@ -19,6 +19,7 @@ from beam_jobs.options import (
     recipe_of,
     scorer_settings,
 )
+from mmc4_pipeline.errors import UserError
 
 OPTIONS = tuple(options for options in OWN_OPTIONS if options is not CutOptions)
 
@@ -29,7 +30,11 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     fetch_settings(options)
     face_detector(options)
     dataset_settings(options)
-    score.require_models(recipe_of(options), settings)
+    recipe = recipe_of(options)
+    if recipe.scores not in (None, settings.clip.name):
+        message = f"recipe {recipe.name}: scores: {recipe.scores}, but --clip_model makes {settings.clip.name}"
+        raise UserError(message)
+    score.require_models(recipe, settings)
     pages.check(options)
     before = () if options.view_as(PagesOptions).warcs else (locate,)
     for stage in (*before, pages, images, score):

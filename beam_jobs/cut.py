@@ -42,7 +42,7 @@ PARTS = "parts"  # notes of how many shards of the dataset each shard goes into
 def run(options: PipelineOptions, scores: str | None = None) -> dict[str, Any]:
     """Run the stage and give its manifest; `scores` names the scores to cut by where `build` has just made them."""
     recipe, settings, output = recipe_of(options), dataset_settings(options), output_folder(options)
-    scores = scores or options.view_as(CutOptions).scores or _only_scores(output)
+    scores = scores or options.view_as(CutOptions).scores or recipe.scores or _only_scores(output)
     scored = StageFolder(storage.join(output, "scores", scores), Stage.SCORE)
     manifests = _manifests(output) | {Stage.SCORE: scored.manifest()}
     _refuse_what_was_not_scored(recipe, manifests, output)

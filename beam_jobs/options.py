@@ -225,7 +225,9 @@ class CutOptions(PipelineOptions):
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group("cut")
         group.add_argument(
-            "--scores", metavar="NAME", help="scores to cut by, a folder below scores/ (default: the only one)"
+            "--scores",
+            metavar="NAME",
+            help="scores to cut by, a folder below scores/ (default: the recipe's, or the only one)",
         )
 
 

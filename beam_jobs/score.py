@@ -113,7 +113,7 @@ class ScoreWork:
             storage.open_read(self._images.shard_file("images", shard, self._shards, "tar")) as tar,
             _ONE_AT_A_TIME,
         ):
-            scorer = _scorer(self._settings)
+            scorer = loaded_scorer(self._settings)
             scored = scorer.score_shard(pages, images, tar)
         counts.decide(score.reason for document in scored.documents for score in document.images)
         files = [storage.write_records(self._file("scores", shard), scored.documents, DocumentScores)]
@@ -126,7 +126,7 @@ class ScoreWork:
 
 
 @lru_cache(maxsize=1)
-def _scorer(settings: ScorerSettings) -> "Scorer":
+def loaded_scorer(settings: ScorerSettings) -> "Scorer":
     """Load the model once a worker process, not once a shard."""
     from mmc4_pipeline.clip.score import Scorer
 

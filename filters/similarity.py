@@ -17,5 +17,5 @@ class Similarity(ScoreFilter):
     min: Annotated[float, Ge(-1), Le(1)]
 
     def decide(self, score: ImageScore) -> Reason | None:
-        """Judge the best similarity."""
-        return None if max(score.similarity, default=-1.0) >= self.min else Reason.LOW_SIMILARITY
+        """Judge the best similarity; without a sentence there is none."""
+        return None if score.similarity and max(score.similarity) >= self.min else Reason.LOW_SIMILARITY

@@ -94,7 +94,10 @@ class FaceHeadSettings:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a dataset is made by. `filters` keeps the recipe's order; a filter that is off is not in it."""
+    """What a dataset is made by. `filters` keeps the recipe's order; a filter that is off is not in it.
+
+    `scores` names the scores that the thresholds are meant for ("ViT-L-14_openai"), None any.
+    """
 
     name: str
     crawl: str
@@ -106,6 +109,7 @@ class Recipe:
     face_head: FaceHeadSettings
     filters: dict[str, Filter]
     assignment: Assignment
+    scores: str | None = None
 
     def of_kind(self, kind: type[Kind]) -> dict[str, Kind]:
         """Give the recipe's filters of one kind, in order."""
@@ -119,7 +123,8 @@ class Recipe:
         """Give the recipe with nothing left to look up, as manifests record it."""
         sources = {"crawl": self.crawl, "text_source": self.text_source, "locate": asdict(self.locate)}
         settings = {name: asdict(getattr(self, name)) for name in ("links", "images", "face_detector", "face_head")}
-        return {**sources, **settings, "filters": _filters_json(self.filters), "assignment": self.assignment}
+        scores = {"scores": self.scores} if self.scores else {}
+        return {**sources, **settings, "filters": _filters_json(self.filters), "assignment": self.assignment, **scores}
 
     def part(self, stage: Stage) -> dict[str, Any]:
         """Give the part that a stage's output depends on, so that a change elsewhere does not concern it."""

@@ -31,7 +31,7 @@ class Engine:
 
     def __init__(self, model: ClipModel, cores: int) -> None:
         """Use so many cores to decode where the device is none of them, else a quarter."""
-        self._model = model
+        self.model = model
         self._threads = cores if model.device.type == "cuda" else max(1, cores // 4)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
 
@@ -40,34 +40,34 @@ class Engine:
 
         `files` is read in this thread. Raises what reading raises, and UserError where not even one image fits.
         """
-        tokens = self._pool.submit(self._model.tokenize, sentences)
+        tokens = self._pool.submit(self.model.tokenize, sentences)
         decoded: list[bool] = []
         try:
             batches = list(self._image_features(files, decoded))
-            texts = self._model.token_features(tokens.result())
+            texts = self.model.token_features(tokens.result())
         finally:
             tokens.cancel()
-        images = np.concatenate(batches) if batches else np.zeros((0, self._model.width), np.float32)
+        images = np.concatenate(batches) if batches else np.zeros((0, self.model.width), np.float32)
         return ShardFeatures(decoded, images, texts)
 
     def _image_features(self, files: Iterable[bytes], decoded: list[bool]) -> Iterator[Features]:
         computing: deque[torch.Tensor] = deque()
         for batch in self._batches(files, decoded):
-            computing.append(self._model.encode(batch))
+            computing.append(self.model.encode(batch))
             if len(computing) > _BATCHES_AHEAD:
-                yield self._model.to_numpy(computing.popleft())
-        yield from (self._model.to_numpy(features) for features in computing)
+                yield self.model.to_numpy(computing.popleft())
+        yield from (self.model.to_numpy(features) for features in computing)
 
     def _batches(self, files: Iterable[bytes], decoded: list[bool]) -> Iterator[torch.Tensor]:
         """Yield the pixels of full batches, and of what is left; `decoded` gets a verdict for each file."""
         full: list[torch.Tensor] = []
-        ahead = _BATCHES_AHEAD * self._model.images_at_once + self._threads
-        with closing(_in_order(self._pool, self._model.pixels.of_file, files, ahead)) as decoding:
+        ahead = _BATCHES_AHEAD * self.model.images_at_once + self._threads
+        with closing(_in_order(self._pool, self.model.pixels.of_file, files, ahead)) as decoding:
             for pixels in decoding:
                 decoded.append(pixels is not None)
                 if pixels is not None:
                     full.append(pixels)
-                if len(full) >= self._model.images_at_once:
+                if len(full) >= self.model.images_at_once:
                     yield self._stacked(full)
                     full = []
         if full:
@@ -75,7 +75,7 @@ class Engine:
 
     def _stacked(self, images: list[torch.Tensor]) -> torch.Tensor:
         """Put images side by side: for CUDA in memory from which it copies while this thread goes on."""
-        on_cuda = self._model.device.type == "cuda"
+        on_cuda = self.model.device.type == "cuda"
         batch = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=on_cuda)
         return torch.stack(images, out=batch)
 

@@ -38,7 +38,7 @@ class Scorer:
         if torch.device(device).type == "cpu":
             torch.set_num_threads(cores)
         self._model = ClipModel(settings.clip, device, settings.precision, compiled=settings.compiled)
-        self._engine = Engine(self._model, cores)
+        self.engine = Engine(self._model, cores)
         self._ads = AdPrompts(self._model)
         self._nsfw = self._head(NsfwHead, settings.nsfw_weights, settings.clip)
         self._face = self._head(FaceHead, settings.face_weights, settings.clip)
@@ -69,7 +69,7 @@ class Scorer:
         places = sorted({_place(image) for page in scored for image in by_document[page.key]})
         sentences = sorted({text for page in scored for text in page.sentences})
         files = (read_image(tar, offset, length) for offset, length in places)
-        found = self._engine.features(files, sentences)
+        found = self.engine.features(files, sentences)
         decoded = (place for place, good in zip(places, found.decoded, strict=True) if good)
         shard = _Shard(
             rows={place: row for row, place in enumerate(decoded)},

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from filters.ads_zero_shot import AdsZeroShot
 from filters.aspect_ratio import AspectRatio
 from filters.consent import Consent
 from filters.corpus_copies import CorpusCopies
@@ -139,11 +140,11 @@ def test_corpus_copies_drop_exactly_the_hashes_with_too_many() -> None:
     assert rule.decide(image(phash=3), []) is None
 
 
-@pytest.mark.parametrize("rule", [Nsfw(0.1), Faces(0.1)])
-def test_head_filters_drop_above_the_limit_and_what_has_no_probability(rule: Nsfw | Faces) -> None:
-    dropped = {Nsfw: Reason.NSFW, Faces: Reason.FACE}[type(rule)]
-    assert rule.decide(ImageScore(0, [], nsfw=0.1, face=0.1)) is None
-    assert rule.decide(ImageScore(0, [], nsfw=0.11, face=0.11)) is dropped
+@pytest.mark.parametrize("rule", [Nsfw(0.1), Faces(0.1), AdsZeroShot(0.1)])
+def test_probability_filters_drop_above_the_limit_and_what_has_none(rule: Nsfw | Faces | AdsZeroShot) -> None:
+    dropped = {Nsfw: Reason.NSFW, Faces: Reason.FACE, AdsZeroShot: Reason.AD}[type(rule)]
+    assert rule.decide(ImageScore(0, [], nsfw=0.1, face=0.1, ad=0.1)) is None
+    assert rule.decide(ImageScore(0, [], nsfw=0.11, face=0.11, ad=0.11)) is dropped
     assert rule.decide(ImageScore(0, [])) is dropped
 
 

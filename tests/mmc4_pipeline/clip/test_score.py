@@ -3,6 +3,7 @@
 import io
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,13 +13,17 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+from mmc4_pipeline.clip.ads import AD_PROMPTS, OTHER_PROMPTS
+from mmc4_pipeline.clip.features import read_features, write_features
 from mmc4_pipeline.clip.heads import NsfwHead
 from mmc4_pipeline.clip.score import Scorer
 from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
+from mmc4_pipeline.dataset.cut import cut_shard
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.recipe import load_recipe
 from schemas.image import Image
-from schemas.page import Page
-from schemas.reasons import Reason
+from schemas.page import ImageLink, Page
+from schemas.reasons import Reason, Stage
 from schemas.score import DocumentScores
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
@@ -165,3 +170,54 @@ def test_a_head_for_another_model_is_refused(tiny: str, tmp_path: Path) -> None:
     torch.save(NsfwHead(768).state_dict(), tmp_path / "nsfw.pt")
     with pytest.raises(UserError, match=r"nsfw\.pt: no NsfwHead for CLIP features of width 16"):
         Scorer(ScorerSettings(ClipChoice(tiny, "random"), str(tmp_path / "nsfw.pt"), device="cpu"))
+
+
+def test_documents_without_sentences_and_sentences_without_end(scorer: Scorer) -> None:
+    tar, ((offset, length),) = shard_of([jpeg(0)])
+    pages = [
+        replace(item, links=[ImageLink(0, "https://a.example/u.jpg", "", None, None)])
+        for item in (page("k0", []), page("k1", ["One.", "word " * 5000]))
+    ]
+    images = [Image(key, 0, "u", offset=offset, length=length) for key in ("k0", "k1")]
+    none, two = scorer.score_shard(pages, images, tar).documents
+    assert [score.similarity for score in none.images] == [[]]
+    assert none.images[0].reason is None
+    assert none.images[0].ad == two.images[0].ad
+    assert np.isfinite(two.images[0].similarity).all()
+    assert len(two.images[0].similarity) == 2
+    recipe = load_recipe("mmc4", ("filters.nsfw=null", "filters.similarity.min=-1", "filters.resolution=null"))
+    cut, _ = cut_shard(pages, images, [none, two], recipe)
+    assert cut.reason is Reason.DOCUMENT
+    assert cut.dropped == {0: (Stage.CUT, Reason.LOW_SIMILARITY)}
+
+
+def test_the_probability_of_an_ad_is_that_of_the_ad_prompts_in_a_softmax(
+    scorer: Scorer, plain: Callable[[bytes, str], float]
+) -> None:
+    tar, places = shard_of([jpeg(0), jpeg(1), b"garbage"])
+    images = [Image("k", number, "u", offset=start, length=size) for number, (start, size) in enumerate(places)]
+    (document,) = scorer.score_shard([page("k", ["One."])], images, tar).documents
+    for seed, score in enumerate(document.images[:2]):
+        logits = np.array([plain(jpeg(seed), prompt) for prompt in (*AD_PROMPTS, *OTHER_PROMPTS)]) / 0.07
+        shares = np.exp(logits) / np.exp(logits).sum()
+        assert score.ad == pytest.approx(shares[: len(AD_PROMPTS)].sum(), abs=1e-4)
+    assert document.images[2].ad is None
+
+
+def test_features_are_saved_and_read_back(scorer: Scorer, tmp_path: Path) -> None:
+    tar, places = shard_of([jpeg(0), b"garbage", jpeg(1)])
+    images = [Image("k1", number, "u", offset=start, length=size) for number, (start, size) in enumerate(places)]
+    images.append(replace(images[0], key="k0", position=7))
+    pages = [page("k0", ["One."]), page("k1", ["Two."])]
+    scored = scorer.score_shard(pages, images, tar)
+    for name, features in (("features-00000-of-00002", scored.features), ("features-00001-of-00002", [])):
+        write_features(f"{tmp_path}/{name}.parquet", features, scorer.width)
+    found = list(read_features(str(tmp_path)))
+    assert [(item.key, item.position) for item in found] == [("k0", 7), ("k1", 0), ("k1", 2)]
+    for item, saved in zip(found, scored.features, strict=True):
+        assert item.values.dtype == np.float16
+        assert item.values.shape == (scorer.width,)
+        assert np.abs(item.values - saved.values).max() < 1e-3
+    assert np.array_equal(found[0].values, found[1].values)
+    with pytest.raises(UserError, match="no features; run `mmc4 score` with --save_features"):
+        list(read_features(str(tmp_path / "elsewhere")))

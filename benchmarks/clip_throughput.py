@@ -1,0 +1,318 @@
+"""What scoring gets out of a device: the bare model, the engine from JPEG bytes, and the whole stage on one shard.
+
+    python benchmarks/clip_throughput.py
+
+Each is held against the rate of a large matrix product, measured in turn with them in the same run. Needs nothing but
+the project: weights are random, JPEGs are generated and lie in a shard as the images stage writes it. On a machine
+without CUDA a few images show that everything runs. The last line is JSON with medians.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+from PIL import Image as PillowImage
+
+from beam_jobs.score import ScoreWork, loaded_scorer
+from mmc4_pipeline import storage
+from mmc4_pipeline.clip.engine import Engine, cores_for
+from mmc4_pipeline.clip.model import ClipModel, find_device
+from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
+from mmc4_pipeline.dataset.stage_folder import StageFolder
+from mmc4_pipeline.images.store import add_file, open_tar, read_image
+from schemas.image import Image
+from schemas.page import Page
+from schemas.reasons import Stage
+
+# Images as pages have them: width, height, how many of ten. 0.19 megapixels on average.
+SIZES = ((800, 600, 1), (640, 480, 2), (500, 375, 3), (400, 300, 2), (300, 300, 2))
+IMAGES_IN_DOCUMENT, SENTENCES_IN_DOCUMENT = 5, 20
+DISTINCT_IMAGES = 500
+WORDS = (
+    "the",
+    "a",
+    "of",
+    "in",
+    "with",
+    "photo",
+    "house",
+    "dog",
+    "tree",
+    "recipe",
+    "garden",
+    "summer",
+    "river",
+    "market",
+)
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = parsed()
+    device = find_device(arguments.device)
+    on_cuda = torch.device(device).type == "cuda"
+    choice = ClipChoice(arguments.model, "random")
+    with tempfile.TemporaryDirectory() as folder:
+        documents = arguments.images // IMAGES_IN_DOCUMENT
+        shard = Shard(Path(folder), documents)
+        result = {**described(device), "model": arguments.model, "images": shard.images, "sentences": shard.sentences}
+        kinds = [("", False)] + ([("_compiled", True)] if arguments.compile else [])
+        for suffix, compiled in kinds:
+            started = time.perf_counter()
+            settings = ScorerSettings(choice, device=device, precision=arguments.precision, compiled=compiled)
+            bench = Bench(settings, shard, arguments)
+            bench.product()
+            bench.warm_up()
+            result["precision"] = bench.model.precision
+            result["tokens_in_sentence"], result["bytes_in_image"] = bench.tokens_in_sentence, shard.bytes
+            result[f"batch{suffix}"] = bench.model.images_at_once
+            result[f"seconds_to_load{suffix}"] = round(time.perf_counter() - started, 1)
+            result |= {f"{name}{suffix}": value for name, value in bench.rates(arguments.repeats).items()}
+        result["largest_deviation"] = deviation(ClipModel(choice, "cpu"), bench.model, shard) if on_cuda else None
+    print(json.dumps(result))
+
+
+def parsed() -> argparse.Namespace:
+    """Read the command line: what is small on a CPU fills a GPU for a few seconds at a time."""
+    on_cuda = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="ViT-L-14" if on_cuda else "ViT-B-32")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=on_cuda, help="measure that, too")
+    parser.add_argument("--images", type=int, default=10_000 if on_cuda else 20, help="in the shard")
+    parser.add_argument("--repeats", type=int, default=3)
+    return parser.parse_args()
+
+
+class Shard:
+    """A shard of the pages and images stages, generated. No two sentences are the same."""
+
+    def __init__(self, folder: Path, documents: int) -> None:
+        self.output = str(folder)
+        self.pages, self.stored = (StageFolder(storage.join(self.output, name), Stage.IMAGES) for name in ("p", "i"))
+        self.images, self.sentences = documents * IMAGES_IN_DOCUMENT, documents * SENTENCES_IN_DOCUMENT
+        self.tar = self.stored.shard_file("images", 0, 1, "tar")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            files = list(pool.map(jpeg, range(min(DISTINCT_IMAGES, self.images))))
+        self.bytes = round(sum(len(file) for file in files) / len(files))
+        keys = sorted(hashlib.sha256(str(number).encode()).hexdigest()[:16] for number in range(documents))
+        images = []
+        with storage.write_atomically(self.tar) as stream, open_tar(stream) as tar:
+            for number in range(self.images):
+                data = files[number % len(files)]
+                place = add_file(tar, f"{number}.jpg", data)
+                key, position = keys[number // IMAGES_IN_DOCUMENT], number % IMAGES_IN_DOCUMENT
+                url = f"https://site.example/{number}.jpg"
+                images.append(Image(key, position, url, offset=place, length=len(data)))
+        self.places = [(image.offset or 0, image.length or 0) for image in images]
+        self.texts = [sentence(number) for number in range(self.sentences)]
+        moment = datetime(2019, 4, 25, tzinfo=UTC)
+        pages = [
+            Page(key, f"https://site.example/{key}", "site.example", moment, False, self.texts_of(number), [])  # noqa: FBT003
+            for number, key in enumerate(keys)
+        ]
+        storage.write_records(self.stored.shard_file("images", 0, 1), images, Image)
+        storage.write_records(self.pages.shard_file("pages", 0, 1), pages, Page)
+
+    def texts_of(self, document: int) -> list[str]:
+        """Give a document's sentences."""
+        return self.texts[document * SENTENCES_IN_DOCUMENT : (document + 1) * SENTENCES_IN_DOCUMENT]
+
+
+class Bench:
+    """The things that take turns, each giving its count and the floating-point operations of one."""
+
+    def __init__(self, settings: ScorerSettings, shard: Shard, arguments: argparse.Namespace) -> None:
+        self.settings, self.shard = settings, shard
+        # The stage keeps the scorer that it has loaded: the engine is measured with the very same.
+        folder = StageFolder(storage.join(shard.output, "scores"), Stage.SCORE)
+        self.work = ScoreWork(shard.pages, shard.stored, folder, 1, settings, save_features=False)
+        self.work.score(0)
+        self.engine = loaded_scorer(settings).engine
+        self.model = self.engine.model
+        config = open_clip.get_model_config(arguments.model)
+        self.image_flops, self.token_flops = image_flops(config), token_flops(config)
+        self.context = int(config["text_cfg"]["context_length"])
+        device = self.model.device
+        self.on_cuda = device.type == "cuda"
+        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.model.precision]
+        side = 8192 if self.on_cuda else 1024
+        self.factors = [torch.randn(side, side, device=device, dtype=dtype) for _ in range(2)]
+        size = self.model.pixels.of_file(jpeg(0)).shape  # type: ignore[union-attr]
+        generator = torch.Generator().manual_seed(0)
+        self.batch = torch.randint(0, 256, (self.model.images_at_once, *size), dtype=torch.uint8, generator=generator)
+        self.batch = (self.batch if self.on_cuda else self.batch[:16]).to(device)
+        count = 1 << 13 if self.on_cuda else 32
+        self.full = torch.randint(1, 49_000, (count, self.context), generator=generator)
+        self.full[:, -1] = 49_407  # each sentence as long as any can be: what 13 GFLOP are counted for
+        lengths = (self.model.tokenize(shard.texts).argmax(dim=1) + 1).tolist()
+        self.texts_flops = sum(length * self.token_flops(length) for length in lengths)
+        self.tokens_in_sentence = round(statistics.mean(lengths), 1)
+
+    def warm_up(self) -> None:
+        """Run each once: what is loaded, compiled or chosen at first use is no part of the rates."""
+        for work in self.works().values():
+            work()
+
+    def works(self) -> dict[str, Callable[[], tuple[int, float]]]:
+        """Give what is measured, by name: each computes and gives how many of what, and operations in all."""
+        return {
+            "product": self.product,
+            "model_images": self.model_images,
+            "engine_images": self.engine_images,
+            "model_sentences": self.model_sentences,
+            "engine_sentences": self.engine_sentences,
+            "tokenizer": self.tokenizer,
+            "decoder": self.decoder,
+            "stage": self.stage,
+        }
+
+    def rates(self, repeats: int) -> dict[str, float]:
+        """Give medians: so many a second, and the share of the matrix product's rate in the same round."""
+        seconds: dict[str, list[float]] = {}
+        done: dict[str, tuple[int, float]] = {}
+        for _ in range(repeats):
+            for name, work in self.works().items():
+                self.wait()
+                started = time.perf_counter()
+                done[name] = work()
+                self.wait()
+                seconds.setdefault(name, []).append(time.perf_counter() - started)
+        rounds = {name: [done[name][1] / item for item in items] for name, items in seconds.items()}
+        result = {"product_tflops": round(statistics.median(rounds.pop("product")) / 1e12, 3)}
+        ceilings = [done["product"][1] / item for item in seconds["product"]]
+        for name, items in rounds.items():
+            result[f"{name}_per_s"] = round(statistics.median(done[name][0] / item for item in seconds[name]), 2)
+            if done[name][1]:
+                shares = (item / ceiling for item, ceiling in zip(items, ceilings, strict=True))
+                result[f"{name}_of_product"] = round(statistics.median(shares), 3)
+        # Of the time that the engine takes for the same images and sentences, one after the other.
+        engine = zip(seconds["engine_images"], seconds["engine_sentences"], seconds["stage"], strict=True)
+        result["stage_of_engine"] = round(statistics.median((one + two) / stage for one, two, stage in engine), 3)
+        return result
+
+    def wait(self) -> None:
+        """Wait for the device."""
+        if self.on_cuda:
+            torch.cuda.synchronize()
+
+    def product(self) -> tuple[int, float]:
+        """Multiply two large matrices, some times."""
+        times, side = (50, len(self.factors[0])) if self.on_cuda else (3, len(self.factors[0]))
+        for _ in range(times):
+            torch.mm(*self.factors)
+        return times, times * 2.0 * side**3
+
+    def model_images(self) -> tuple[int, float]:
+        """Encode pixels that are on the device already."""
+        times = 16 if self.on_cuda else 1
+        for _ in range(times):
+            self.model.encode(self.batch)
+        count = times * len(self.batch)
+        return count, count * self.image_flops
+
+    def model_sentences(self) -> tuple[int, float]:
+        """Encode sentences of full length, tokenised already."""
+        self.model.token_features(self.full)
+        return len(self.full), len(self.full) * self.context * self.token_flops(self.context)
+
+    def engine_images(self) -> tuple[int, float]:
+        """Encode the shard's JPEGs, read from its tar."""
+        with storage.open_read(self.shard.tar) as tar:
+            self.engine.features((read_image(tar, *place) for place in self.shard.places), [])
+        return self.shard.images, self.shard.images * self.image_flops
+
+    def engine_sentences(self) -> tuple[int, float]:
+        """Encode the shard's sentences; what counts as done are their own tokens, without padding."""
+        self.engine.features([], self.shard.texts)
+        return self.shard.sentences, self.texts_flops
+
+    def tokenizer(self) -> tuple[int, float]:
+        """Tokenise the shard's sentences."""
+        self.model.tokenize(self.shard.texts)
+        return self.shard.sentences, 0.0
+
+    def decoder(self) -> tuple[int, float]:
+        """Decode and resize the shard's images by all cores, the device being idle."""
+        with storage.open_read(self.shard.tar) as tar:
+            files = [read_image(tar, *place) for place in self.shard.places]
+        with ThreadPoolExecutor(cores_for(1)) as pool:
+            return sum(pixels is not None for pixels in pool.map(self.model.pixels.of_file, files)), 0.0
+
+    def stage(self) -> tuple[int, float]:
+        """Score the shard as the stage does: files in, files out."""
+        self.work.score(0)
+        return self.shard.images, 0.0
+
+
+def image_flops(config: dict[str, dict[str, int]]) -> float:
+    """Give the operations for an image: of the products in the layers of a vision transformer, two for each factor."""
+    vision = config["vision_cfg"]
+    width, patches = vision["width"], (vision["image_size"] // vision["patch_size"]) ** 2
+    length = patches + 1
+    layer = length * 24.0 * width**2 + 4.0 * length**2 * width
+    return int(vision["layers"]) * layer + patches * 2.0 * 3 * vision["patch_size"] ** 2 * width
+
+
+def token_flops(config: dict[str, dict[str, int]]) -> Callable[[int], float]:
+    """Give a function of a sentence's length in tokens to the operations for one of them."""
+    width, layers = config["text_cfg"]["width"], config["text_cfg"]["layers"]
+    return lambda length: layers * (24.0 * width**2 + 4.0 * length * width)
+
+
+def deviation(reference: ClipModel, model: ClipModel, shard: Shard) -> float:
+    """Give how far similarities are from those in float32 on the CPU, for some of the shard."""
+    with storage.open_read(shard.tar) as tar:
+        files = [read_image(tar, *place) for place in shard.places[:24]]
+    similarity = []
+    for item in (reference, model):
+        found = Engine(item, cores_for(1)).features(files, shard.texts[:40])
+        similarity.append(found.images @ found.sentences.T)
+    return float(f"{np.abs(similarity[0] - similarity[1]).max():.2e}")
+
+
+def jpeg(seed: int) -> bytes:
+    """Give a JPEG of smooth shapes with some noise, about as many bytes a pixel as photographs have."""
+    generator = np.random.default_rng(seed)
+    sizes = [(width, height) for width, height, share in SIZES for _ in range(share)]
+    width, height = sizes[seed % len(sizes)]
+    coarse = PillowImage.fromarray(generator.integers(0, 256, (height // 25, width // 25, 3)).astype(np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), PillowImage.Resampling.BICUBIC)).astype(np.float32)
+    noisy: npt.NDArray[np.float32] = smooth + generator.normal(0, 6, smooth.shape).astype(np.float32)
+    file = io.BytesIO()
+    PillowImage.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def sentence(number: int) -> str:
+    """Give a sentence that no other number gives: 4 to 34 words and a number, as long as those of web pages."""
+    generator = np.random.default_rng(number)
+    words = generator.choice(WORDS, int(generator.integers(4, 35)))
+    return f"{' '.join(words).capitalize()} {number}."
+
+
+def described(device: str) -> dict[str, object]:
+    """Give what the figures were measured on."""
+    on_cuda = torch.device(device).type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_cuda else platform.processor() or platform.machine()
+    return {"device": name, "cores": cores_for(1), "torch": torch.__version__, "python": sys.version.split()[0]}
+
+
+if __name__ == "__main__":
+    main()

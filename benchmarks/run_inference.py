@@ -1,0 +1,170 @@
+"""Scoring as a DoFn over shards, as the score stage does it, beside Beam's RunInference over images and sentences.
+
+    python benchmarks/run_inference.py
+
+Both read the same generated shards, compute the same features by the same ClipModel, and give each image's best
+similarity. The two take turns; the last line is JSON with medians.
+"""
+
+import argparse
+import json
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import torch
+from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from clip_throughput import Shard
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.clip.engine import Engine, cores_for
+from mmc4_pipeline.clip.model import ClipModel, Features
+from mmc4_pipeline.clip.settings import ClipChoice
+from mmc4_pipeline.images.store import read_image
+from schemas.image import Image
+from schemas.page import Page
+
+WEIGHTS = Path(__file__).parents[1] / "examples" / "miniweb" / "weights"
+BATCH = 32
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=str(WEIGHTS / "clip.json"))
+    parser.add_argument("--pretrained", default=str(WEIGHTS / "clip.pt"))
+    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--images", type=int, default=200, help="in a shard")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    choice = ClipChoice(arguments.model, arguments.pretrained)
+    with tempfile.TemporaryDirectory() as folder:
+        made = [Shard(Path(folder) / str(number), arguments.images // 5) for number in range(arguments.shards)]
+        shards = [(shard.output, shard.images) for shard in made]
+        ways: dict[str, Callable[[beam.PCollection[Any]], beam.PCollection[Any]]] = {
+            "dofn": lambda folders: folders | "DoFn" >> beam.ParDo(OverShards(choice)),
+            "run_inference": lambda folders: folders | "RunInference" >> ByRunInference(choice),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        best: dict[str, dict[str, float]] = {}
+        for _ in range(arguments.repeats + 1):
+            for name, way in ways.items():
+                started = time.perf_counter()
+                best[name] = run(way, [output for output, _ in shards], Path(folder) / name)
+                seconds[name].append(time.perf_counter() - started)
+    assert best["dofn"].keys() == best["run_inference"].keys()  # noqa: S101 - the two must do the same work
+    apart = max(abs(best["dofn"][key] - best["run_inference"][key]) for key in best["dofn"])
+    count = sum(images for _, images in shards)
+    medians = {name: statistics.median(count / item for item in items[1:]) for name, items in seconds.items()}
+    ratio = statistics.median(theirs / ours for ours, theirs in zip(seconds["dofn"][1:], seconds["run_inference"][1:]))  # noqa: B905
+    result = {f"{name}_images_per_s": round(value, 2) for name, value in medians.items()}
+    model = {"model": choice.model_name, "images": count, "threads": torch.get_num_threads()}
+    print(json.dumps({**model, **result, "dofn_ratio": round(ratio, 2), "largest_difference": apart}))
+
+
+def run(way: Callable[[Any], Any], folders: Sequence[str], out: Path) -> dict[str, float]:
+    """Run a pipeline in this process and give each image's best similarity by its key."""
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        found = way(pipeline | beam.Create(folders) | beam.Reshuffle())
+        lines = found | beam.MapTuple(lambda key, value: json.dumps([key, value]))
+        _ = lines | beam.io.WriteToText(str(out), num_shards=1)
+    (path,) = out.parent.glob(f"{out.name}-0*")
+    return {key: value for line in path.read_text().splitlines() for key, value in [json.loads(line)]}
+
+
+@lru_cache(maxsize=1)
+def model_of(choice: ClipChoice) -> ClipModel:
+    """Load the model once a process, for both."""
+    return ClipModel(choice, "cpu")
+
+
+def read(folder: str) -> Iterator[tuple[str, bytes, list[str]]]:
+    """Yield a shard's images, each with its key, its file and its document's sentences."""
+    pages = {page.key: page for page in storage.read_records(f"{folder}/p/pages-00000-of-00001.parquet", Page)}
+    with storage.open_read(f"{folder}/i/images-00000-of-00001.tar") as tar:
+        for image in storage.read_records(f"{folder}/i/images-00000-of-00001.parquet", Image):
+            data = read_image(tar, image.offset or 0, image.length or 0)
+            yield f"{folder}/{image.key}/{image.position}", data, pages[image.key].sentences
+
+
+class OverShards(beam.DoFn):
+    """A shard is an element."""
+
+    def __init__(self, choice: ClipChoice) -> None:
+        self.choice = choice
+
+    def process(self, folder: str) -> Iterator[tuple[str, float]]:
+        rows = list(read(folder))
+        sentences = sorted({text for _, _, texts in rows for text in texts})
+        numbers = {text: number for number, text in enumerate(sentences)}
+        found = Engine(model_of(self.choice), cores_for(1)).features((data for _, data, _ in rows), sentences)
+        for (key, _, texts), features in zip(rows, found.images, strict=True):
+            yield key, float((found.sentences[[numbers[text] for text in texts]] @ features).max())
+
+
+class ImagesAndSentences(ModelHandler[Any, Features, ClipModel]):  # type: ignore[misc]
+    """An image or a sentence is an element; Beam makes the batches."""
+
+    def __init__(self, choice: ClipChoice) -> None:
+        self.choice = choice
+
+    def load_model(self) -> ClipModel:
+        return model_of(self.choice)
+
+    def batch_elements_kwargs(self) -> dict[str, int]:
+        return {"min_batch_size": BATCH, "max_batch_size": BATCH}
+
+    def run_inference(
+        self, batch: Sequence[bytes | str], model: ClipModel, inference_args: dict[str, Any] | None = None
+    ) -> Iterator[Features]:
+        del inference_args
+        if isinstance(batch[0], str):
+            yield from model.text_features([str(text) for text in batch])
+        else:
+            pixels = [model.pixels.of_file(bytes(data)) for data in batch]  # type: ignore[arg-type]
+            yield from model.to_numpy(model.encode(torch.stack([item for item in pixels if item is not None])))
+
+
+class ByRunInference(beam.PTransform):
+    """Images and sentences through RunInference each, joined again by document."""
+
+    def __init__(self, choice: ClipChoice) -> None:
+        super().__init__()
+        self.choice = choice
+
+    def expand(self, folders: beam.PCollection[str]) -> beam.PCollection[tuple[str, float]]:
+        rows = folders | "Read" >> beam.FlatMap(read)
+        images = rows | "Images" >> beam.Map(lambda row: (row[0], row[1]))
+        texts = (
+            rows
+            | "First of document" >> beam.Filter(lambda row: row[0].endswith("/0"))
+            | "Sentences" >> beam.FlatMap(lambda row: [(row[0].rpartition("/")[0], text) for text in row[2]])
+        )
+        handler = KeyedModelHandler(ImagesAndSentences(self.choice))
+        scored = {
+            "images": images
+            | "Encode images" >> RunInference(handler)
+            | "By document" >> beam.MapTuple(lambda key, value: (key.rpartition("/")[0], (key, value))),
+            "texts": texts | "Encode sentences" >> RunInference(handler),
+        }
+        return scored | beam.CoGroupByKey() | beam.FlatMapTuple(best_of)
+
+
+def best_of(_document: str, found: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Give the best similarity of each image of a document."""
+    texts = np.stack(list(found["texts"]))
+    for key, features in found["images"]:
+        yield key, float((texts @ features).max())
+
+
+if __name__ == "__main__":
+    main()

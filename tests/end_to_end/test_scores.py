@@ -1,0 +1,99 @@
+"""Scores of several models and precisions beside one another, and datasets cut by them."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+
+from mmc4_pipeline.clip.features import read_features
+from mmc4_pipeline.clip.heads import NsfwHead, load_head, probabilities
+from tests.end_to_end.running import MINIWEB, WEIGHTS, Web, mmc4, refusal, succeeded
+
+
+def copied(built: Path, output: Path, *stages: str) -> Path:
+    """Copy some stages of a build, for others to be made again."""
+    for stage in ("locations", "pages", "images", *stages):
+        shutil.copytree(built / stage, output / stage)
+    return output
+
+
+def score(output: Path, *more: str, weights: str = str(WEIGHTS / "clip.pt")) -> list[str]:
+    named = {
+        "clip_model": WEIGHTS / "clip.json",
+        "nsfw_weights": WEIGHTS / "nsfw.pt",
+        "recipe": MINIWEB / "miniweb.yaml",
+    }
+    words = [word for name, value in named.items() for word in (f"--{name}", str(value))]
+    return ["score", "--output", str(output), "--clip_pretrained", weights, *words, *more]
+
+
+def documents(output: Path) -> dict[str, dict[str, Any]]:
+    shards = [str(path) for path in sorted((output / "dataset/miniweb").glob("shard-*.tar"))]
+    samples = webdataset.WebDataset(shards, shardshuffle=False).decode()
+    return {sample["__key__"]: sample["json"] for sample in samples}
+
+
+def assigned(output: Path) -> dict[str, list[tuple[str, int]]]:
+    return {
+        key: [(image["raw_url"], image["matched_text_index"]) for image in document["image_info"]]
+        for key, document in documents(output).items()
+    }
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_changes_no_assignment(built: Path, tmp_path: Path, precision: str) -> None:
+    output = copied(built, tmp_path / "out")
+    succeeded(mmc4(*score(output, "--precision", precision)))
+    succeeded(mmc4("cut", "--output", str(output), "--recipe", str(MINIWEB / "miniweb.yaml")))
+    found, expected = assigned(output), assigned(built)
+    assert len(expected) > 20
+    assert found == expected
+    note = orjson.loads((output / "scores/clip_clip/done/00000.json").read_bytes())
+    assert note["computed_in"].startswith(precision)
+    matrices = [documents(folder)[key]["similarity_matrix"] for folder in (output, built) for key in sorted(expected)]
+    half = len(matrices) // 2
+    apart = [np.abs(np.subtract(*pair)).max() for pair in zip(matrices[:half], matrices[half:], strict=True)]
+    assert 0 < max(apart) < 5e-3
+
+
+def test_another_model_s_scores_stand_beside_the_first_and_the_recipe_says_which_count(
+    built: Path, web: Web, tmp_path: Path
+) -> None:
+    output = copied(built, tmp_path / "out", "scores")
+    succeeded(mmc4(*score(output, "--save_features", weights="random")))
+    scores = pq.read_table(output / "scores/clip_random/scores-00000-of-00002.parquet").to_pylist()
+    images = [(document["key"], image) for document in scores for image in document["images"]]
+    assert all(0 <= image["ad"] <= 1 for _, image in images)
+
+    features = list(read_features(str(output / "scores/clip_random")))
+    first = features[: len(images)]
+    assert [(item.key, item.position) for item in first] == [(key, image["position"]) for key, image in images]
+    head = load_head(NsfwHead, str(WEIGHTS / "nsfw.pt"), len(first[0].values))
+    again = probabilities(head, np.stack([item.values for item in first]).astype(np.float32))
+    assert np.abs(again - [image["nsfw"] for _, image in images]).max() < 0.02
+
+    cut = ["cut", "--output", str(output), "--recipe"]
+    said = refusal(mmc4(*cut, str(MINIWEB / "miniweb.yaml")))
+    assert "--scores: say which of clip_clip, clip_random" in said
+    recipe = tmp_path / "by-random.yaml"
+    recipe.write_text("extends: mmc4\nscores: clip_random\nfilters: {nsfw: null, similarity: {min: -1}}\n")
+    succeeded(mmc4(*cut, str(recipe)))
+    manifest = orjson.loads((output / "dataset/by-random/manifest.json").read_bytes())
+    assert (manifest["input"]["scores"], manifest["recipe"]["scores"]) == ("clip_random", "clip_random")
+
+    arguments = web.build_arguments(tmp_path / "elsewhere", recipe=str(recipe))
+    assert "recipe by-random: scores: clip_random, but --clip_model makes clip_clip" in refusal(
+        mmc4("build", *arguments)
+    )
+
+
+def test_a_resume_with_another_precision_is_refused(built: Path, tmp_path: Path) -> None:
+    output = copied(built, tmp_path / "out")
+    succeeded(mmc4(*score(output)))
+    said = refusal(mmc4(*score(output, "--precision", "bf16", "--resume")))
+    assert "precision: was auto, is bf16" in said
