@@ -51,12 +51,12 @@ class Engine:
         return ShardFeatures(decoded, images, texts)
 
     def _image_features(self, files: Iterable[bytes], decoded: list[bool]) -> Iterator[Features]:
-        computing: deque[torch.Tensor] = deque()
+        computing: deque[_Fetched] = deque()
         for batch in self._batches(files, decoded):
-            computing.append(self.model.encode(batch))
+            computing.append(_Fetched(self.model.encode(batch)))
             if len(computing) > _BATCHES_AHEAD:
-                yield self.model.to_numpy(computing.popleft())
-        yield from (self.model.to_numpy(features) for features in computing)
+                yield self.model.to_numpy(computing.popleft().wait())
+        yield from (self.model.to_numpy(fetched.wait()) for fetched in computing)
 
     def _batches(self, files: Iterable[bytes], decoded: list[bool]) -> Iterator[torch.Tensor]:
         """Yield the pixels of full batches, and of what is left; `decoded` gets a verdict for each file."""
@@ -78,6 +78,23 @@ class Engine:
         on_cuda = self.model.device.type == "cuda"
         batch = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=on_cuda)
         return torch.stack(images, out=batch)
+
+
+class _Fetched:
+    """Features on their way from the device, asked for at once: a later copy would wait for the batches behind them."""
+
+    def __init__(self, features: torch.Tensor) -> None:
+        self._features, self._there = features, None
+        if features.device.type == "cuda":
+            self._features = torch.empty(features.shape, dtype=features.dtype, pin_memory=True)
+            self._features.copy_(features, non_blocking=True)
+            self._there = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._there.record(torch.cuda.current_stream(features.device))
+
+    def wait(self) -> torch.Tensor:
+        if self._there:
+            self._there.synchronize()
+        return self._features
 
 
 def cores_for(processes: int) -> int:
