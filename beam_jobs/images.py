@@ -21,6 +21,7 @@ from beam_jobs.options import (
     recipe_of,
 )
 from beam_jobs.running import run_stage, stage_folder
+from filters.deny_list import DenyList
 from filters.kinds import CopiesFilter, CorpusFilter, ImageFilter, SampleFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
@@ -29,6 +30,7 @@ from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.images.shard import decide_shard, fetch_shard
 from mmc4_pipeline.judge import Candidate, judge
 from mmc4_pipeline.keys import stable_hash
+from mmc4_pipeline.lists import ListedFilters
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.storage import WrittenFile
@@ -49,13 +51,18 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     manifest = pages.manifest()
     folder = stage_folder(output, Stage.IMAGES)
     detector = face_detector(options)
+    deny_lists = ListedFilters.read(recipe.of_kind(DenyList))
     plan = {
         "recipe": recipe.part(Stage.IMAGES),
-        "options": {"image_routes": list(settings.routes), "max_image_bytes": settings.max_bytes},
+        "options": {
+            "image_routes": list(settings.routes),
+            "max_image_bytes": settings.max_bytes,
+            "robots_txt": settings.robots_txt,
+        },
         "face_detector": detector.plan() if detector else None,
-        "input": {"pages": fingerprint(manifest)},
+        "input": {"pages": fingerprint(manifest), **deny_lists.plan()},
     }
-    work = ImagesWork(pages, folder, manifest["shards"], recipe, settings, detector)
+    work = ImagesWork(pages, folder, manifest["shards"], recipe, settings, deny_lists, detector)
     resume = options.view_as(CommonOptions).resume
     return run_stage(
         folder,
@@ -78,10 +85,11 @@ class ImagesWork:
         shards: int,
         recipe: Recipe,
         settings: FetchSettings,
+        deny_lists: ListedFilters,
         detector: FaceDetector | None = None,
     ) -> None:
         self._pages, self._folder, self._shards, self._recipe, self._settings = pages, folder, shards, recipe, settings
-        self._detector = detector
+        self._deny_lists, self._detector = deny_lists, detector
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
         """Wire the pipeline. Every shard is fetched before one is decided: the corpus filters look at all of them."""
@@ -108,12 +116,14 @@ class ImagesWork:
         """Fetch a shard unless that is done; the note comes last, after tar and rows."""
         note = self._folder.file(f"{FETCHED}/{shard:05d}.json")
         if not storage.exists(note):
+            lists = self._deny_lists.ready(DenyList).values()
             result = fetch_shard(
                 list(self._read_pages(shard)),
                 self._recipe,
                 self._settings,
                 self._path("images", shard, "tar"),
-                self._detector,
+                detector=self._detector,
+                denied=lambda url: any(item.denies(url) for item in lists),
             )
             storage.write_records(self._path("fetched", shard, "parquet"), result.images, Image)
             storage.write_json(note, storage.as_json([result.tar]))

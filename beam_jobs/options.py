@@ -3,6 +3,7 @@
 import argparse
 import difflib
 from dataclasses import replace
+from math import inf
 from os import cpu_count
 from typing import TYPE_CHECKING, get_args
 
@@ -14,6 +15,7 @@ from mmc4_pipeline.dataset.shards import DatasetSettings
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.http_client import USER_AGENT, HttpSettings
 from mmc4_pipeline.images.fetch import FetchSettings
+from mmc4_pipeline.images.robots import has_contact
 from mmc4_pipeline.match import Assignment
 from mmc4_pipeline.models.folder import default_nsfw_weights
 from mmc4_pipeline.recipe import Recipe, load_recipe, recipe_names
@@ -21,6 +23,7 @@ from mmc4_pipeline.recipe import Recipe, load_recipe, recipe_names
 if TYPE_CHECKING:
     from mmc4_pipeline.images.faces import FaceDetector
 
+SHARD_SECONDS = 7200.0
 LOCAL_RUNNER = "FnApiRunner"  # pinned: DirectRunner would first try to download another one
 
 
@@ -52,7 +55,10 @@ class WebOptions(PipelineOptions):
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group("web")
         group.add_argument(
-            "--fetch_user_agent", default=USER_AGENT, help="who asks, and why; put a way to reach you in it"
+            "--fetch_user_agent",
+            default=USER_AGENT,
+            help="who asks, and why; must have a way to reach you in it, a web or e-mail address, where images are "
+            "asked for on the live web",
         )
         default = HttpSettings().requests_per_second
         group.add_argument(
@@ -153,7 +159,7 @@ class ImagesOptions(PipelineOptions):
             type=int,
             default=default.max_open,
             metavar="N",
-            help="open at once in a worker (default: 256)",
+            help="open at once in a worker (default: 1024)",
         )
         group.add_argument(
             "--max_open_per_host",
@@ -163,9 +169,27 @@ class ImagesOptions(PipelineOptions):
             help="open at once to a host (default: 4)",
         )
         group.add_argument(
+            "--delay_per_host",
+            type=float,
+            default=default.delay_per_host,
+            metavar="SECONDS",
+            help="at least from one request to a host to the next; robots.txt may ask for more (default: 0.25)",
+        )
+        group.add_argument(
+            "--shard_seconds",
+            type=float,
+            default=SHARD_SECONDS,
+            metavar="SECONDS",
+            help="for a shard; what slow and huge sites have left then gets a last pass of the same length, and what "
+            "is left after that is dropped; 0 is no limit (default: 7200)",
+        )
+        group.add_argument(
+            "--ignore_robots_txt", action="store_true", help="fetch what a site's robots.txt forbids, too"
+        )
+        group.add_argument(
             "--allow_private_hosts",
             action="store_true",
-            help="allow loopback and private addresses; for replay servers and tests",
+            help="allow loopback and private addresses, and a user agent without address; for replay servers and tests",
         )
         group.add_argument(
             "--face_detector_weights",
@@ -342,8 +366,23 @@ def http_settings(options: PipelineOptions) -> HttpSettings:
 
 
 def fetch_settings(options: PipelineOptions) -> FetchSettings:
-    """Give the settings of the fetcher; raises UserError for a route that is no template."""
+    """Give the settings of the fetcher; raises UserError for a route that is no template, and for who hides."""
     images = options.view_as(ImagesOptions)
+    user_agent = options.view_as(WebOptions).fetch_user_agent
+    if not (has_contact(user_agent) or images.allow_private_hosts):
+        message = (
+            f"--fetch_user_agent {user_agent!r}: says nobody whom a site can reach; put your web or e-mail address in "
+            "it, as in 'my-dataset/1.0 (+https://example.org/contact)'"
+        )
+        raise UserError(message)
+    for flag in ("max_open_requests", "max_open_per_host"):
+        if getattr(images, flag) < 1:
+            message = f"--{flag} {getattr(images, flag)}: must be at least 1"
+            raise UserError(message)
+    for flag in ("delay_per_host", "shard_seconds"):
+        if not getattr(images, flag) >= 0:
+            message = f"--{flag} {getattr(images, flag)}: must be 0 or more"
+            raise UserError(message)
     for route in images.image_routes:
         try:
             route.format(url="", timestamp="")
@@ -355,11 +394,14 @@ def fetch_settings(options: PipelineOptions) -> FetchSettings:
             raise UserError(message)
     return FetchSettings(
         routes=tuple(images.image_routes),
-        user_agent=options.view_as(WebOptions).fetch_user_agent,
+        user_agent=user_agent,
         timeout=images.fetch_timeout,
         max_bytes=images.max_image_bytes,
         max_open=images.max_open_requests,
         max_open_per_host=images.max_open_per_host,
+        delay_per_host=images.delay_per_host,
+        shard_seconds=images.shard_seconds or inf,
+        robots_txt=not images.ignore_robots_txt,
         allow_private_hosts=images.allow_private_hosts,
     )
 

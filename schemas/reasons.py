@@ -36,7 +36,8 @@ class Reason(StrEnum):
     URL_EXTENSION = "url_extension"
     URL_TOKEN = "url_token"  # noqa: S105 - a reason, not a password
     NOT_MAIN_CONTENT = "not_main_content"
-    ROBOTS = "robots"
+    ROBOTS = "robots"  # robots.txt of its host, or of one that it redirects to
+    DEFERRED = "deferred"  # put off until its shard's last pass, whose time was over too
 
     # Image links, by what the web answered.
     OPTED_OUT = "opted_out"

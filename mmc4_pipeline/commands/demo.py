@@ -63,7 +63,7 @@ def _build(folder: Path, pages: int, rest: list[str], console: Console) -> Stage
                 *("--c4", str(folder / "web/c4/*.json.gz"), "--cc_root", str(folder / "web/commoncrawl")),
                 *("--recipe", str(home / "miniweb.yaml"), "--output", str(folder / "out")),
                 *("--image_routes", f"{address}/{{url}}", "--allow_private_hosts"),
-                *("--fetch_timeout", "2", "--max_open_per_host", "32"),
+                *("--fetch_timeout", "2", "--delay_per_host", "0"),
                 *("--documents_per_shard", str(max(1, pages // 4))),
                 *("--clip_model", str(home / "weights/clip.json"), "--clip_pretrained", str(home / "weights/clip.pt")),
                 *("--nsfw_weights", str(home / "weights/nsfw.pt"), "--face_weights", str(home / "weights/faces.pt")),

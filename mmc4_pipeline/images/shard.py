@@ -13,7 +13,7 @@ from filters.kinds import ImageFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.images.decode import decode
 from mmc4_pipeline.images.faces import FaceDetector
-from mmc4_pipeline.images.fetch import Answer, Fetcher, FetchSettings, Request
+from mmc4_pipeline.images.fetch import Answer, Denied, Fetcher, FetchSettings, Request
 from mmc4_pipeline.images.header import Undecodable
 from mmc4_pipeline.images.store import Spool, add_file, open_tar
 from mmc4_pipeline.judge import Candidate, Learned, judge
@@ -23,6 +23,8 @@ from mmc4_pipeline.storage import WrittenFile
 from schemas.image import Image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage
+
+_PASSES = 2  # the second over what was left when the shard's time was over
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,17 @@ def fetch_shard(
     recipe: Recipe,
     settings: FetchSettings,
     tar_path: str,
+    *,
     detector: FaceDetector | None = None,
+    denied: Denied = lambda _url: False,
 ) -> FetchedShard:
     """Fetch each distinct image of the pages once, measure it, and write those worth keeping to a tar.
 
-    With a detector, faces are looked for in those that are written.
+    With a detector, faces are looked for in those that are written. `denied` tells of a URL that no redirect may lead to.
     """
     with tempfile.TemporaryFile() as file:
         spool = Spool(file)
-        measured = asyncio.run(_measure_all(_requests(pages), recipe, settings, spool, detector))
+        measured = asyncio.run(_measure_all(_requests(pages), recipe, settings, spool, detector, denied))
         with storage.write_atomically(tar_path) as writer:
             places = _write_tar(writer, spool, measured)
     images = [_row(page, link, measured, places) for page in pages for link in wanted_links(page)]
@@ -79,9 +83,14 @@ def _requests(pages: Sequence[Page]) -> list[Request]:
 
 
 async def _measure_all(
-    requests: Sequence[Request], recipe: Recipe, settings: FetchSettings, spool: Spool, detector: FaceDetector | None
+    requests: Sequence[Request],
+    recipe: Recipe,
+    settings: FetchSettings,
+    spool: Spool,
+    detector: FaceDetector | None,
+    denied: Denied,
 ) -> dict[str, Image]:
-    """Fetch all images side by side and give what was measured, by URL."""
+    """Fetch all images side by side and give what was measured, by URL: what the time ends first gets a last pass."""
 
     def consent(robots_tag: str) -> Reason | None:
         return _judge(Image(key="", position=0, url="", robots_tag=robots_tag), recipe)
@@ -99,9 +108,14 @@ async def _measure_all(
         answer = await fetcher.fetch(request, accept)
         return replace(measurements.get(answer.url) or _of_answer(answer), url=request.url)
 
-    async with Fetcher.open(settings, consent) as fetcher:
-        images = await asyncio.gather(*(measure(request, fetcher) for request in requests))
-    return {image.url: image for image in images}
+    images: dict[str, Image] = {}
+    async with Fetcher.open(settings, consent, denied) as fetcher:
+        left = requests
+        for _ in range(_PASSES):
+            fetcher.give_time(settings.shard_seconds)
+            images |= {image.url: image for image in await asyncio.gather(*(measure(item, fetcher) for item in left))}
+            left = [request for request in left if images[request.url].reason is Reason.DEFERRED]
+    return images
 
 
 def _of_answer(answer: Answer) -> Image:

@@ -75,7 +75,8 @@ def test_what_the_corpus_has_too_often_is_dropped_everywhere(tmp_path: Path, rul
     with serving(files) as server:
         write_pages(StageFolder(str(tmp_path / "pages"), Stage.PAGES), server.address)
         without = ("--set", "filters.corpus_duplicates=null", "--set", f"filters.{rule}")
-        succeeded(mmc4("images", "--output", str(tmp_path), "--allow_private_hosts", *without))
+        fetch = ("--allow_private_hosts", "--delay_per_host", "0")
+        succeeded(mmc4("images", "--output", str(tmp_path), *fetch, *without))
     images = [
         image
         for path in sorted((tmp_path / "images").glob("images-*.parquet"))

@@ -1,5 +1,7 @@
 """The command line: ours, Beam's, and what is neither."""
 
+from math import inf
+
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions, WorkerOptions
 
@@ -59,6 +61,7 @@ def test_what_is_said_reaches_the_settings() -> None:
             "CC-MAIN-2020-05",
         ),
         *("--set", "filters.nsfw=null", "--image_routes", "{url}", "http://archive.example/{timestamp}/{url}"),
+        *("--fetch_user_agent", "mine/1 me@a.example", "--delay_per_host", "1.5", "--shard_seconds", "0"),
         *("--fetch_timeout", "3", "--clip_model", "ViT-B-32", "--clip_pretrained", "random"),
     )
     recipe, fetch, scorer = recipe_of(options), fetch_settings(options), scorer_settings(options)
@@ -68,7 +71,7 @@ def test_what_is_said_reaches_the_settings() -> None:
     assert recipe.assignment == "hungarian"
     assert "nsfw" not in recipe.filters
     assert fetch.routes == ("{url}", "http://archive.example/{timestamp}/{url}")
-    assert fetch.timeout == 3
+    assert (fetch.timeout, fetch.delay_per_host, fetch.shard_seconds, fetch.robots_txt) == (3, 1.5, inf, True)
     assert not fetch.allow_private_hosts
     assert scorer.clip.name == "ViT-B-32_random"
 
@@ -103,7 +106,27 @@ def test_who_asks_is_said_once_for_images_and_common_crawl() -> None:
     options = parsed("--fetch_user_agent", "mine/1 (+https://a.example)", "--cc_requests_per_second", "0.5")
     assert fetch_settings(options).user_agent == http_settings(options).user_agent == "mine/1 (+https://a.example)"
     assert http_settings(options).requests_per_second == 0.5
-    assert fetch_settings(parsed()).user_agent == http_settings(parsed()).user_agent
+    private = parsed("--allow_private_hosts")
+    assert fetch_settings(private).user_agent == http_settings(private).user_agent
+
+
+def test_who_hides_is_not_let_on_the_live_web() -> None:
+    for agent in ([], ["--fetch_user_agent", "mine/1"]):
+        with pytest.raises(UserError, match=r"--fetch_user_agent .*put your web or e-mail address in it"):
+            fetch_settings(parsed(*agent))
+
+
+def test_robots_txt_can_be_ignored() -> None:
+    assert not fetch_settings(parsed("--allow_private_hosts", "--ignore_robots_txt")).robots_txt
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("max_open_requests", "0"), ("max_open_per_host", "0"), ("delay_per_host", "-1.0"), ("shard_seconds", "nan")],
+)
+def test_manners_that_cannot_be_are_refused(flag: str, value: str) -> None:
+    with pytest.raises(UserError, match=f"--{flag} {value}: must be"):
+        fetch_settings(parsed("--allow_private_hosts", f"--{flag}={value}"))
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "nan"])

@@ -31,7 +31,7 @@ class Web:
             "recipe": str(MINIWEB / "miniweb.yaml"),
             "image_routes": f"{self.address}/{{url}}",
             "fetch_timeout": "2",
-            "max_open_per_host": "32",
+            "delay_per_host": "0",
             "documents_per_shard": "30",
             "clip_model": str(WEIGHTS / "clip.json"),
             "clip_pretrained": str(WEIGHTS / "clip.pt"),

@@ -147,7 +147,7 @@ def test_the_stages_one_by_one_are_the_same_program(web: Web, built: Path, tmp_p
     def some(*names: str) -> list[str]:
         return [word for name in ("recipe", "output", *names) for word in (f"--{name}", every[f"--{name}"])]
 
-    fetch = some("image_routes", "fetch_timeout", "max_open_per_host")
+    fetch = some("image_routes", "fetch_timeout", "delay_per_host")
     clip = some("clip_model", "clip_pretrained", "nsfw_weights", "face_weights")
     succeeded(mmc4("locate", *some("c4", "cc_root")))
     succeeded(mmc4("pages", *some("documents_per_shard")))

@@ -14,10 +14,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow.parquet as pq
 import pytest
 
+from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink
 from tests.end_to_end.running import mmc4, succeeded
@@ -32,7 +34,8 @@ def server() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(REALWEB / "serve.py"), "--port", str(port)])
+    command = [sys.executable, str(REALWEB / "serve.py"), "--port", str(port), "--latency", "0.05"]
+    process = subprocess.Popen(command)
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(f"{address}/__stats")
@@ -66,6 +69,7 @@ def build_arguments(server: str, output: Path, **changed: str) -> list[str]:
         "crawl": "CC-MAIN-2019-18",
         "recipe": str(REALWEB / "recipe.yaml"),
         "image_routes": f"{server}/{{url}}",
+        "delay_per_host": "0",
         "clip_model": "ViT-B-32",
         "clip_pretrained": "random",
         "output": str(output),
@@ -74,12 +78,11 @@ def build_arguments(server: str, output: Path, **changed: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    """Build from the sample; give the output folder and how many requests that took."""
+def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Build from the sample; give the output folder, and what the server saw of it."""
     output = tmp_path_factory.mktemp("realweb") / "out"
-    before = stats(server)["requests"]
     succeeded(mmc4("build", *build_arguments(server, output)))
-    return output, stats(server)["requests"] - before
+    return output, stats(server)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +98,7 @@ def counts(output: Path, stage: str) -> dict[str, Any]:
     return json.loads((output / stage / "manifest.json").read_text())["counts"]
 
 
-def test_all_but_the_page_that_was_never_crawled_are_located(built: tuple[Path, int]) -> None:
+def test_all_but_the_page_that_was_never_crawled_are_located(built: tuple[Path, dict[str, Any]]) -> None:
     output, _ = built
     assert counts(output, "locations")["documents"] == {"in": 61, "kept": 60, "dropped": {"not_located": 1}}
     (reject,) = pq.read_table(output / "locations/rejects-00000-of-00001.parquet").to_pylist()
@@ -103,7 +106,7 @@ def test_all_but_the_page_that_was_never_crawled_are_located(built: tuple[Path, 
     assert re.search(r"c4-train.00000-of-00001.json.gz:61$", reject["source"])
 
 
-def test_the_ledger_accounts_for_every_link(built: tuple[Path, int], truth: dict[str, Any]) -> None:
+def test_the_ledger_accounts_for_every_link(built: tuple[Path, dict[str, Any]], truth: dict[str, Any]) -> None:
     rows = ledger(built[0])
     planted = Counter((page, link) for page, links in truth["pages"].items() for link in links)
     assert Counter((row["page_url"], row["image_url"]) for row in rows) == planted
@@ -111,20 +114,30 @@ def test_the_ledger_accounts_for_every_link(built: tuple[Path, int], truth: dict
 
 
 def test_every_allowed_image_is_asked_for_exactly_once_but_for_retries(
-    built: tuple[Path, int], truth: dict[str, Any]
+    built: tuple[Path, dict[str, Any]], truth: dict[str, Any]
 ) -> None:
-    output, requests = built
+    output, seen = built
     rules = load_recipe(str(REALWEB / "recipe.yaml")).filters["url"]
     links = {link for links in truth["pages"].values() for link in links}
     allowed = {url.partition("#")[0] for url in links if rules.decide(ImageLink(0, url, "", None, None)) is None}
     answers = Counter(truth["images"][url] for url in allowed if url in truth["images"])
     assert sum(answers.values()) == len(allowed)
-    assert requests == len(allowed) + 2 * answers["503"]  # asked three times in all
+    assert seen["requests"] == len(allowed) + 2 * answers["503"]  # asked three times in all
     asked = {row["image_url"].partition("#")[0] for row in ledger(output) if row["route"]}
     assert asked == allowed
 
 
-def test_what_each_image_answers_decides_its_fate(built: tuple[Path, int], truth: dict[str, Any]) -> None:
+def test_no_host_sees_more_than_it_should(built: tuple[Path, dict[str, Any]], truth: dict[str, Any]) -> None:
+    """At most four requests at once; robots.txt once a scheme and host, not among the requests above."""
+    rules = load_recipe(str(REALWEB / "recipe.yaml")).filters["url"]
+    links = {link for links in truth["pages"].values() for link in links}
+    allowed = {url for url in links if rules.decide(ImageLink(0, url, "", None, None)) is None}
+    seen = built[1]
+    assert 1 < max(seen["most_open"].values()) <= FetchSettings().max_open_per_host
+    assert seen["robots"] == len({url.split("/")[0] + urlsplit(url).netloc for url in allowed})
+
+
+def test_what_each_image_answers_decides_its_fate(built: tuple[Path, dict[str, Any]], truth: dict[str, Any]) -> None:
     fates = {
         "404": {"http_error"},
         "403": {"http_error"},
@@ -140,7 +153,9 @@ def test_what_each_image_answers_decides_its_fate(built: tuple[Path, int], truth
             assert row["reason"] in fates[truth["images"][row["image_url"].partition("#")[0]]], row
 
 
-def test_pages_from_wat_files_give_the_same_dataset(server: str, built: tuple[Path, int], tmp_path: Path) -> None:
+def test_pages_from_wat_files_give_the_same_dataset(
+    server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
     output = tmp_path / "out"
     shutil.copytree(built[0] / "locations", output / "locations")
     arguments = build_arguments(server, output, page_source="wat")

@@ -34,6 +34,7 @@ class Site:
     address: str
     files: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
+    slow: dict[str, float] = field(default_factory=dict)
 
 
 @pytest.fixture
@@ -42,8 +43,12 @@ def site() -> Iterator[Site]:
     random = np.random.default_rng()
 
     async def answer(request: web.Request) -> web.Response:
+        if request.path == "/robots.txt":
+            return web.Response(status=404)
         site.asked[request.path_qs] += 1
-        await asyncio.sleep(random.random() / 20)  # answers come in another order each time
+        await asyncio.sleep(
+            site.slow.get(request.path, random.random() / 20)
+        )  # answers come in another order each time
         body, headers = site.files.get(request.path, (None, {}))
         return web.Response(status=404) if body is None else web.Response(body=body, headers=headers)
 
@@ -77,7 +82,8 @@ def page(key: str, *links: str, dropped: tuple[int, ...] = ()) -> Page:
 
 
 def fetch(pages: list[Page], path: Path, detector: FaceDetector | None = None, **settings: object) -> FetchedShard:
-    return fetch_shard(pages, RECIPE, FetchSettings(**{"allow_private_hosts": True, **settings}), str(path), detector)
+    fast = FetchSettings(**{"allow_private_hosts": True, "delay_per_host": 0.0, **settings})
+    return fetch_shard(pages, RECIPE, fast, str(path), detector=detector)
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
@@ -184,6 +190,28 @@ def test_where_the_first_route_fails_the_row_tells_of_the_one_that_did_not(
     )
     assert [(row.reason, row.route, row.http_status) for row in result.images] == [(None, archive, 200)] * 2
     assert [row.url for row in result.images] == [site.address + "/gone.jpg", site.address + "/bad.jpg"]
+
+
+def test_what_a_slow_site_has_left_when_the_time_is_over_gets_a_last_pass(
+    site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]
+) -> None:
+    site.files = {f"/{number}.jpg": (jpeg(photo(number)), {}) for number in range(6)}
+    site.slow = {"/0.jpg": 2.5}  # while it answers the time ends
+    pages = [page("k", *(f"{site.address}/{number}.jpg" for number in range(6)))]
+    result = fetch(pages, tmp_path / "images.tar", max_open_per_host=1, shard_seconds=2.0)
+    assert [row.reason for row in result.images] == [None] * 6
+    assert site.asked == {f"/{number}.jpg": 1 for number in range(6)}
+    offsets = [row.offset for row in result.images]
+    assert offsets == sorted(offsets)
+
+
+def test_what_the_last_pass_leaves_is_dropped_with_a_reason(site: Site, tmp_path: Path) -> None:
+    pages = [page("k", *(f"{site.address}/{number}.jpg" for number in range(6)))]
+    result = fetch(pages, tmp_path / "images.tar", shard_seconds=0.0)
+    assert {(row.reason, row.error) for row in result.images} == {
+        (Reason.DEFERRED, "robots.txt: the shard's time was over before its turn came")
+    }
+    assert (len(result.images), site.asked) == (6, {})
 
 
 def test_a_shard_without_images_is_a_shard(tmp_path: Path) -> None:
