@@ -55,6 +55,7 @@ PLANTS = (
     Plant("scene", "noimageai", "opted_out", 8),
     Plant("scene", "noindex", "opted_out", 8),
     Plant("scene", "noimageindex", "opted_out", 6),
+    Plant("scene", "robots_txt", "robots", 14),
     Plant("scene", "html", "not_an_image", 16),
     Plant("scene", "html_as_jpeg", "not_an_image", 12),
     Plant("scene", "truncated_jpeg", "corrupt", 16),
@@ -79,6 +80,7 @@ PLANTS = (
     Plant("scene", "png", None, 70),
     Plant("scene", "redirect", None, 16),
     Plant("scene", "png_as_jpeg", None, 12),
+    Plant("scene", "busy", None, 6),
     Plant("scene", "other_agent", None, 8),
     Plant("scene", "all", None, 8),
     Plant("scene", "gray_jpeg", None, 6),
@@ -128,7 +130,10 @@ SAME_BITS = 3
 
 @dataclass(frozen=True)
 class Answer:
-    """What an address answers; `behaviour` is "answer", "slow" (nothing for long) or "close" (nothing at all)."""
+    """What an address answers.
+
+    `behaviour` is "answer", "slow" (nothing for long), "close" (nothing at all) or "busy" (first that one is to wait).
+    """
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
@@ -270,7 +275,14 @@ def answer(variant: str, picture: Picture | None) -> Answer:
     if variant in _ROBOTS:
         headers.append(("X-Robots-Tag", _ROBOTS[variant]))
     body = picture.data[: len(picture.data) * 2 // 5] if variant.startswith("truncated") else picture.data
-    return Answer(200, tuple(headers), body, "slow" if variant == "slow" else "answer")
+    return Answer(200, tuple(headers), body, variant if variant in ("slow", "busy") else "answer")
+
+
+def robots_txt(site: str) -> Answer:
+    """Make the robots.txt of a site's image host, which keeps its private folder from all, or from us by name."""
+    agent = "*" if len(site) % 2 else "mmc4-pipeline"
+    rules = f"User-agent: {agent}\nDisallow: /private/\n\nUser-agent: othername\nDisallow: /\n"
+    return Answer(200, (("Content-Type", "text/plain"),), rules.encode())
 
 
 def shows_picture(variant: str) -> bool:

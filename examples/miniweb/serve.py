@@ -3,8 +3,9 @@
     python -m examples.miniweb.serve FOLDER --port 0
 
 The first line printed is the server's address. `GET <address>/<absolute image URL>` answers as that image URL does, and
-`GET <address>/__stats` tells in JSON: `requests` in all, `robots` (robots.txt, not among the former), `per_url` and the
-most requests open at once per original host, `most_open`.
+`GET <address>/__stats` tells in JSON: `requests` in all, `robots` (robots.txt by host, not among the former),
+`per_url`, the most requests open at once per original host, `most_open`, and how many came back before the time that
+they were told to wait was over, `too_soon`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 SLOW_SECONDS = 30.0
+BUSY_SECONDS = 1  # what a busy address asks to wait
 USUAL_SECONDS = 0.005  # long enough for the requests of an impatient client to overlap, as they do on the web
 
 
@@ -60,33 +62,48 @@ class Replay:
         self.per_url: Counter[str] = Counter()
         self.open_now: Counter[str] = Counter()
         self.most_open: Counter[str] = Counter()
-        self.robots = 0
+        self.robots: Counter[str] = Counter()
+        self.busy_until: dict[str, float] = {}
+        self.too_soon = 0
 
     async def stats(self, _: web.Request) -> web.Response:
         """Tell the counts so far."""
         return web.json_response(
             {
                 "requests": self.per_url.total(),
-                "robots": self.robots,
+                "robots": dict(self.robots),
                 "per_url": dict(self.per_url),
                 "most_open": dict(self.most_open),
+                "too_soon": self.too_soon,
             },
         )
 
     async def image(self, request: web.Request) -> web.Response:
         """Answer for the image URL in the path."""
         url = _original(request.raw_path)
-        if url.endswith("/robots.txt"):
-            self.robots += 1
-            return web.Response(status=404)
         host = urlsplit(url).netloc
-        self.per_url[url] += 1
+        is_robots = urlsplit(url).path == "/robots.txt"
+        if is_robots:
+            self.robots[host] += 1
+        else:
+            self.per_url[url] += 1
         self.open_now[host] += 1
         self.most_open[host] = max(self.most_open[host], self.open_now[host])
         try:
-            return await self._answer(request, self.answers.get(url, Answer(404, body=b"unknown to this web")))
+            answer = self.answers.get(url, Answer(404, body=b"unknown to this web"))
+            return self._busy(url) or await self._answer(request, answer)
         finally:
             self.open_now[host] -= 1
+
+    def _busy(self, url: str) -> web.Response | None:
+        """Refuse who asks a busy address for the first time, or comes back too soon."""
+        if url not in self.answers or self.answers[url].behaviour != "busy":
+            return None
+        now = asyncio.get_running_loop().time()
+        self.too_soon += now < self.busy_until.get(url, 0)
+        if now >= self.busy_until.setdefault(url, now + BUSY_SECONDS):
+            return None
+        return web.Response(status=503, headers={"Retry-After": str(BUSY_SECONDS)})
 
     async def _answer(self, request: web.Request, answer: Answer) -> web.Response:
         if answer.behaviour == "slow":

@@ -85,12 +85,16 @@ class _Builder:
         else:
             img, cdn = f"//img.{self.site}/{name}", f"https://cdn.{self.site}/i/{name}"
             src = str(rng.choice([f"pics/{name}", f"/media/2019/{name}", img, cdn]))
+            if plant.variant == "robots_txt":
+                src = cdn.replace("/i/", "/private/")
         return src, urljoin(self.page.url, src)
 
     def _publish(self, plant: Plant, picture: Picture | None, ending: str) -> tuple[str, str]:
         """Give a picture an address and let that answer as planted."""
         src, url = self._address(plant, ending)
         answer = planting.answer(plant.variant, picture)
+        if plant.variant == "robots_txt":
+            self.web.answers[urljoin(url, "/robots.txt")] = planting.robots_txt(self.site)
         if plant.variant == "redirect":
             moved = f"https://cdn.{self.site}/moved/{len(self.web.answers):04d}.jpg"
             between = moved.replace("/moved/", "/old/")

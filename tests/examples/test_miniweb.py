@@ -162,7 +162,7 @@ def test_reasons_that_show_in_the_url(truth: dict[str, Any]) -> None:
 
 def test_everything_is_planted(truth: dict[str, Any]) -> None:
     reasons = Counter(link["reason"] for link in truth["links"])
-    assert len(reasons) == 14
+    assert len(reasons) == 15
     assert 0.45 < reasons[None] / reasons.total() < 0.6
     links = _by_page(truth)
     assert any(not links[url] for url, page in truth["pages"].items() if page["located"])
@@ -207,13 +207,17 @@ def test_server_answers_as_planted(web: Path, truth: dict[str, Any]) -> None:
         answers, stats = asyncio.run(ask(base))
     assert issubclass(answers.pop("slow"), TimeoutError)  # type: ignore[arg-type]
     assert issubclass(answers.pop("dead_host"), aiohttp.ServerDisconnectedError)  # type: ignore[arg-type]
+    refusal = answers.pop("busy")
+    assert isinstance(refusal, tuple)
+    assert (refusal[0], refusal[1]["Retry-After"]) == (503, "1")
     for variant, answer in answers.items():
         assert isinstance(answer, tuple), variant
         assert answer[0] == (int(variant) if variant.isdigit() else 200), variant
         assert answer[2] > 0, variant
     for variant in ("noai", "noimageai", "noindex", "noimageindex"):
         assert variant in answers[variant][1]["X-Robots-Tag"]  # type: ignore[index]
-    assert stats["robots"] == 1
+    assert stats["robots"] == {"www.old-lantern.example": 1}
+    assert stats["too_soon"] == 0
     assert set(variants.values()) <= set(stats["per_url"])
     assert stats["requests"] >= len(variants) + 2  # a redirect makes three of one; clients may ask a dead host twice
     assert set(stats["most_open"].values()) == {1}

@@ -1,0 +1,83 @@
+"""Manners over the miniature web: robots.txt, Retry-After, limits a host, a deny-list that a redirect runs into."""
+
+import json
+import shutil
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow.parquet as pq
+import pytest
+
+from examples.miniweb.serve import serving
+from mmc4_pipeline.images.fetch import FetchSettings
+from tests.end_to_end.running import MINIWEB, Web, mmc4, refusal, succeeded
+
+
+@pytest.fixture(scope="module")
+def fetched(
+    web: Web, built: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Fetch anew, with a deny-list of where a redirect leads; give the image rows by URL, and what the server saw."""
+    output = tmp_path_factory.mktemp("manners") / "out"
+    shutil.copytree(built / "locations", output / "locations")
+    denied = next(
+        url.replace("/moved/", "/old/") for url in answers(web) if "/moved/" in url
+    )  # the second of three hops
+    (output / "deny.txt").write_text(f"{denied}\n")
+    recipe = ("--recipe", str(MINIWEB / "miniweb.yaml"), "--output", str(output))
+    deny = ("--set", f"filters.deny_list.list={output / 'deny.txt'}")
+    succeeded(mmc4("pages", *recipe, *deny))
+    with serving(web.folder) as address:
+        fetch = ("--image_routes", f"{address}/{{url}}", "--fetch_timeout", "2", "--delay_per_host", "0")
+        succeeded(mmc4("images", *recipe, *deny, *fetch, "--allow_private_hosts"))
+        with urllib.request.urlopen(f"{address}/__stats") as answer:  # noqa: S310 - loopback
+            seen = json.load(answer)
+    rows = [row for path in sorted(output.glob("images/images-*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return {row["url"]: row for row in rows}, seen | {"denied": denied}
+
+
+def answers(web: Web) -> dict[str, Any]:
+    return json.loads((web.folder / "images/answers.json").read_text())
+
+
+def test_what_robots_txt_forbids_is_not_asked_for(fetched: tuple[dict[str, dict[str, Any]], dict[str, Any]]) -> None:
+    rows, seen = fetched
+    forbidden = {url for url in rows if "/private/" in url}
+    assert forbidden
+    assert {rows[url]["reason"] for url in forbidden} == {"robots"}
+    assert forbidden.isdisjoint(seen["per_url"])
+    assert [url for url, row in rows.items() if row["reason"] == "robots" and url not in forbidden] == []
+    assert {urlsplit(url).netloc for url in seen["per_url"]} <= set(seen["robots"])
+
+
+def test_who_asks_to_wait_is_waited_for(web: Web, fetched: tuple[dict[str, dict[str, Any]], dict[str, Any]]) -> None:
+    rows, seen = fetched
+    busy = {url for url, answer in answers(web).items() if answer["behaviour"] == "busy"}
+    assert busy
+    assert {rows[url]["reason"] for url in busy} == {None}
+    assert min(seen["per_url"][url] for url in busy) == 2
+    assert seen["too_soon"] == 0
+
+
+def test_no_host_sees_more_at_once_than_it_should(
+    fetched: tuple[dict[str, dict[str, Any]], dict[str, Any]],
+) -> None:
+    assert max(fetched[1]["most_open"].values()) <= FetchSettings().max_open_per_host
+
+
+def test_a_redirect_ends_at_what_is_denied(fetched: tuple[dict[str, dict[str, Any]], dict[str, Any]]) -> None:
+    rows, seen = fetched
+    (row,) = [row for row in rows.values() if row["reason"] == "denied"]
+    assert (row["error"], row["http_status"]) == (f"redirected to {seen['denied']}", 301)
+    assert row["url"] in seen["per_url"]
+    assert seen["denied"] not in seen["per_url"]
+
+
+def test_the_live_web_is_not_asked_by_who_hides(built: Path, tmp_path: Path) -> None:
+    line = refusal(mmc4("images", "--output", str(built), "--image_routes", "{url}"))
+    assert "--fetch_user_agent" in line
+    nothing = ("--c4", "none.json", "--cc_root", "none", "--output", str(tmp_path / "out"))
+    assert "--fetch_user_agent" in refusal(mmc4("build", *nothing, "--clip_pretrained", "random"))
+    assert not (tmp_path / "out").exists()
