@@ -46,7 +46,7 @@ def fetch_shard(
 ) -> FetchedShard:
     """Fetch each distinct image of the pages once, measure it, and write those worth keeping to a tar.
 
-    With a detector, faces are looked for in those that are written. `denied` tells of a URL that no redirect may lead to.
+    With a detector, faces are looked for in those that are written. `denied` tells of URLs no redirect may lead to.
     """
     with tempfile.TemporaryFile() as file:
         spool = Spool(file)
