@@ -1,7 +1,9 @@
 """images: pages -> `images/`: fetched, measured, stored in tars; per-document and corpus-wide duplicates decided."""
 
 import struct
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -27,7 +29,7 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.images.faces import FaceDetector
 from mmc4_pipeline.images.fetch import FetchSettings
-from mmc4_pipeline.images.shard import decide_shard, fetch_shard
+from mmc4_pipeline.images.shard import FetchedShard, decide_shard, fetch_shard
 from mmc4_pipeline.judge import Candidate, judge
 from mmc4_pipeline.keys import stable_hash
 from mmc4_pipeline.lists import ListedFilters
@@ -41,6 +43,7 @@ from schemas.statistics import Counts
 
 OPTIONS = (CommonOptions, WebOptions, ImagesOptions)
 FETCHED = "fetched"  # the notes of shards whose images are all here: the bulk of the work
+_LEARNED = tuple[str, bytes]  # said where several are put together: Flink refuses that of different coders
 _SAMPLE = ">QQ"  # Beam's integers are signed, hashes are not; big-endian bytes sort as their numbers do
 
 
@@ -94,7 +97,7 @@ class ImagesWork:
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
         """Wire the pipeline. Every shard is fetched before one is decided: the corpus filters look at all of them."""
         shards = pipeline | beam.Create(list(range(self._shards))) | "Spread shards" >> beam.Reshuffle()
-        fetched = shards | "Fetch" >> beam.Map(self._fetch)
+        fetched = shards | "Fetch" >> beam.Map(self.fetch)
         learned = [
             fetched | f"Learn {key}" >> self._learning(key, item)
             for key, item in self._recipe.of_kind(CorpusFilter).items()
@@ -112,22 +115,36 @@ class ImagesWork:
     def _read_pages(self, shard: int) -> Iterator[Page]:
         return storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page)
 
-    def _fetch(self, shard: int) -> int:
-        """Fetch a shard unless that is done; the note comes last, after tar and rows."""
-        note = self._folder.file(f"{FETCHED}/{shard:05d}.json")
-        if not storage.exists(note):
-            lists = self._deny_lists.ready(DenyList).values()
-            result = fetch_shard(
-                list(self._read_pages(shard)),
-                self._recipe,
-                self._settings,
-                self._path("images", shard, "tar"),
-                detector=self._detector,
-                denied=lambda url: any(item.denies(url) for item in lists),
-            )
+    def fetch(self, shard: int) -> int:
+        """Fetch a shard unless that is done; the note comes last, after tar and rows.
+
+        A worker that was given up for lost may still be at a shard that another has finished by then. The web may have
+        answered it otherwise, so that its tar would not fit the other's rows: what comes late is thrown away.
+        """
+        note, tar = self._folder.file(f"{FETCHED}/{shard:05d}.json"), self._path("images", shard, "tar")
+        if storage.exists(note):
+            return shard
+        attempt = f"{tar}.tmp-{uuid.uuid4().hex[:12]}"
+        result = self._fetch(shard, attempt)
+        if storage.exists(note):
+            storage.remove(attempt)
+        else:
+            storage.rename(attempt, tar)
             storage.write_records(self._path("fetched", shard, "parquet"), result.images, Image)
-            storage.write_json(note, storage.as_json([result.tar]))
+            file = replace(result.tar, name=tar.rpartition("/")[2])
+            storage.write_json(note, storage.as_json([file]))
         return shard
+
+    def _fetch(self, shard: int, tar: str) -> FetchedShard:
+        lists = self._deny_lists.ready(DenyList).values()
+        return fetch_shard(
+            list(self._read_pages(shard)),
+            self._recipe,
+            self._settings,
+            tar,
+            detector=self._detector,
+            denied=lambda url: any(item.denies(url) for item in lists),
+        )
 
     def _fetched(self, shard: int) -> list[Image]:
         return list(storage.read_records(self._path("fetched", shard, "parquet"), Image))
@@ -174,7 +191,7 @@ class _LearnFromSample(beam.PTransform):
             fetched
             | beam.FlatMap(self._work.ranked_hashes)
             | combiners.Top.Smallest(self._filter.sample)
-            | beam.Map(self._learn)
+            | beam.Map(self._learn).with_output_types(_LEARNED)
         )
         return learned
 
@@ -194,7 +211,7 @@ class _LearnFromAll(beam.PTransform):
             fetched
             | "Hashes" >> beam.Map(self._work.hashes)
             | TooManyCopies(self._filter.max_copies, self._filter.max_distance)
-            | "Name" >> beam.Map(lambda hashes: (self._key, hashes))
+            | "Name" >> beam.Map(lambda hashes: (self._key, hashes)).with_output_types(_LEARNED)
         )
         return learned
 

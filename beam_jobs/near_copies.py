@@ -12,6 +12,7 @@ from mmc4_pipeline.images.near_copies import Banding, close_pairs
 
 Tally = npt.NDArray[np.void]  # of _TALLY
 _TALLY = np.dtype([("hash", "<u8"), ("images", "<u4")])
+_PART = tuple[int, bytes]  # said where two are put together: Flink refuses that of different coders
 _PARTS = 16  # of the hashes: what one worker counts at a time
 _FEW = 20_000_000  # distinct hashes, up to which larger buckets in fewer tables are faster
 
@@ -42,7 +43,7 @@ class TooManyCopies(beam.PTransform):
             packed_hashes
             | "Split hashes" >> beam.FlatMap(_split)
             | "Same part" >> beam.GroupByKey()
-            | "Distinct" >> beam.MapTuple(lambda part, tallies: (part, _summed(tallies)))
+            | "Distinct" >> beam.MapTuple(lambda part, tallies: (part, _summed(tallies))).with_output_types(_PART)
         )
         near = (
             distinct
@@ -50,7 +51,7 @@ class TooManyCopies(beam.PTransform):
             | "All" >> beam.CombineGlobally(sum)
             | "Tables" >> beam.FlatMap(self._tables)
             | "Spread tables" >> beam.Reshuffle()
-            | "Close pairs" >> beam.FlatMap(self._close_pairs, beam.pvalue.AsList(distinct))
+            | "Close pairs" >> beam.FlatMap(self._close_pairs, beam.pvalue.AsList(distinct)).with_output_types(_PART)
         )
         found: PCollection[bytes] = (
             (distinct, near)

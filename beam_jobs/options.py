@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
 
+from beam_jobs.runners import LOCAL_RUNNER, check_engine
 from mmc4_pipeline.clip.settings import ClipChoice, Precision, ScorerSettings
 from mmc4_pipeline.dataset.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.dataset.shards import DatasetSettings
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from mmc4_pipeline.images.faces import FaceDetector
 
 SHARD_SECONDS = 7200.0
-LOCAL_RUNNER = "FnApiRunner"  # pinned: DirectRunner would first try to download another one
+_LOCAL = (LOCAL_RUNNER, "PrismRunner")  # know no flags of their own
+_SLIP = 0.8  # of difflib's ratio: --recpie and --recipe have 0.88
 
 
 class CommonOptions(PipelineOptions):
@@ -294,9 +296,12 @@ OWN_OPTIONS = (
 
 
 def parse(argv: list[str], program: str, description: str, own: tuple[type[PipelineOptions], ...]) -> PipelineOptions:
-    """Read a job's command line. Flags of neither the job nor Beam are refused on the local runner.
+    """Read a job's command line.
 
-    Raises UserError for a flag that nobody knows, with the nearest that is known.
+    Raises UserError for an engine that does not answer, and for a flag that nobody knows, with the nearest known one.
+
+    An engine elsewhere may know flags that this machine's Beam does not: there only those are refused that are a slip
+    of the pen away from a known one. Beam would drop such a flag without a word.
     """
     parser = argparse.ArgumentParser(
         prog=program,
@@ -310,24 +315,25 @@ def parse(argv: list[str], program: str, description: str, own: tuple[type[Pipel
     options = PipelineOptions(argv)
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or LOCAL_RUNNER
-    if standard.runner == LOCAL_RUNNER:
-        _refuse_unknown(rest, parser)
+    _refuse_unknown(rest, parser, everything=standard.runner in _LOCAL)
+    check_engine(options)  # before hours go into looking at the input
     return options
 
 
-def _refuse_unknown(rest: list[str], own: argparse.ArgumentParser) -> None:
+def _refuse_unknown(rest: list[str], own: argparse.ArgumentParser, *, everything: bool) -> None:
     beam = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     for group in PipelineOptions.__subclasses__():
         if group not in OWN_OPTIONS:
             group._add_argparse_args(beam)  # type: ignore[arg-type]  # noqa: SLF001 - as above
     _, unknown = beam.parse_known_args(rest)
-    if unknown:
-        flag = unknown[0].partition("=")[0]
-        known = [*own._option_string_actions, *beam._option_string_actions]  # noqa: SLF001 - argparse has no door to them
-        near = difflib.get_close_matches(flag, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else "; see --help"
-        message = f"{flag}: unknown argument{hint}"
-        raise UserError(message)
+    known = [*own._option_string_actions, *beam._option_string_actions]  # noqa: SLF001 - argparse has no door to them
+    for word in unknown:
+        flag = word.partition("=")[0]
+        near = difflib.get_close_matches(flag, known, n=1, cutoff=0.6 if everything else _SLIP)
+        if near or everything:
+            hint = f"; did you mean {near[0]}?" if near else "; see --help"
+            message = f"{flag}: unknown argument{hint}"
+            raise UserError(message)
 
 
 def output_folder(options: PipelineOptions) -> str:

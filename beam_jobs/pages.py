@@ -185,9 +185,7 @@ class PagesWork:
         """Wire the pipeline: pages come by part of the crawl, C4's texts by C4 file."""
         wanted, done = frozenset(todo), frozenset(self._folder.done(READ))
         parts = self._warcs(pipeline) if self._source.warcs else self._locations(pipeline, done)
-        new = parts | "Read part" >> beam.MapTuple(self._read_part)
-        before = pipeline | "Parts read before" >> beam.Create(sorted(done)) | "Spread parts" >> beam.Reshuffle()
-        pages = (new, before) | beam.Flatten() | "Load part" >> beam.FlatMap(self._load, wanted)
+        pages = parts | "Read part" >> beam.MapTuple(self._read_part) | "Load part" >> beam.FlatMap(self._load, wanted)
         texts = (
             pipeline
             | "C4 files" >> beam.Create(self._source.c4)
@@ -202,11 +200,18 @@ class PagesWork:
         )
 
     def _locations(self, pipeline: beam.Pipeline, done: frozenset[int]) -> PCollection[tuple[int, Iterable[Location]]]:
-        located: PCollection[tuple[int, Iterable[Location]]] = (
+        new = (
             pipeline
             | "Location files" >> beam.Create(self._source.locations)
-            | "Read locations" >> beam.FlatMap(self._by_part, done)
-            | "Group by part" >> beam.GroupByKey()
+            | "Read locations" >> beam.FlatMap(self._by_part, done).with_output_types(tuple[int, Any])
+        )
+        # Put together before the GroupByKey: after it, Flink's job server cannot fuse what Flatten joins. Their type is
+        # said because it refuses to join what has different coders.
+        before = pipeline | "Parts read before" >> beam.Create(
+            [(part, None) for part in sorted(done)]
+        ).with_output_types(tuple[int, Any])
+        located: PCollection[tuple[int, Iterable[Location]]] = (
+            (new, before) | beam.Flatten() | "Group by part" >> beam.GroupByKey()
         )
         return located
 

@@ -3,8 +3,10 @@
 import importlib
 import logging
 import re
+import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from mmc4_pipeline.errors import UserError
 
@@ -54,6 +56,13 @@ def _quiet_logs() -> None:
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     for name in ("common", "worker", "portability.fn_api_runner", "portability.local_job_service"):
         logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)  # what they log is raised too
+    logging.getLogger("PrismJobServer").disabled = True  # Beam sets this one's level itself
+    logging.getLogger().addFilter(_not_of_a_job)
+
+
+def _not_of_a_job(record: logging.LogRecord) -> bool:
+    """Keep out what Beam logs of a job elsewhere, Java's stack and all: it raises it as well."""
+    return record.module != "portable_runner"
 
 
 def _usage() -> str:
@@ -67,7 +76,12 @@ def _usage() -> str:
 
 
 def _guarded(run: Callable[[list[str]], None], arguments: list[str]) -> None:
-    """Run a command; what the user can mend ends in one line, never in a traceback."""
+    """Run a command; what the user can mend ends in one line, never in a traceback. SIGTERM stops as Ctrl-C does."""
+
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         run(arguments)
     except KeyboardInterrupt:
@@ -77,6 +91,8 @@ def _guarded(run: Callable[[list[str]], None], arguments: list[str]) -> None:
         if message is None:
             raise
         sys.exit(f"mmc4: {message}")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _user_message(error: BaseException) -> str | None:

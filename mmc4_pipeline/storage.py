@@ -279,14 +279,20 @@ def write_atomically(path: str) -> Iterator[HashingWriter]:
     try:
         with fs.open(temporary, "wb") as stream:
             yield HashingWriter(stream)
-        if isinstance(fs, LocalFileSystem):
-            os.replace(temporary, path)  # noqa: PTH105 - fsspec's mv is no atomic replacement
-        else:
-            fs.mv(temporary, path)
+        rename(temporary, path)
     except BaseException:
         if fs.exists(temporary):
             fs.rm(temporary)
         raise
+
+
+def rename(path: str, to: str) -> None:
+    """Give a file another name on the same storage, in place of what had that name; atomic where the store can."""
+    fs = filesystem(path)
+    if isinstance(fs, LocalFileSystem):
+        os.replace(path, to)  # noqa: PTH105 - fsspec's mv is no atomic replacement
+    else:
+        fs.mv(path, to)
 
 
 def written(path: str, writer: HashingWriter) -> WrittenFile:
@@ -334,6 +340,11 @@ def distinct(path: str, column: str) -> set[str]:
     with open_read(path) as stream:
         table = pq.read_table(pa.PythonFile(stream, mode="r"), columns=[column], read_dictionary=[column])
     return set(table[column].unique().to_pylist())
+
+
+def remove(path: str) -> None:
+    """Remove a file."""
+    filesystem(path).rm(path)
 
 
 def remove_leftovers(folder: str) -> None:

@@ -1,5 +1,7 @@
 """The images job over several shards: what the whole corpus has too many of is dropped everywhere."""
 
+import hashlib
+import threading
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,8 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
+from beam_jobs.images import ImagesWork
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.stage_folder import StageFolder
+from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.images.phash import phash
 from mmc4_pipeline.recipe import load_recipe
 from schemas.image import Image
@@ -17,7 +21,7 @@ from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
 from tests.end_to_end.running import mmc4, succeeded
-from tests.mmc4_pipeline.file_server import serving
+from tests.mmc4_pipeline.file_server import Handler, serving
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 SHARDS, PAGES = 3, 21
@@ -86,3 +90,34 @@ def test_what_the_corpus_has_too_often_is_dropped_everywhere(tmp_path: Path, rul
         ("own", None): PAGES,
         ("common", Reason.CORPUS_DUPLICATE if dropped else None): PAGES,
     }
+
+
+def test_a_worker_that_comes_late_changes_nothing_of_a_finished_shard(tmp_path: Path) -> None:
+    """One that was given up for lost is still waiting for an image when another one fetches the same shard."""
+    early, late = (cv2.imencode(".jpg", picture(seed))[1].tobytes() for seed in (1, 2))
+    waiting, finished = threading.Event(), threading.Event()
+
+    def held(handler: Handler, _: bytes) -> None:
+        waiting.set()
+        finished.wait(60)
+        handler.answer(200, late, {})
+
+    with serving({f"/{kind}-{number}.jpg": early for kind in ("own", "common") for number in range(PAGES)}) as server:
+        pages = StageFolder(str(tmp_path / "pages"), Stage.PAGES)
+        write_pages(pages, server.address)
+        folder = StageFolder(str(tmp_path / "images"), Stage.IMAGES)
+        settings = FetchSettings(timeout=90, allow_private_hosts=True)
+        work = ImagesWork(pages, folder, SHARDS, load_recipe("mmc4"), settings)
+        server.ways.append(held)
+        lost = threading.Thread(target=work.fetch, args=(0,))
+        lost.start()
+        assert waiting.wait(60)
+        work.fetch(0)
+        before = {path.name: path.read_bytes() for path in (tmp_path / "images").glob("*.*")}
+        finished.set()
+        lost.join()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "images").glob("*.*")} == before
+    (tar,) = storage.read_json(folder.file("fetched/00000.json"))
+    assert hashlib.sha256(before[tar["name"]]).hexdigest() == tar["sha256"]
+    assert early in before[tar["name"]]
+    assert late not in before[tar["name"]]

@@ -45,7 +45,7 @@ def test_a_flag_that_nobody_knows_is_refused_with_the_nearest(flag: str, near: s
 
 
 def test_a_remote_runner_may_know_flags_that_beam_s_sdk_does_not() -> None:
-    parsed("--runner=PortableRunner", "--flag_of_the_runner=1")
+    parsed("--runner=FlinkRunner", "--flag_of_the_runner=1")
 
 
 def test_what_is_said_reaches_the_settings() -> None:
@@ -133,3 +133,14 @@ def test_manners_that_cannot_be_are_refused(flag: str, value: str) -> None:
 def test_a_number_of_requests_that_is_none_is_refused(number: str) -> None:
     with pytest.raises(UserError, match="--cc_requests_per_second: must be more than 0"):
         http_settings(parsed(f"--cc_requests_per_second={number}"))
+
+
+@pytest.mark.parametrize("runner", ["FlinkRunner", "DataflowRunner"])
+def test_a_slip_of_the_pen_is_refused_on_every_runner(runner: str) -> None:
+    with pytest.raises(UserError, match=r"unknown argument; did you mean --recipe\?"):
+        parsed("--runner", runner, "--recpie", "mmc4-core")
+
+
+def test_prism_knows_no_flags_of_its_own() -> None:
+    with pytest.raises(UserError, match="--flag_of_the_runner: unknown argument"):
+        parsed("--runner=PrismRunner", "--flag_of_the_runner=1")
