@@ -3,13 +3,21 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 READY := $(VENV)/.ready-$(shell cat constraints.txt pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: demo test lint clean
+.PHONY: demo flink-demo test lint engines clean
 
 demo: $(READY)
 	$(VENV)/bin/mmc4 demo
 
-test: lint
+flink-demo: $(READY)
+	$(VENV)/bin/python -m engines.flink_demo
+
+test:
+	$(MAKE) --jobs 2 lint engines
 	$(VENV)/bin/python -m pytest
+
+# Prism and Flink for the tests, got while the environment is made. Tests skip what this machine has no programs for.
+engines:
+	-$(PYTHON) -m engines.install
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
@@ -25,4 +33,4 @@ $(READY): constraints.txt pyproject.toml
 	touch $@
 
 clean:
-	rm -rf demo build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf demo flink-demo build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -22,7 +22,8 @@ import pytest
 from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink
-from tests.end_to_end.running import mmc4, succeeded
+from tests.end_to_end import engines
+from tests.end_to_end.running import contents, mmc4, succeeded
 
 REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
 pytestmark = pytest.mark.skipif(not REALWEB.is_dir(), reason="../shared/realweb is not here")
@@ -151,6 +152,14 @@ def test_what_each_image_answers_decides_its_fate(built: tuple[Path, dict[str, A
     for row in ledger(built[0]):
         if row["stage"] != "pages":
             assert row["reason"] in fates[truth["images"][row["image_url"].partition("#")[0]]], row
+
+
+@pytest.mark.flink
+@engines.needs("flink")
+def test_flink_gives_the_same_bytes(server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    succeeded(mmc4("build", *build_arguments(server, tmp_path), *engines.options("flink")))
+    for pattern in ("**/*.tar", "**/*.parquet", "**/manifest.json"):
+        assert contents(tmp_path, pattern) == contents(built[0], pattern)
 
 
 def test_pages_from_wat_files_give_the_same_dataset(
