@@ -17,6 +17,7 @@ from beam_jobs.options import (
     fetch_settings,
     parse,
     recipe_of,
+    score_hints,
     scorer_settings,
 )
 from mmc4_pipeline.errors import UserError
@@ -34,6 +35,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     if recipe.scores not in (None, settings.clip.name):
         message = f"recipe {recipe.name}: scores: {recipe.scores}, but --clip_model makes {settings.clip.name}"
         raise UserError(message)
+    score_hints(options)
     score.require_models(recipe, settings)
     pages.check(options)
     before = () if options.view_as(PagesOptions).warcs else (locate,)

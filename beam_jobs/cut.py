@@ -6,6 +6,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.options import (
     CommonOptions,
     CutOptions,
@@ -158,6 +159,7 @@ class CutWork:
         scores = storage.read_records(self._scores.shard_file("scores", shard, self._shards), DocumentScores)
         return list(pages), list(images), list(scores)
 
+    @timed(Stage.CUT, "write")
     def _write(self, shard: int, parts: dict[int, int]) -> None:
         pages, images, scores = self._read(shard)
         documents = list(cut_shard(pages, images, scores, self._ready()))
@@ -167,7 +169,8 @@ class CutWork:
         counts = {"documents": Counts(seen=len(pages)), "links": Counts(seen=_scored(scores))}
         counts["documents"].decide(document.reason for document in documents)
         counts["links"].decide(reason for document in documents for reason in document.cut_reasons())
-        self._folder.finish_shard(
+        finish_shard(
+            self._folder,
             shard,
             files,
             counts,

@@ -11,6 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms import combiners
 
+from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.near_copies import TooManyCopies, packed, unpacked
 from beam_jobs.options import (
     CommonOptions,
@@ -125,7 +126,8 @@ class ImagesWork:
         if storage.exists(note):
             return shard
         attempt = f"{tar}.tmp-{uuid.uuid4().hex[:12]}"
-        result = self._fetch(shard, attempt)
+        with timed(Stage.IMAGES, "fetch"):
+            result = self._fetch(shard, attempt)
         if storage.exists(note):
             storage.remove(attempt)
         else:
@@ -176,7 +178,7 @@ class ImagesWork:
         links.decide(image.reason for image in images)
         (tar,) = storage.read_json(self._folder.file(f"{FETCHED}/{shard:05d}.json"))
         rows = storage.write_records(self._path("images", shard, "parquet"), images, Image)
-        self._folder.finish_shard(shard, [rows, WrittenFile(**tar)], {"links": links})
+        finish_shard(self._folder, shard, [rows, WrittenFile(**tar)], {"links": links})
 
 
 class _LearnFromSample(beam.PTransform):

@@ -18,6 +18,7 @@ import orjson
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
+from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.options import CommonOptions, LocateOptions, WebOptions, http_settings, output_folder, parse, recipe_of
 from beam_jobs.running import refuse_nothing_kept, run_stage, stage_folder
 from mmc4_pipeline import http_client, storage
@@ -235,6 +236,7 @@ class WriteLocations(beam.DoFn):
     def __init__(self, work: LocateWork) -> None:
         self._work = work
 
+    @timed(Stage.LOCATE, "write")
     def process(self, item: tuple[int, dict[str, Iterable[Any]]]) -> None:
         shard, parts = item
         packs = [found for found in parts["documents"] if not isinstance(found, RejectedDocument)]
@@ -252,7 +254,7 @@ class WriteLocations(beam.DoFn):
             storage.write_records(names[0], located.locations, Location),
             storage.write_records(names[1], rejects, RejectedDocument),
         ]
-        folder.finish_shard(shard, files, {"documents": counts}, index_rows_shuffled=len(captures))
+        finish_shard(folder, shard, files, {"documents": counts}, index_rows_shuffled=len(captures))
 
     def _reference(self, url: str, seconds: int, number: int, line: int) -> DocumentReference:
         moment = _EPOCH + timedelta(seconds=seconds)

@@ -7,7 +7,14 @@ from math import inf
 from os import cpu_count
 from typing import TYPE_CHECKING, get_args
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+    TestOptions,
+)
+from apache_beam.transforms.resources import MinRamHint
 
 from beam_jobs.runners import LOCAL_RUNNER, check_engine
 from mmc4_pipeline.clip.settings import ClipChoice, Precision, ScorerSettings
@@ -24,6 +31,7 @@ from mmc4_pipeline.recipe import Recipe, load_recipe, recipe_names
 if TYPE_CHECKING:
     from mmc4_pipeline.images.faces import FaceDetector
 
+DATAFLOW_RUNNER = "DataflowRunner"
 SHARD_SECONDS = 7200.0
 _LOCAL = (LOCAL_RUNNER, "PrismRunner")  # know no flags of their own
 _SLIP = 0.8  # of difflib's ratio: --recpie and --recipe have 0.88
@@ -244,6 +252,19 @@ class ScoreOptions(PipelineOptions):
         )
 
 
+class ScoreWorkersOptions(PipelineOptions):
+    """The machines that Dataflow gives to what holds the model, and to nothing else."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("score on Dataflow")
+        group.add_argument(
+            "--gpu_type", metavar="NAME", help="GPU of its workers, as in nvidia-tesla-t4 (default: none)"
+        )
+        group.add_argument("--gpu_count", type=int, metavar="N", help="GPUs of each of its workers (default: 1)")
+        group.add_argument("--min_ram", metavar="SIZE", help="memory of each of its workers at least, as in 16GB")
+
+
 class CutOptions(PipelineOptions):
     """What to cut."""
 
@@ -290,9 +311,13 @@ OWN_OPTIONS = (
     PagesOptions,
     ImagesOptions,
     ScoreOptions,
+    ScoreWorkersOptions,
     CutOptions,
     DatasetOptions,
 )
+
+
+_DRY_RUN = "--dry_run"  # an option of Beam's, which wants a value
 
 
 def parse(argv: list[str], program: str, description: str, own: tuple[type[PipelineOptions], ...]) -> PipelineOptions:
@@ -311,12 +336,14 @@ def parse(argv: list[str], program: str, description: str, own: tuple[type[Pipel
     )
     for group in own:
         group._add_argparse_args(parser)  # type: ignore[arg-type]  # noqa: SLF001 - Beam's own way to build a parser of several classes
+    parser.add_argument(_DRY_RUN, action="store_true", help="write the pipeline to OUTPUT/dry_run/, and run nothing")
     _, rest = parser.parse_known_args(argv)
-    options = PipelineOptions(argv)
+    options = PipelineOptions([f"{_DRY_RUN}=True" if word == _DRY_RUN else word for word in argv])
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or LOCAL_RUNNER
     _refuse_unknown(rest, parser, everything=standard.runner in _LOCAL)
-    check_engine(options)  # before hours go into looking at the input
+    if not options.view_as(TestOptions).dry_run:
+        check_engine(options)  # before hours go into looking at the input
     return options
 
 
@@ -442,6 +469,35 @@ def _processes_on_a_machine(options: PipelineOptions) -> int:
     """Give how many worker processes a machine has where the command line says so, else 1."""
     if options.view_as(StandardOptions).runner == LOCAL_RUNNER:
         direct = options.view_as(DirectOptions)
-        several = direct.direct_running_mode == "multi_processing"
-        return int(direct.direct_num_workers or cpu_count() or 1) if several else 1
+        threads = direct.direct_running_mode == "multi_threading"
+        return 1 if threads else int(direct.direct_num_workers or cpu_count() or 1)
     return max(1, int(options.view_as(PortableOptions).sdk_worker_parallelism))
+
+
+def score_hints(options: PipelineOptions) -> dict[str, str]:
+    """Give Beam's resource hints for what holds the model; none where the runner is not Dataflow.
+
+    Elsewhere they would keep steps from being fused. Raises UserError for what no runner would heed.
+    """
+    workers, runner = options.view_as(ScoreWorkersOptions), options.view_as(StandardOptions).runner
+    given = [name for name in ("gpu_type", "gpu_count", "min_ram") if getattr(workers, name) is not None]
+    message = ""
+    if given and runner != DATAFLOW_RUNNER:
+        message = f"--{given[0]}: only Dataflow heeds it; leave it out, or give --runner {DATAFLOW_RUNNER}"
+    elif workers.gpu_count is not None and not (workers.gpu_type and workers.gpu_count > 0):
+        message = "--gpu_count: must be at least 1, and needs --gpu_type"
+    elif workers.min_ram and not _is_size(workers.min_ram):
+        message = f"--min_ram {workers.min_ram}: give a size with its unit, as in 16GB"
+    if message:
+        raise UserError(message)
+    gpu = f"type:{workers.gpu_type};count:{workers.gpu_count or 1};install-nvidia-driver"
+    hints = {"accelerator": gpu if workers.gpu_type else "", "min_ram": workers.min_ram or ""}
+    return {name: value for name, value in hints.items() if value}
+
+
+def _is_size(text: str) -> bool:
+    try:
+        MinRamHint.parse(text)
+    except ValueError:
+        return False
+    return True

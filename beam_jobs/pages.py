@@ -12,6 +12,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 
+from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.options import (
     CommonOptions,
     LocateOptions,
@@ -234,7 +235,9 @@ class PagesWork:
         if not storage.exists(note):
             http_client.use(self._http)
             packed = self._packed_warcs(items) if self._source.warcs else self._packed_locations(items)
-            storage.write_json(note, storage.as_json([storage.write_records(file, packed, Packed)]))
+            with timed(Stage.PAGES, "read"):
+                written = storage.write_records(file, packed, Packed)
+            storage.write_json(note, storage.as_json([written]))
         return part
 
     def _packed_locations(self, locations: Iterable[Location]) -> Iterator[Packed]:
@@ -266,6 +269,7 @@ class PagesWork:
                 if shard in todo:
                     yield shard, (source, zlib.compress(document.text.encode("utf-8", "replace"), 1))
 
+    @timed(Stage.PAGES, "write")
     def _write(self, shard: int, parts: dict[str, Iterable[Any]]) -> None:
         texts = dict(parts["texts"])
         packed = list(parts["pages"])
@@ -287,7 +291,7 @@ class PagesWork:
             storage.write_records(names[1], rejects, RejectedDocument),
         ]
         counts = {"documents": documents, "links": links, **dict(sorted(add_up(counted).items()))}
-        self._folder.finish_shard(shard, files, counts)
+        finish_shard(self._folder, shard, files, counts)
 
     def _finish(self, packed: Packed, texts: dict[str, bytes]) -> tuple[str, Page | RejectedDocument]:
         """Give the source of what was read and what became of it; where the text is C4's, the page is made here."""

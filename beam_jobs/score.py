@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
 
-from beam_jobs.options import CommonOptions, ScoreOptions, output_folder, parse, recipe_of, scorer_settings
+from beam_jobs.metrics import finish_shard, timed
+from beam_jobs.options import (
+    CommonOptions,
+    ScoreOptions,
+    ScoreWorkersOptions,
+    output_folder,
+    parse,
+    recipe_of,
+    score_hints,
+    scorer_settings,
+)
 from beam_jobs.running import run_stage, stage_folder
 from filters.kinds import ScoreFilter
 from mmc4_pipeline import storage
@@ -29,7 +40,7 @@ from schemas.statistics import Counts
 if TYPE_CHECKING:
     from mmc4_pipeline.clip.score import Scorer
 
-OPTIONS = (CommonOptions, ScoreOptions)
+OPTIONS = (CommonOptions, ScoreOptions, ScoreWorkersOptions)
 _ONE_AT_A_TIME = Lock()  # a runner may have several threads in a worker process: they share the model and its device
 
 
@@ -49,7 +60,15 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         "heads": {name: file_sha256(path) for name, path in heads.items() if path},
         "input": {"images": fingerprint(manifest)},
     }
-    work = ScoreWork(stage_folder(output, Stage.PAGES), images, folder, manifest["shards"], settings, save_features)
+    work = ScoreWork(
+        stage_folder(output, Stage.PAGES),
+        images,
+        folder,
+        manifest["shards"],
+        settings,
+        save_features=save_features,
+        hints=score_hints(options),
+    )
     resume = options.view_as(CommonOptions).resume
     return run_stage(folder, plan, manifest["shards"], options, work.build, resume=resume)
 
@@ -95,15 +114,19 @@ class ScoreWork:
         folder: StageFolder,
         shards: int,
         settings: ScorerSettings,
-        save_features: bool,  # noqa: FBT001 - as the command line has it
+        *,
+        save_features: bool,
+        hints: dict[str, str],
     ) -> None:
         self._pages, self._images, self._folder, self._shards = pages, images, folder, shards
-        self._settings, self._save_features = settings, save_features
+        self._settings, self._save_features, self._hints = settings, save_features, hints
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
-        """Wire the pipeline."""
-        _ = pipeline | beam.Create(todo) | "Spread shards" >> beam.Reshuffle() | "Score" >> beam.Map(self.score)
+        """Wire the pipeline. The shuffle before it is where other machines, with a GPU, may take over."""
+        shards = pipeline | beam.Create(todo) | "Spread shards" >> beam.Reshuffle()
+        _ = shards | "Score" >> ScoreShards(self).with_resource_hints(**self._hints)
 
+    @timed(Stage.SCORE, "score")
     def score(self, shard: int) -> None:
         """Score one shard, from its files to its note."""
         pages = list(storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page))
@@ -119,10 +142,22 @@ class ScoreWork:
         files = [storage.write_records(self._file("scores", shard), scored.documents, DocumentScores)]
         if self._save_features:
             files.append(write_features(self._file("features", shard), scored.features, scorer.width))
-        self._folder.finish_shard(shard, files, {"links": counts}, computed_in=scorer.computed_in)
+        finish_shard(self._folder, shard, files, {"links": counts}, computed_in=scorer.computed_in)
 
     def _file(self, stem: str, shard: int) -> str:
         return self._folder.shard_file(stem, shard, self._shards)
+
+
+class ScoreShards(beam.PTransform):
+    """What holds the model: all that a runner has to give a GPU to."""
+
+    def __init__(self, work: ScoreWork) -> None:
+        super().__init__()
+        self._work = work
+
+    def expand(self, shards: PCollection[int]) -> PCollection[None]:
+        scored: PCollection[None] = shards | "Score shard" >> beam.Map(self._work.score)
+        return scored
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.errors import NotRunError, UserError
 
 STAGES = {
     "build": "all five stages, from C4 documents to shards",
@@ -84,6 +84,8 @@ def _guarded(run: Callable[[list[str]], None], arguments: list[str]) -> None:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         run(arguments)
+    except NotRunError as end:
+        sys.stdout.write(f"{end}\n")
     except KeyboardInterrupt:
         sys.exit("mmc4: stopped; continue with --resume")
     except Exception as error:

@@ -5,6 +5,10 @@ class UserError(Exception):
     """Something the user gave, or has to give, is wrong. The command line prints the message without a traceback."""
 
 
+class NotRunError(Exception):
+    """No failure: a pipeline was only described, or handed over, so that there is no manifest to give yet."""
+
+
 class UnreadableError(UserError):
     """A file is not there, or gives other bytes than were asked for: what was wanted of it may be dropped.
 

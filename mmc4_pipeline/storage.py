@@ -1,9 +1,13 @@
-"""Files on any storage that fsspec knows (local, s3://, gs://, hdfs://) and over HTTP. All access goes through here."""
+"""Files on any storage that fsspec knows (local, s3://, gs://, hdfs://) and over HTTP. All access goes through here.
+
+gs:// needs the package gcsfs, s3:// s3fs, hdfs:// Hadoop's libhdfs (webhdfs:// nothing).
+"""
 
 import glob
 import hashlib
 import io
 import os
+import tempfile
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +33,9 @@ Answer = TypeVar("Answer")
 # Ranges of a file that are read side by side: enough to hide a latency of 100 ms, few enough for any server.
 RANGES_AT_ONCE = 8
 RANGE_BYTES_AT_ONCE = 64 << 20
+
+
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}
 
 
 @cache
@@ -272,8 +279,19 @@ class HashingWriter(io.RawIOBase):
 
 @contextmanager
 def write_atomically(path: str) -> Iterator[HashingWriter]:
-    """Write to a temporary name beside `path` and rename at the end; on an error nothing is left under `path`."""
+    """Write a file that is there whole or not at all; on an error `path` is as it was.
+
+    Where a store can rename, that is a temporary name beside `path`, renamed at the end. An object store can't, but has
+    an object only once it is uploaded: there the file is written on this machine first.
+    """
     fs = filesystem(path)
+    if fsspec.utils.get_protocol(path) in _OBJECT_STORES:
+        with tempfile.TemporaryDirectory() as folder:
+            local = f"{folder}/whole"
+            with open(local, "wb") as stream:  # noqa: PTH123 - as fs.open below
+                yield HashingWriter(stream)
+            fs.put_file(local, path)
+        return
     fs.makedirs(path.rpartition("/")[0] or ".", exist_ok=True)
     temporary = f"{path}.tmp-{uuid.uuid4().hex[:12]}"
     try:
@@ -292,6 +310,8 @@ def rename(path: str, to: str) -> None:
     if isinstance(fs, LocalFileSystem):
         os.replace(path, to)  # noqa: PTH105 - fsspec's mv is no atomic replacement
     else:
+        if fs.exists(to):  # what a shard that was not finished left: HDFS renames to new names only
+            fs.rm(to)
         fs.mv(path, to)
 
 

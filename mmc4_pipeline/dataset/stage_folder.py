@@ -54,19 +54,26 @@ class StageFolder:
 
         Raises UserError where the folder holds a run of other input, recipe or options, or any run without `resume`.
         """
-        # As JSON has it: what is compared below must not differ by tuples and lists.
-        plan = orjson.loads(orjson.dumps({"stage": self.stage.value, "shards": shards, **plan}))
-        if storage.exists(self.file("plan.json")):
-            if not resume:
-                message = (
-                    f"{self.path}: already holds this stage; continue it with --resume, or choose another --output"
-                )
-                raise UserError(message)
-            self._refuse_changes(plan)
+        if self.may_begin(plan, shards, resume=resume):
             storage.remove_leftovers(self.path)
         else:
-            storage.write_json(self.file("plan.json"), plan)
+            storage.write_json(self.file("plan.json"), self._whole(plan, shards))
         return not storage.exists(self.file("manifest.json"))
+
+    def may_begin(self, plan: dict[str, Any], shards: int, *, resume: bool) -> bool:
+        """Tell, without writing anything, whether the stage has begun before; raises UserError as `begin` does."""
+        if not storage.exists(self.file("plan.json")):
+            return False
+        if not resume:
+            message = f"{self.path}: already holds this stage; continue it with --resume, or choose another --output"
+            raise UserError(message)
+        self._refuse_changes(self._whole(plan, shards))
+        return True
+
+    def _whole(self, plan: dict[str, Any], shards: int) -> dict[str, Any]:
+        """Give the plan as JSON has it: what is compared must not differ by tuples and lists."""
+        whole = {"stage": self.stage.value, "shards": shards, **plan}
+        return orjson.loads(orjson.dumps(whole))  # type: ignore[no-any-return]
 
     def _refuse_changes(self, plan: dict[str, Any]) -> None:
         before, now = _flat(storage.read_json(self.file("plan.json"))), _flat(plan)
@@ -103,6 +110,10 @@ class StageFolder:
         as_json = {what: count.to_json() for what, count in counts.items()}
         note = {"shard": shard, "files": storage.as_json(files), "counts": as_json, **extra}
         storage.write_json(self._note(shard), note)
+
+    def counts(self, shards: Iterable[int]) -> dict[str, Counts]:
+        """Add up what the notes of some finished shards say."""
+        return add_up(storage.read_json(self._note(shard))["counts"] for shard in shards)
 
     def finish(self) -> dict[str, Any]:
         """Write the manifest from the notes of all shards and give it; raises UserError if some are missing."""

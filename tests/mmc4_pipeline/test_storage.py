@@ -146,3 +146,23 @@ def test_only_leftovers_are_removed(tmp_path: Path, name: str) -> None:
         path.touch()
     storage.remove_leftovers(str(folder))
     assert sorted(path for path in folder.rglob("*") if path.is_file()) == kept
+
+
+def test_a_store_that_renames_only_to_new_names_gets_the_new_content() -> None:
+    fsspec.register_implementation("newnames", NewNamesFiles, clobber=True)
+    for content in (b"first", b"second"):
+        storage.write_bytes("newnames://out/a.bin", content)
+        assert storage.read_bytes("newnames://out/a.bin") == content
+    assert len(storage.matches("newnames://out/*")) == 1
+
+
+class NewNamesFiles(MemoryFileSystem):
+    """A store that does nothing where the new name exists, as HDFS over HTTP."""
+
+    protocol = "newnames"
+    store: dict[str, object] = {}
+
+    def mv(self, path1: str, path2: str, **options: object) -> None:
+        """Rename a file, unless there is another of that name."""
+        if not self.exists(path2):
+            super().mv(path1, path2, **options)

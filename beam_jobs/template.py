@@ -1,0 +1,115 @@
+"""The flex template: its parameters, which are our options, and how its launcher starts a stage.
+
+python -m beam_jobs.template > docker/flex-template.json     after an option has changed
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from beam_jobs.options import OWN_OPTIONS
+from mmc4_pipeline.cli import STAGES, run_job
+
+_STAGES = tuple(stage for stage in STAGES if stage != "build")  # a template is one pipeline
+_REQUIRED = ("output",)
+
+
+def metadata() -> dict[str, Any]:
+    """Give what Dataflow has to know of the template: a parameter for each option of a stage."""
+    stage = {
+        "name": "stage",
+        "label": "Stage",
+        "helpText": "Which stage to run; those before it must be finished in the same output folder.",
+        "isOptional": False,
+        "regexes": [f"^({'|'.join(_STAGES)})$"],
+    }
+    image = {
+        "name": "sdk_container_image",
+        "label": "sdk_container_image",
+        "helpText": "Image of the workers: target worker of docker/Dockerfile, for score worker-gpu.",
+        "isOptional": False,
+    }
+    return {
+        "name": "mmc4-pipeline",
+        "description": "Runs one stage of mmc4-pipeline: interleaved image-text datasets, made as MMC4 was.",
+        "parameters": [stage, image, *(_parameter(action) for action in _options().values())],
+    }
+
+
+def arguments(words: list[str]) -> tuple[str, list[str]]:
+    """Give the stage, and its command line, of what the launcher hands over: `--name=value`, whatever the option takes.
+
+    The value of an option that takes several is split as a shell would; `true` stands for an option without a value.
+    """
+    own = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    own.add_argument("--stage", choices=_STAGES, required=True)
+    known, rest = own.parse_known_args(words)
+    options = _options()
+    line: list[str] = []
+    for word in rest:
+        flag, _, value = word.partition("=")
+        line += _words(word, flag, value, options.get(flag.removeprefix("--")))
+    return known.stage, line
+
+
+def _words(word: str, flag: str, value: str, action: argparse.Action | None) -> list[str]:
+    if action is None:
+        return [word]
+    if action.nargs == 0:
+        return [flag] if value.lower() == "true" else []
+    if action.nargs == "+":
+        return [flag, *shlex.split(value)]
+    if _is_repeated(action):
+        return [part for item in shlex.split(value) for part in (flag, item)]
+    return [word]
+
+
+def _options() -> dict[str, argparse.Action]:
+    """Give the options of all stages by name."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    for group in OWN_OPTIONS:
+        group._add_argparse_args(parser)  # noqa: SLF001 - as in beam_jobs.options
+    return {action.dest: action for action in parser._actions}  # noqa: SLF001 - argparse has no door to them
+
+
+def _parameter(action: argparse.Action) -> dict[str, Any]:
+    return {
+        "name": action.dest,
+        "label": action.dest,
+        "helpText": " ".join(_help(action)),
+        "isOptional": action.dest not in _REQUIRED,
+        **({"regexes": [pattern]} if (pattern := _pattern(action)) else {}),
+    }
+
+
+def _help(action: argparse.Action) -> Iterator[str]:
+    yield f"{(action.help or '').removesuffix('.')}."
+    if action.nargs == "+" or _is_repeated(action):
+        yield "Several are separated by spaces; quote what has spaces in it."
+
+
+def _pattern(action: argparse.Action) -> str | None:
+    if action.choices:
+        return f"^({'|'.join(action.choices)})$"
+    if action.nargs == 0:
+        return "^(true|false)$"
+    if action.type is int:
+        return "^[0-9]+$"
+    return "^[0-9.]+$" if action.type is float else None
+
+
+def _is_repeated(action: argparse.Action) -> bool:
+    return isinstance(action, argparse._AppendAction)  # noqa: SLF001 - argparse has no other name for it
+
+
+def launch() -> None:
+    """Start a stage, as the launcher does: Beam writes the job for Dataflow to where the launcher says."""
+    run_job(*arguments(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(orjson.dumps(metadata(), option=orjson.OPT_INDENT_2).decode() + "\n")

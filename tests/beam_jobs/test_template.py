@@ -1,0 +1,66 @@
+"""The flex template: its metadata are the options, and what its launcher hands over reaches them."""
+
+import re
+from pathlib import Path
+
+import orjson
+import pytest
+
+from beam_jobs import template
+from beam_jobs.options import OWN_OPTIONS, CommonOptions, ImagesOptions, LocateOptions, PagesOptions, parse
+
+FILE = Path(__file__).parents[2] / "docker" / "flex-template.json"
+
+
+def parameters() -> dict[str, dict]:
+    return {item["name"]: item for item in orjson.loads(FILE.read_bytes())["parameters"]}
+
+
+def test_the_file_is_what_the_options_are() -> None:
+    assert orjson.loads(FILE.read_bytes()) == template.metadata(), (
+        "python -m beam_jobs.template > docker/flex-template.json"
+    )
+
+
+@pytest.mark.parametrize("group", OWN_OPTIONS)
+def test_every_option_is_a_parameter(group: type) -> None:
+    own = group([]).get_all_options(current_only=True)
+    assert own
+    assert own.keys() <= parameters().keys()
+
+
+def test_what_can_be_wrong_in_a_parameter_is_found_before_anything_starts() -> None:
+    allowed = {name: item["regexes"][0] for name, item in parameters().items() if "regexes" in item}
+    assert re.match(allowed["stage"], "score")
+    assert not re.match(allowed["stage"], "build")
+    assert not re.match(allowed["page_source"], "warcs")
+    assert not re.match(allowed["shard_bytes"], "1GB")
+    assert [name for name, item in parameters().items() if not item["isOptional"]] == [
+        "stage",
+        "sdk_container_image",
+        "output",
+    ]
+
+
+def test_what_the_launcher_hands_over_reaches_the_options() -> None:
+    stage, line = template.arguments(
+        [
+            "--runner=DataflowRunner",
+            "--template_location=gs://bucket/job",
+            "--stage=locate",
+            "--output=gs://bucket/out",
+            "--c4=gs://bucket/a-*.gz 'gs://bucket/b 1.gz'",
+            "--set=links.main_content=true 'filters.ads={}'",
+            "--allow_private_hosts=false",
+            "--resume=true",
+            "--documents_per_shard=7",
+        ]
+    )
+    options = parse(line, "mmc4 locate", "", OWN_OPTIONS)
+    assert stage == "locate"
+    assert options.view_as(LocateOptions).c4 == ["gs://bucket/a-*.gz", "gs://bucket/b 1.gz"]
+    assert options.view_as(CommonOptions).set == ["links.main_content=true", "filters.ads={}"]
+    assert options.view_as(CommonOptions).resume
+    assert not options.view_as(ImagesOptions).allow_private_hosts
+    assert options.view_as(PagesOptions).documents_per_shard == 7
+    assert "--template_location=gs://bucket/job" in line

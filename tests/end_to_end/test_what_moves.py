@@ -1,0 +1,34 @@
+"""What the runner itself measured of the elements that go from step to step in the images stage."""
+
+import shutil
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.metrics.monitoring_infos import SAMPLED_BYTE_SIZE_URN, extract_distribution
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+
+from beam_jobs.images import ImagesWork
+from beam_jobs.options import OWN_OPTIONS, fetch_settings, parse, recipe_of
+from beam_jobs.running import stage_folder
+from mmc4_pipeline.lists import ListedFilters
+from schemas.reasons import Stage
+from tests.end_to_end.running import Web
+
+BYTES_OF_AN_IMAGE = 24  # rank and perceptual hash, with what Beam says about an element
+
+
+def test_no_image_moves_between_steps_but_at_most_its_hash(web: Web, built: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(built, tmp_path / "out")
+    folder, pages = stage_folder(str(output), Stage.IMAGES), stage_folder(str(output), Stage.PAGES)
+    counts = folder.manifest()["counts"]["links"]
+    options = parse(web.build_arguments(output), "", "", OWN_OPTIONS)
+    shards = folder.manifest()["shards"]
+    shutil.rmtree(output / "images/done")  # what was fetched stays
+    work = ImagesWork(pages, folder, shards, recipe_of(options), fetch_settings(options), ListedFilters.read({}))
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
+    work.build(pipeline, list(range(shards)))
+    infos = [info for info in pipeline.run().monitoring_infos() if info.urn == SAMPLED_BYTE_SIZE_URN]
+    largest = max(extract_distribution(info)[3] for info in infos)
+    stored = sum(path.stat().st_size for path in (output / "images").glob("*.tar"))
+    assert len(infos) > 10
+    assert largest < BYTES_OF_AN_IMAGE * counts["kept"] < stored / 500
