@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.transforms.resources import MinRamHint
 
-from beam_jobs.runners import LOCAL_RUNNER, check_engine
+from beam_jobs.runners import LOCAL_RUNNER, check_engine, runs_here
 from mmc4_pipeline.clip.settings import ClipChoice, Precision, ScorerSettings
 from mmc4_pipeline.dataset.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.dataset.shards import DatasetSettings
@@ -364,10 +364,12 @@ def _refuse_unknown(rest: list[str], own: argparse.ArgumentParser, *, everything
 
 
 def output_folder(options: PipelineOptions) -> str:
-    """Give the folder of the run; raises UserError where none was given."""
+    """Give the folder of the run; raises UserError where none was given, or one that workers elsewhere can't find."""
     folder = options.view_as(CommonOptions).output
-    if not folder:
-        message = "--output: say where the datasets go"
+    message = "" if folder else "--output: say where the datasets go"
+    if folder and "://" not in folder and not folder.startswith("/") and not runs_here(options):
+        message = f"--output {folder}: give whole paths, of inputs too; workers elsewhere begin in another folder"
+    if message:
         raise UserError(message)
     return str(folder)
 

@@ -77,6 +77,13 @@ def runner(options: PipelineOptions) -> PipelineRunner | None:
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(redirected))
 
 
+def runs_here(options: PipelineOptions) -> bool:
+    """Tell whether all workers are this process, or begin in its working folder."""
+    if _named(options, LOCAL_RUNNER) or _named(options, "PrismRunner"):
+        return True
+    return _named(options, "FlinkRunner") and options.view_as(FlinkRunnerOptions).flink_master in MAGIC_HOST_NAMES
+
+
 def check_engine(options: PipelineOptions) -> None:
     """Raise UserError where the engine that was asked for does not answer, or an option belongs to another one."""
     local = _named(options, LOCAL_RUNNER)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engines import flink, install
 
-DEMO = Path("flink-demo")
+DEMO = Path("flink-demo").absolute()
 
 
 def main() -> None:

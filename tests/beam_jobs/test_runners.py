@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_jobs.options import OWN_OPTIONS, parse
+from beam_jobs.options import OWN_OPTIONS, output_folder, parse
 from mmc4_pipeline.errors import UserError
 
 
@@ -107,3 +107,16 @@ def test_prism_must_be_where_it_is_said_to_be(tmp_path: Path) -> None:
 
 def test_the_local_runner_needs_no_engine() -> None:
     check("--direct_num_workers", "2")
+
+
+def test_workers_elsewhere_need_whole_paths() -> None:
+    def folder(name: str, *engine: str) -> str:
+        return output_folder(parse(["--output", name, *engine], "mmc4 build", "", OWN_OPTIONS))
+
+    with answering(json.dumps({"flink-version": "1.19.3"}).encode()) as address:
+        cluster = ("--runner", "FlinkRunner", "--flink_version", "1.19", "--flink_master", address)
+        with pytest.raises(UserError, match="--output out: give whole paths"):
+            folder("out", *cluster)
+        assert folder("/data/out", *cluster) == "/data/out"
+        assert folder("s3://data/out", *cluster) == "s3://data/out"
+    assert folder("out", "--runner", "FlinkRunner") == folder("out") == "out"
