@@ -166,8 +166,10 @@ class CutWork:
         first = sum(parts[before] for before in range(shard))
         numbered = dict(enumerate(kept_in_parts(documents, self._settings.shard_bytes), start=first))
         files = [*self._write_shards(shard, numbered), self._write_ledger(shard, documents, numbered)]
-        counts = {"documents": Counts(seen=len(pages)), "links": Counts(seen=_scored(scores))}
-        counts["documents"].decide(document.reason for document in documents)
+        # A page that was taken down is no document any more; only its links are left.
+        texts = {page.key for page in pages if page.sentences}
+        counts = {"documents": Counts(seen=len(texts)), "links": Counts(seen=_scored(scores))}
+        counts["documents"].decide(document.reason for document in documents if document.page.key in texts)
         counts["links"].decide(reason for document in documents for reason in document.cut_reasons())
         finish_shard(
             self._folder,

@@ -24,6 +24,7 @@ OTHERS = {
     "verify": "check a dataset: files, counts, images, subsets",
     "models": "fetch the weights that a recipe needs, checked by sha256",
     "train_faces": "train a face head for your CLIP on the images of a run",
+    "takedown": "take images and pages out of what is finished, by a list",
     "card": "dataset card and Croissant metadata, for publishing",
     "demo": "a miniature web, end to end, in a minute or two",
 }

@@ -306,7 +306,8 @@ def write_atomically(path: str) -> Iterator[HashingWriter]:
 
 def rename(path: str, to: str) -> None:
     """Give a file another name on the same storage, in place of what had that name; atomic where the store can."""
-    fs = filesystem(path)
+    fs = filesystem(to)
+    fs.makedirs(to.rpartition("/")[0] or ".", exist_ok=True)
     if isinstance(fs, LocalFileSystem):
         os.replace(path, to)  # noqa: PTH105 - fsspec's mv is no atomic replacement
     else:
@@ -329,14 +330,24 @@ def write_bytes(path: str, data: bytes) -> WrittenFile:
 
 def write_json(path: str, value: Any) -> WrittenFile:  # noqa: ANN401
     """Write a JSON file, indented, for people to read too."""
-    return write_bytes(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
+    return write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:  # noqa: ANN401
+    """Give what `write_json` writes."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n"
 
 
 def write_records(path: str, records: Iterable[Any], record: type) -> WrittenFile:
     """Write records of one type as Parquet; the same records give the same bytes."""
     with write_atomically(path) as writer:
-        pq.write_table(to_table(records, record), pa.PythonFile(writer, mode="w"), compression="zstd")
+        write_table(writer, records, record)
     return written(path, writer)
+
+
+def write_table(writer: HashingWriter, records: Iterable[Any], record: type) -> None:
+    """Write what `write_records` writes to an open file."""
+    pq.write_table(to_table(records, record), pa.PythonFile(writer, mode="w"), compression="zstd")
 
 
 def read_records(path: str, record: type[Record]) -> Iterator[Record]:

@@ -1,7 +1,7 @@
 """Counts a shard's statistics while it is cut, so that no report has to read the dataset again."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mmc4_pipeline.dataset.cut import CutDocument
 from schemas.image import Image
@@ -9,7 +9,7 @@ from schemas.reasons import Reason, Stage
 from schemas.statistics import BYTES_BIN, SHARE_BINS, SIDE_BIN, SIMILARITY_BINS, Statistics
 from schemas.tables import MAX_URL, DuplicateGroups, Duplicates, Sites
 
-_DUPLICATE = (Reason.DOCUMENT_DUPLICATE, Reason.CORPUS_DUPLICATE)
+DUPLICATE = (Reason.DOCUMENT_DUPLICATE, Reason.CORPUS_DUPLICATE)
 
 
 def shard_statistics(documents: Sequence[CutDocument], shard: int) -> Statistics:
@@ -17,8 +17,9 @@ def shard_statistics(documents: Sequence[CutDocument], shard: int) -> Statistics
     result = Statistics()
     for document in documents:
         _count_measured(document, result)
-        _count_site(document, result.sites)
-        _count_duplicates(document, shard, result.duplicates)
+        if document.page.sentences:  # else it was taken down, and belongs to no site any more
+            _count_site(document, result.sites)
+        count_duplicates(_dropped_images(document), shard, result.duplicates)
         if document.reason is None:
             _count_kept(document, result)
     result.sites.bound()
@@ -33,11 +34,11 @@ def _count_measured(document: CutDocument, result: Statistics) -> None:
             result.decoded_short_side[min(image.width, image.height) // SIDE_BIN] += 1
     for score in document.scores.values():
         if score.similarity:
-            result.best_similarity[_bin(max(score.similarity), SIMILARITY_BINS)] += 1
+            result.best_similarity[bin_of(max(score.similarity), SIMILARITY_BINS)] += 1
         if score.nsfw is not None:
-            result.nsfw[_bin(score.nsfw, SIMILARITY_BINS)] += 1
+            result.nsfw[bin_of(score.nsfw, SIMILARITY_BINS)] += 1
         if score.face is not None:
-            result.face[_bin(score.face, SIMILARITY_BINS)] += 1
+            result.face[bin_of(score.face, SIMILARITY_BINS)] += 1
 
 
 def _count_kept(document: CutDocument, result: Statistics) -> None:
@@ -47,7 +48,7 @@ def _count_kept(document: CutDocument, result: Statistics) -> None:
     illustrated = len({item.sentence for item in document.placed})
     result.share_illustrated[min(illustrated * SHARE_BINS // sentences, SHARE_BINS - 1)] += 1
     for item in document.placed:
-        result.matched_similarity[_bin(item.similarity, SIMILARITY_BINS)] += 1
+        result.matched_similarity[bin_of(item.similarity, SIMILARITY_BINS)] += 1
         if item.image.width is not None and item.image.height is not None:
             result.short_side[min(item.image.width, item.image.height) // SIDE_BIN] += 1
         if item.image.length is not None:
@@ -63,13 +64,18 @@ def _count_site(document: CutDocument, sites: Sites) -> None:
     site.dropped.update(reason.value for _, reason in document.dropped.values())
 
 
-def _count_duplicates(document: CutDocument, shard: int, groups: DuplicateGroups) -> None:
+def _dropped_images(document: CutDocument) -> Iterator[tuple[Image, Reason]]:
     for position, (stage, reason) in document.dropped.items():
-        image = document.images.get(position)
-        if stage is Stage.IMAGES and reason in _DUPLICATE and image is not None:
-            group = _duplicates(image, reason, shard)
-            if group is not None:
-                groups.add(group)
+        if stage is Stage.IMAGES and position in document.images:
+            yield document.images[position], reason
+
+
+def count_duplicates(dropped: Iterable[tuple[Image, Reason]], shard: int, groups: DuplicateGroups) -> None:
+    """Count those of the images, which the images stage dropped for these reasons, that are duplicates."""
+    for image, reason in dropped:
+        group = _duplicates(image, reason, shard) if reason in DUPLICATE else None
+        if group is not None:
+            groups.add(group)
 
 
 def _duplicates(image: Image, reason: Reason, shard: int) -> Duplicates | None:
@@ -78,7 +84,7 @@ def _duplicates(image: Image, reason: Reason, shard: int) -> Duplicates | None:
     return Duplicates(reason, image.phash, 1, image.url[:MAX_URL], shard, image.offset, image.length)
 
 
-def _bin(value: float, bins: int) -> int:
+def bin_of(value: float, bins: int) -> int:
     """Give the bin of a value up to 1.0, which belongs to the last one. A NaN counts as -1 and never stops a run."""
     bounded = max(-1.0, value)
     return min(math.floor(bounded * bins), bins - 1)

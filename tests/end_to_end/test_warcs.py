@@ -197,3 +197,20 @@ def test_real_pages_give_the_sentences_of_c4(tmp_path: Path) -> None:
         sentences = sentences_of(theirs[page["url"]])
         shares.append(sum(sentence in ours for sentence in sentences) / len(sentences))
     assert sum(shares) / len(shares) > 0.8
+
+
+def test_a_page_that_is_taken_down_was_a_document_of_the_pages_stage(web: Web, own: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(own, tmp_path / "out")
+    url = next(page["url"] for page in rows(own, "pages/pages-*.parquet") if page["could_have_url_duplicate"])
+    captures = sum(page["url"] == url for page in rows(own, "pages/pages-*.parquet"))
+    (tmp_path / "list.txt").write_text(url)
+    succeeded(mmc4("takedown", str(output), "--list", str(tmp_path / "list.txt")))
+    before, after, dataset = counts(own, "pages"), counts(output, "pages"), counts(output, "dataset/own")
+    assert after["documents"]["in"] == before["documents"]["in"] == after["records"]["kept"]
+    assert after["documents"]["kept"] == before["documents"]["kept"] - captures == dataset["documents"]["in"]
+    assert after["documents"]["dropped"]["denied"] == captures
+    assert json.loads((output / "dataset/own/manifest.json").read_text())["before"]["pages"] == after
+    assert "as its manifest says" in succeeded(mmc4("verify", str(output / "dataset/own"))).stdout
+    left = contents(output, "**/*")
+    succeeded(mmc4("build", *arguments(web, output), "--resume"))
+    assert contents(output, "**/*") == left

@@ -10,6 +10,8 @@ from mmc4_pipeline.storage import HashingWriter
 
 Json = dict[str, Any]
 Add = Callable[[CutDocument, Sequence[bytes]], None]  # a kept document and the JPEG of each image in `placed`
+# Which of a document's images stay, by the URLs of its page and of the images; None: the whole document goes.
+Stays = Callable[[str, Sequence[str]], Sequence[bool] | None]
 
 
 class Format(ABC):
@@ -34,6 +36,13 @@ class Format(ABC):
     @abstractmethod
     def read_shard(self, stream: BinaryIO, path: str) -> Iterator[Json]:
         """Yield the documents of a shard as the format has them; raises UserError where it is damaged or none."""
+
+    @abstractmethod
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:
+        """Copy a shard, but for what goes: what remains is as `open_shard` writes documents that never had the rest.
+
+        `stays` is asked for each document, in their order. Raises UserError as `read_shard` does.
+        """
 
     def file_name(self, number: int) -> str:
         """Give the name of a shard's file, below the dataset's folder: "webdataset/shard-00003.tar"."""

@@ -10,12 +10,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import compress
 from typing import IO, BinaryIO, Literal
 
 import orjson
 
 from mmc4_pipeline.dataset.cut import CutDocument, Placed
-from mmc4_pipeline.dataset.formats.format import Add, Format, Json
+from mmc4_pipeline.dataset.formats.format import Add, Format, Json, Stays
 from mmc4_pipeline.dataset.formats.tar import unreadable
 from mmc4_pipeline.keys import image_name
 from mmc4_pipeline.storage import HashingWriter
@@ -61,6 +62,13 @@ class Mmc4Jsonl(Format):
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile, orjson.JSONDecodeError) as error:
             raise unreadable(path, error) from error
 
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:
+        """Copy a shard, but for what goes."""
+        with _compressed(writer, f"{stem}.jsonl", self.compression) as lines:
+            for document in self.read_shard(stream, path):
+                if (left := what_stays(document, stays)) is not None:
+                    lines.write(orjson.dumps(left, option=orjson.OPT_APPEND_NEWLINE))
+
 
 @contextmanager
 def _compressed(writer: HashingWriter, name: str, compression: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
@@ -100,6 +108,15 @@ def as_json(document: CutDocument) -> Json:
         "similarity_matrix": [[round(value, DIGITS) for value in item.score.similarity] for item in document.placed],
         "could_have_url_duplicate": int(document.page.could_have_url_duplicate),
     }
+
+
+def what_stays(document: Json, stays: Stays) -> Json | None:
+    """Give a document as MMC4 publishes it without the images that go, None where all of it goes."""
+    chosen = stays(document["url"], [info["raw_url"] for info in document["image_info"]])
+    if chosen is None or all(chosen):
+        return document if chosen is not None else None
+    of_images = [name for name in ("image_info", "similarity_matrix") if name in document]
+    return document | {name: list(compress(document[name], chosen)) for name in of_images}
 
 
 def _image_info(item: Placed) -> Json:

@@ -6,7 +6,7 @@ spaces. `metadata` and `general_metadata` are JSON strings under OBELICS' keys w
 `sha256` (of the image as received), `matched_sim` and `key` are this project's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmc4_pipeline.dataset.cut import CutDocument, Placed
-from mmc4_pipeline.dataset.formats.format import Add, Format, Json
+from mmc4_pipeline.dataset.formats.format import Add, Format, Json, Stays
 from mmc4_pipeline.dataset.formats.mmc4_jsonl import DIGITS
 from mmc4_pipeline.dataset.formats.tar import unreadable
 from mmc4_pipeline.keys import image_name
@@ -44,21 +44,8 @@ class Obelics(Format):
     @contextmanager
     def open_shard(self, writer: HashingWriter, stem: str) -> Iterator[Add]:  # noqa: ARG002 - of other formats
         """Begin a shard."""
-        rows: list[Json] = []
-        with pq.ParquetWriter(pa.PythonFile(writer, mode="w"), SCHEMA, compression="zstd") as parquet:
-
-            def write_rows() -> None:
-                if rows:
-                    parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-                    rows.clear()
-
-            def add(document: CutDocument, _: Sequence[bytes]) -> None:
-                rows.append(as_row(document))
-                if len(rows) == _ROWS:
-                    write_rows()
-
-            yield add
-            write_rows()
+        with _writing(writer) as write:
+            yield lambda document, _: write(as_row(document))
 
     def read_shard(self, stream: BinaryIO, path: str) -> Iterator[Json]:
         """Yield the rows, with `metadata` and `general_metadata` read."""
@@ -69,6 +56,56 @@ class Obelics(Format):
                     yield {**row, **read}
         except (pa.ArrowException, OSError, orjson.JSONDecodeError) as error:
             raise unreadable(path, str(error).partition("\n")[0]) from error
+
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:  # noqa: ARG002 - of other formats
+        """Copy a shard, but for what goes."""
+        with _writing(writer) as write:
+            for row in self.read_shard(stream, path):
+                if (left := _what_stays(row, stays)) is not None:
+                    write(left)
+
+
+@contextmanager
+def _writing(writer: HashingWriter) -> Iterator[Callable[[Json], None]]:
+    """Open a file that takes row after row."""
+    rows: list[Json] = []
+    with pq.ParquetWriter(pa.PythonFile(writer, mode="w"), SCHEMA, compression="zstd") as parquet:
+
+        def write_rows() -> None:
+            if rows:
+                parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+                rows.clear()
+
+        def write(row: Json) -> None:
+            rows.append(row)
+            if len(rows) == _ROWS:
+                write_rows()
+
+        yield write
+        write_rows()
+
+
+def _what_stays(row: Json, stays: Stays) -> Json | None:
+    """Give a row without the images that go, the texts around each being one; None where all of it goes."""
+    urls = [url for url in row["images"] if url is not None]
+    chosen = stays(row["general_metadata"]["url"], urls)
+    if chosen is None:
+        return None
+    left = iter(chosen)
+    places: list[tuple[Json | None, str | None, str | None]] = []
+    for metadata, url, text in zip(row["metadata"], row["images"], row["texts"], strict=True):
+        if url is not None and not next(left):
+            continue
+        if text is not None and places and places[-1][2] is not None:
+            places[-1] = (None, None, f"{places[-1][2]} {text}")
+        else:
+            places.append((metadata, url, text))
+    return {
+        "images": [url for _, url, _ in places],
+        "metadata": orjson.dumps([metadata for metadata, _, _ in places]).decode(),
+        "general_metadata": orjson.dumps(row["general_metadata"]).decode(),
+        "texts": [text for _, _, text in places],
+    }
 
 
 def as_row(document: CutDocument) -> Json:

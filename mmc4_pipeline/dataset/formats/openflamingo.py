@@ -14,8 +14,8 @@ import orjson
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument
-from mmc4_pipeline.dataset.formats.format import Add, Format, Json
-from mmc4_pipeline.dataset.formats.mmc4_jsonl import as_json
+from mmc4_pipeline.dataset.formats.format import Add, Format, Json, Stays
+from mmc4_pipeline.dataset.formats.mmc4_jsonl import as_json, what_stays
 from mmc4_pipeline.dataset.formats.tar import read_files, unreadable
 from mmc4_pipeline.images.store import add_file, open_tar
 from mmc4_pipeline.storage import HashingWriter, WrittenFile
@@ -42,6 +42,13 @@ class OpenFlamingo(Format):
     def read_shard(self, stream: BinaryIO, path: str) -> Iterator[Json]:
         """Yield the documents of a shard."""
         return (document for _, document in read_shard(stream, path))
+
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:  # noqa: ARG002 - of other formats
+        """Copy a shard, but for what goes."""
+        with open_tar(writer) as tar:
+            for key, document in read_shard(stream, path):
+                if (left := what_stays(document, stays)) is not None:
+                    add_file(tar, f"{key}.json", orjson.dumps(left))
 
 
 def _with_images(document: Json, images: Sequence[bytes]) -> Json:

@@ -13,8 +13,8 @@ from typing import BinaryIO
 import orjson
 
 from mmc4_pipeline.dataset.cut import CutDocument
-from mmc4_pipeline.dataset.formats.format import Add, Format, Json
-from mmc4_pipeline.dataset.formats.mmc4_jsonl import as_json
+from mmc4_pipeline.dataset.formats.format import Add, Format, Json, Stays
+from mmc4_pipeline.dataset.formats.mmc4_jsonl import as_json, what_stays
 from mmc4_pipeline.dataset.formats.tar import read_files, unreadable
 from mmc4_pipeline.images.store import add_file, open_tar
 from mmc4_pipeline.storage import HashingWriter
@@ -54,3 +54,16 @@ class WebDataset(Format):
             if sample.keys() != expected:
                 raise unreadable(path, f"{key} has the files {', '.join(sample)}, and not one for each image")
             yield {"__key__": key, **sample, "json": document}
+
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:  # noqa: ARG002 - of other formats
+        """Copy a shard, but for what goes; the images that stay are numbered anew."""
+        with open_tar(writer) as tar:
+            for sample in self.read_shard(stream, path):
+                document, key = sample["json"], sample["__key__"]
+                left = what_stays(document, stays)
+                if left is None:
+                    continue
+                add_file(tar, f"{key}.json", orjson.dumps(left))
+                numbers = [number for number, info in enumerate(document["image_info"]) if info in left["image_info"]]
+                for new, number in enumerate(numbers):
+                    add_file(tar, f"{key}.{new}.jpg", sample[f"{number}.jpg"])

@@ -20,8 +20,8 @@ DOCUMENT_FIELDS = {
     "could_have_url_duplicate": "1 if the crawl has the page more than once",
 }
 LEDGER_FIELDS = {
-    "page_url": "the page that has the link",
-    "image_url": "the link",
+    "page_url": "the page that has the link; `sha256:` and the URL's hash where it was taken down",
+    "image_url": "the link; as above where it was taken down",
     "position": "its place among the page's image links, from 0",
     "document": "the key of the page's document",
     "route": "the URL template by which the image was fetched",

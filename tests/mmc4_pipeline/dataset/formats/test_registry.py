@@ -1,6 +1,8 @@
 """What holds for every format, and how the command line names them."""
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from mmc4_pipeline.dataset.formats.mmc4_jsonl import Mmc4Jsonl
 from mmc4_pipeline.dataset.formats.openflamingo import OpenFlamingo
 from mmc4_pipeline.dataset.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.storage import HashingWriter
 
 FORMATS = [*known_formats(), "mmc4_jsonl:compression=zip", "mmc4_jsonl:similarity_matrix=false"]
 
@@ -37,6 +40,31 @@ def test_as_many_come_back_as_were_written(
 def test_the_same_documents_give_the_same_bytes(choice: str, documents: list[CutDocument], write: Callable) -> None:
     (item,) = parse_formats([choice]).values()
     assert write(item, documents, "a").read_bytes() == write(item, documents, "b").read_bytes()
+
+
+@pytest.mark.parametrize("choice", FORMATS)
+@pytest.mark.parametrize("goes", [{"2/1"}, {"3/0", "0/0"}, {"0/0", "0/1"}, {"2/0", "2/1", "2/2", "3/1"}, set()])
+def test_a_copy_is_as_if_what_goes_had_never_been_there(
+    choice: str, goes: set[str], documents: list[CutDocument], write: Callable
+) -> None:
+    (item,) = parse_formats([choice]).values()
+    urls = {f"https://a.example/{name}.jpg" for name in goes}
+    pages = [document.page.url for document in documents if document.reason is None]
+
+    def stays(page_url: str, image_urls: Sequence[str]) -> list[bool] | None:
+        assert page_url == pages.pop(0)
+        chosen = [url not in urls for url in image_urls]
+        return chosen if any(chosen) else None
+
+    source, target = write(item, documents), io.BytesIO()
+    with source.open("rb") as stream:
+        item.copy_shard(stream, str(source), HashingWriter(target), item.stem(7), stays)
+    left = [
+        replace(document, placed=[placed for placed in document.placed if placed.image.url not in urls])
+        for document in documents
+    ]
+    assert target.getvalue() == write(item, [document for document in left if document.placed], "left").read_bytes()
+    assert not pages
 
 
 @pytest.mark.parametrize("choice", FORMATS)
