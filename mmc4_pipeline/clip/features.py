@@ -1,7 +1,8 @@
 """Features of scored images on disk, in half precision: what `mmc4 score --save_features` leaves beside the scores."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.storage import WrittenFile
+from mmc4_pipeline.storage import HashingWriter, WrittenFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,19 @@ def write_features(path: str, features: Sequence[ImageFeatures], width: int) -> 
         "values": pa.FixedSizeListArray.from_arrays(pa.array(values.astype(np.float16)), width),
     }
     with storage.write_atomically(path) as writer:
-        pq.write_table(pa.table(columns), pa.PythonFile(writer, mode="w"), compression="none")  # noise doesn't compress
+        _write(pa.table(columns), writer)
     return storage.written(path, writer)
+
+
+def copy_features(old: BinaryIO, writer: HashingWriter, stays: Callable[[str, int], bool]) -> None:
+    """Write a shard's features again without those of images (key, position) that don't stay."""
+    table = pq.read_table(old)
+    places = zip(table["key"].to_pylist(), table["position"].to_pylist(), strict=True)
+    _write(table.filter(pa.array([stays(*place) for place in places], pa.bool_())), writer)
+
+
+def _write(table: pa.Table, writer: HashingWriter) -> None:
+    pq.write_table(table, pa.PythonFile(writer, mode="w"), compression="none")  # noise doesn't compress
 
 
 def read_features(scores: str) -> Iterator[ImageFeatures]:

@@ -91,6 +91,14 @@ def test_another_model_s_scores_stand_beside_the_first_and_the_recipe_says_which
         mmc4("build", *arguments)
     )
 
+    pages = pq.read_table(output / "pages/pages-00000-of-00002.parquet").to_pylist()
+    removals = tmp_path / "removals.txt"
+    removals.write_text(next(page["url"] for page in pages if page["key"] == images[0][0]))
+    succeeded(mmc4("takedown", str(output), "--list", str(removals)))
+    left = [item.key for item in read_features(str(output / "scores/clip_random"))]
+    assert left == [item.key for item in features if item.key != images[0][0]]
+    assert 0 < len(left) < len(features)
+
 
 def test_a_resume_with_another_precision_is_refused(built: Path, tmp_path: Path) -> None:
     output = copied(built, tmp_path / "out")

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Self
 
 from filters.deny_list import DenyList
 from mmc4_pipeline import storage
+from mmc4_pipeline.clip.features import copy_features
 from mmc4_pipeline.dataset.takedown.parts import Part, mentions, refuse_changed_bytes, with_files
 from mmc4_pipeline.dataset.takedown.staging import NewFiles
 from mmc4_pipeline.images.store import add_file, open_tar, read_image
@@ -230,8 +231,8 @@ def _moved(row: Image, moved: Mapping[int, int]) -> Image:
 
 
 def take_out_scores(part: Part, shard: int, gone: Gone, files: NewFiles) -> Out:
-    """Take the scores of denied images out of a shard of the scores."""
-    name = part.shard_name("scores", shard)
+    """Take the scores of denied images, and their features where they were saved, out of a shard of the scores."""
+    name, features = part.shard_name("scores", shard), part.shard_name("features", shard)
     documents = list(storage.read_records(part.folder.file(name), DocumentScores))
     left = [document for document in _scores_left(documents, gone) if document.images]
     out = Out(images=_number(documents) - _number(left))
@@ -239,10 +240,15 @@ def take_out_scores(part: Part, shard: int, gone: Gone, files: NewFiles) -> Out:
         return out
     note = part.note(shard)
     refuse_changed_bytes(part, note, [name])
-    written = files.write_records(part.path(name), left, DocumentScores)
+    written = [files.write_records(part.path(name), left, DocumentScores)]
+    if storage.exists(part.folder.file(features)):
+        refuse_changed_bytes(part, note, [features])
+        with storage.open_read(part.folder.file(features)) as old, files.open(part.path(features)) as writer:
+            copy_features(old, writer, lambda key, position: not gone.has(key, position))
+        written.append(storage.written(features, writer))
     links = Counts(seen=note["counts"]["links"]["in"] - out.images)
     links.decide(score.reason for document in left for score in document.images)
-    write_note(part, shard, files, note | {"files": with_files(note, [written])}, {"links": links})
+    write_note(part, shard, files, note | {"files": with_files(note, written)}, {"links": links})
     return out
 
 
