@@ -1,8 +1,10 @@
 """images: pages -> `images/`: fetched, measured, stored in tars; per-document and corpus-wide duplicates decided."""
 
+import hashlib
 import struct
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -24,12 +26,16 @@ from beam_jobs.options import (
     recipe_of,
 )
 from beam_jobs.running import run_stage, stage_folder
+from filters.consent import Consent
 from filters.deny_list import DenyList
 from filters.kinds import CopiesFilter, CorpusFilter, ImageFilter, SampleFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
+from mmc4_pipeline.images.by_img2dataset import Img2dataset, version_of
 from mmc4_pipeline.images.faces import FaceDetector
 from mmc4_pipeline.images.fetch import FetchSettings
+from mmc4_pipeline.images.img2dataset_shards import shard_files, table_of
+from mmc4_pipeline.images.ready_made import ReadyMade
 from mmc4_pipeline.images.shard import FetchedShard, decide_shard, fetch_shard
 from mmc4_pipeline.judge import Candidate, judge
 from mmc4_pipeline.keys import stable_hash
@@ -45,6 +51,8 @@ from schemas.statistics import Counts
 OPTIONS = (CommonOptions, WebOptions, ImagesOptions)
 FETCHED = "fetched"  # the notes of shards whose images are all here: the bulk of the work
 _LEARNED = tuple[str, bytes]  # said where several are put together: Flink refuses that of different coders
+_INDEX = "ready_made"  # of --images_from
+_FILES_AT_ONCE = 32
 _SAMPLE = ">QQ"  # Beam's integers are signed, hashes are not; big-endian bytes sort as their numbers do
 
 
@@ -56,6 +64,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     folder = stage_folder(output, Stage.IMAGES)
     detector = face_detector(options)
     deny_lists = ListedFilters.read(recipe.of_kind(DenyList))
+    source, given = _source(options, folder, recipe, settings)
     plan = {
         "recipe": recipe.part(Stage.IMAGES),
         "options": {
@@ -64,11 +73,11 @@ def run(options: PipelineOptions) -> dict[str, Any]:
             "robots_txt": settings.robots_txt,
         },
         "face_detector": detector.plan() if detector else None,
-        "input": {"pages": fingerprint(manifest), **deny_lists.plan()},
+        "input": {"pages": fingerprint(manifest), **given, **deny_lists.plan()},
     }
-    work = ImagesWork(pages, folder, manifest["shards"], recipe, settings, deny_lists, detector)
+    work = ImagesWork(pages, folder, manifest["shards"], recipe, settings, deny_lists, detector, source)
     resume = options.view_as(CommonOptions).resume
-    return run_stage(
+    finished = run_stage(
         folder,
         plan,
         manifest["shards"],
@@ -77,6 +86,31 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         resume=resume,
         progress=Notes(FETCHED, manifest["shards"], "shards"),
     )
+    storage.remove_folder(folder.file(_INDEX))
+    return finished
+
+
+def _source(
+    options: PipelineOptions, folder: StageFolder, recipe: Recipe, settings: FetchSettings
+) -> tuple[Img2dataset | ReadyMade | None, dict[str, Any]]:
+    """Give where images come from, None where our own fetcher asks for them, and what the plan says of that.
+
+    Raises UserError.
+    """
+    own = options.view_as(ImagesOptions)
+    if own.images_from:
+        tars = shard_files(own.images_from)
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each look at a file takes a while
+            sizes = list(pool.map(lambda tar: f"{tar} {storage.size(tar)} {storage.size(table_of(tar))}", tars))
+        files = hashlib.sha256("\n".join(sizes).encode()).hexdigest()[:16]
+        ready_made = ReadyMade(tuple(tars), folder.file(_INDEX), settings.max_bytes)
+        return ready_made, {"images_from": {"shards": len(tars), "files": files}}
+    if own.fetch_engine == "img2dataset":
+        asked = recipe.of_kind(Consent).values()
+        heeded = sorted({word for item in asked for word in (*item.ai_directives, *item.index_directives)})
+        engine = Img2dataset(own.img2dataset_python, settings, tuple(heeded))
+        return engine, {"fetch_engine": f"img2dataset {version_of(own.img2dataset_python)}"}
+    return None, {}
 
 
 class ImagesWork:
@@ -91,14 +125,15 @@ class ImagesWork:
         settings: FetchSettings,
         deny_lists: ListedFilters,
         detector: FaceDetector | None = None,
+        source: Img2dataset | ReadyMade | None = None,
     ) -> None:
         self._pages, self._folder, self._shards, self._recipe, self._settings = pages, folder, shards, recipe, settings
-        self._deny_lists, self._detector = deny_lists, detector
+        self._deny_lists, self._detector, self._source = deny_lists, detector, source
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
         """Wire the pipeline. Every shard is fetched before one is decided: the corpus filters look at all of them."""
         shards = pipeline | beam.Create(list(range(self._shards))) | "Spread shards" >> beam.Reshuffle()
-        fetched = shards | "Fetch" >> beam.Map(self.fetch)
+        fetched = shards | "Fetch" >> beam.Map(self.fetch, *self._indexed(pipeline))
         learned = [
             fetched | f"Learn {key}" >> self._learning(key, item)
             for key, item in self._recipe.of_kind(CorpusFilter).items()
@@ -116,7 +151,15 @@ class ImagesWork:
     def _read_pages(self, shard: int) -> Iterator[Page]:
         return storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page)
 
-    def fetch(self, shard: int) -> int:
+    def _indexed(self, pipeline: beam.Pipeline) -> list[beam.pvalue.AsSingleton]:
+        """Index the image shards that --images_from names, all of them before anything is looked for in them."""
+        if not isinstance(self._source, ReadyMade):
+            return []
+        numbers = pipeline | "Image shards" >> beam.Create(list(range(len(self._source.tars))))
+        indexed = numbers | "Spread image shards" >> beam.Reshuffle() | "Index" >> beam.Map(self._source.index_shard)
+        return [beam.pvalue.AsSingleton(indexed | "Indexed all" >> combiners.Count.Globally())]
+
+    def fetch(self, shard: int, _indexed: int = 0) -> int:
         """Fetch a shard unless that is done; the note comes last, after tar and rows.
 
         A worker that was given up for lost may still be at a shard that another has finished by then. The web may have
@@ -146,6 +189,7 @@ class ImagesWork:
             tar,
             detector=self._detector,
             denied=lambda url: any(item.denies(url) for item in lists),
+            source=self._source,
         )
 
     def _fetched(self, shard: int) -> list[Image]:

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import sys
 from dataclasses import replace
 from math import inf
 from os import cpu_count
@@ -22,7 +23,9 @@ from mmc4_pipeline.dataset.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.dataset.shards import DatasetSettings
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.http_client import USER_AGENT, HttpSettings
+from mmc4_pipeline.images.by_img2dataset import version_of
 from mmc4_pipeline.images.fetch import FetchSettings
+from mmc4_pipeline.images.img2dataset_shards import shard_files
 from mmc4_pipeline.images.robots import has_contact
 from mmc4_pipeline.match import Assignment
 from mmc4_pipeline.models.folder import default_nsfw_weights
@@ -149,6 +152,28 @@ class ImagesOptions(PipelineOptions):
             default=list(default.routes),
             metavar="TEMPLATE",
             help="URL templates tried in order, with {url} and {timestamp} (default: the image's own URL)",
+        )
+        group.add_argument(
+            "--fetch_engine",
+            choices=["aiohttp", "img2dataset"],
+            default="aiohttp",
+            help="what asks for images; img2dataset asks for no robots.txt, so it needs --ignore_robots_txt, and has "
+            "no limits for a host (default: aiohttp)",
+        )
+        group.add_argument(
+            "--img2dataset_python",
+            default=sys.executable,
+            metavar="FILE",
+            help="a Python that has img2dataset (default: the one that runs this)",
+        )
+        group.add_argument(
+            "--images_from",
+            nargs="+",
+            default=[],
+            metavar="TARS",
+            help="take images, by their URL, from shards that img2dataset made (output_format=webdataset) and ask the "
+            "web for nothing: folders, glob patterns in quotes, or 'shards/{00000..00099}.tar', each tar with its "
+            ".parquet file beside it; links that are not in them are dropped as not_fetched",
         )
         group.add_argument(
             "--fetch_timeout",
@@ -404,12 +429,13 @@ def fetch_settings(options: PipelineOptions) -> FetchSettings:
     """Give the settings of the fetcher; raises UserError for a route that is no template, and for who hides."""
     images = options.view_as(ImagesOptions)
     user_agent = options.view_as(WebOptions).fetch_user_agent
-    if not (has_contact(user_agent) or images.allow_private_hosts):
+    if not (has_contact(user_agent) or images.allow_private_hosts or images.images_from):
         message = (
             f"--fetch_user_agent {user_agent!r}: says nobody whom a site can reach; put your web or e-mail address in "
             "it, as in 'my-dataset/1.0 (+https://example.org/contact)'"
         )
         raise UserError(message)
+    _refuse_other_sources(images)
     for flag in ("max_open_requests", "max_open_per_host"):
         if getattr(images, flag) < 1:
             message = f"--{flag} {getattr(images, flag)}: must be at least 1"
@@ -439,6 +465,20 @@ def fetch_settings(options: PipelineOptions) -> FetchSettings:
         robots_txt=not images.ignore_robots_txt,
         allow_private_hosts=images.allow_private_hosts,
     )
+
+
+def _refuse_other_sources(images: ImagesOptions) -> None:
+    """Raise UserError where images can't come from where the command line says."""
+    shard_files(images.images_from)
+    if images.fetch_engine != "img2dataset":
+        return
+    if images.images_from:
+        message = "--images_from: nothing is fetched then; leave out --fetch_engine, or --images_from"
+        raise UserError(message)
+    if not images.ignore_robots_txt:
+        message = "--fetch_engine img2dataset: asks for no robots.txt; if you mean that, say --ignore_robots_txt too"
+        raise UserError(message)
+    version_of(images.img2dataset_python)
 
 
 def face_detector(options: PipelineOptions) -> "FaceDetector | None":

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     DEFERRED = "deferred"  # put off until its shard's last pass, whose time was over too
 
     # Image links, by what the web answered.
+    NOT_FETCHED = "not_fetched"  # nobody asked the web, and the image shards that were given lack it
     OPTED_OUT = "opted_out"
     HTTP_ERROR = "http_error"
     TIMEOUT = "timeout"

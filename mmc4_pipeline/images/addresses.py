@@ -2,8 +2,10 @@
 
 import ipaddress
 import socket
+from typing import TYPE_CHECKING
 
-from aiohttp.connector import AddrInfoType
+if TYPE_CHECKING:  # guarded_img2dataset.py reads this file where there may be no aiohttp
+    from aiohttp.connector import AddrInfoType
 
 FORBIDDEN = "not a public address"
 
@@ -30,7 +32,7 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def public_socket(info: AddrInfoType) -> socket.socket:
+def public_socket(info: "AddrInfoType") -> socket.socket:
     """Make the socket for a connection: the last point before it, after every name and redirect is resolved.
 
     Raises ForbiddenAddressError, so that a name that changes its answer between check and use gains nothing.

@@ -65,7 +65,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request ended in: a body, or the reason why there is none. `robots_tag` holds one header a line."""
+    """What a request ended in: a body, or the reason why there is none. `robots_tag` holds one header a line.
+
+    `size` (width and height in pixels) and `sha256` are of the image as the web had it, where another program has
+    fetched it and may have changed it since; None where the body itself says.
+    """
 
     url: str
     route: str
@@ -74,6 +78,8 @@ class Answer:
     robots_tag: str | None = None
     reason: Reason | None = None
     body: bytes = b""
+    size: tuple[int, int] | None = None
+    sha256: str | None = None
 
 
 # Looks at an answer with a body and says why it is of no use (the next route is tried then), or keeps it.

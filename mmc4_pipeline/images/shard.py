@@ -3,10 +3,14 @@
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
+from os import cpu_count
+from typing import Protocol
 from urllib.parse import urldefrag
 
 from filters.kinds import ImageFilter
@@ -35,6 +39,13 @@ class FetchedShard:
     tar: WrittenFile
 
 
+class Source(Protocol):
+    """Where images come from if not from our own fetcher."""
+
+    def answers(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Yield one answer for each request, with the request's URL, in any order; a body may be no image."""
+
+
 def fetch_shard(
     pages: Sequence[Page],
     recipe: Recipe,
@@ -43,14 +54,21 @@ def fetch_shard(
     *,
     detector: FaceDetector | None = None,
     denied: Denied = lambda _url: False,
+    source: Source | None = None,
 ) -> FetchedShard:
     """Fetch each distinct image of the pages once, measure it, and write those worth keeping to a tar.
 
     With a detector, faces are looked for in those that are written. `denied` tells of URLs no redirect may lead to.
+    With a `source` the images are taken from there: nothing is asked for by `settings`.
     """
     with tempfile.TemporaryFile() as file:
         spool = Spool(file)
-        measured = asyncio.run(_measure_all(_requests(pages), recipe, settings, spool, detector, denied))
+        requests = _requests(pages)
+        if source is None:
+            measured = asyncio.run(_measure_all(requests, recipe, settings, spool, detector, denied))
+        else:
+            found = _measure_answers(source.answers(requests), recipe, spool, detector)
+            measured = {request.url: found[request.url] for request in requests}
         with storage.write_atomically(tar_path) as writer:
             places = _write_tar(writer, spool, measured)
     images = [_row(page, link, measured, places) for page in pages for link in wanted_links(page)]
@@ -118,6 +136,33 @@ async def _measure_all(
     return images
 
 
+def _measure_answers(
+    answers: Iterable[Answer], recipe: Recipe, spool: Spool, detector: FaceDetector | None
+) -> dict[str, Image]:
+    """Measure what another source gives, on all cores, a few bodies in memory at a time; give the images by URL."""
+    images: dict[str, Image] = {}
+    under_way: deque[Future[tuple[Image, bytes | None]]] = deque()
+
+    def finish() -> None:
+        image, jpeg = under_way.popleft().result()
+        images[image.url] = image
+        if jpeg is not None:
+            spool.put(image.url, jpeg)
+
+    workers = cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        for answer in answers:
+            if answer.reason is not None:
+                images[answer.url] = _of_answer(answer)
+                continue
+            under_way.append(pool.submit(_measure, answer, recipe, detector))
+            if len(under_way) > 2 * workers:
+                finish()
+        while under_way:
+            finish()
+    return images
+
+
 def _of_answer(answer: Answer) -> Image:
     """Give the row of an answer that has no body to measure."""
     return Image(
@@ -139,15 +184,19 @@ def _judge(image: Image, recipe: Recipe) -> Reason | None:
 
 def _measure(answer: Answer, recipe: Recipe, detector: FaceDetector | None) -> tuple[Image, bytes | None]:
     """Decode a body once; give its row and the JPEG to store, if it is an image worth that."""
-    received = replace(_of_answer(answer), sha256=hashlib.sha256(answer.body).hexdigest(), byte_size=len(answer.body))
+    sha256 = answer.sha256 or hashlib.sha256(answer.body).hexdigest()
+    received = replace(_of_answer(answer), sha256=sha256, byte_size=len(answer.body))
     decoded = decode(answer.body, recipe.images)
     if isinstance(decoded, Undecodable):
         return replace(received, reason=decoded.reason, error=decoded.error), None
+    width, height = decoded.width, decoded.height
+    if answer.size is not None and set(answer.size) != {width, height}:  # else the same, or turned upright
+        width, height = answer.size
     image = replace(
         received,
         format=decoded.format,
-        width=decoded.width,
-        height=decoded.height,
+        width=width,
+        height=height,
         phash=decoded.phash,
         sharpness=decoded.sharpness,
     )

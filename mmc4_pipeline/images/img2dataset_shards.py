@@ -1,0 +1,161 @@
+"""Image shards as img2dataset writes them (output_format=webdataset): `00000.tar` with `00000.parquet` beside it.
+
+The tar has `<key>.jpg` (or .png, .webp) and `<key>.json` of each image, the Parquet file a row for each URL, those that
+failed included: `url`, `key`, `status`, `error_message`, `original_width`, `original_height`, `sha256`.
+"""
+
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urldefrag
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from braceexpand import braceexpand
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.errors import UnreadableError, UserError
+from mmc4_pipeline.images.addresses import FORBIDDEN
+from mmc4_pipeline.keys import stable_hash
+from schemas.ready_image import ReadyImage
+from schemas.reasons import Reason
+
+_NEEDED = ("url", "key", "status", "error_message")
+_NOTED = ("original_width", "original_height", "sha256")  # img2dataset leaves them out, or null, by its options
+_SUCCESS = "success"
+_IMAGES = ("jpg", "jpeg", "png", "webp")
+_HTTP_ERROR = re.compile(r"HTTP Error (\d{3})")
+# In the words of img2dataset 1.47 and of Python's urllib, which it asks with; the first that is found counts.
+_REASONS = (
+    ("X-Robots-Tag", Reason.OPTED_OUT),
+    (FORBIDDEN, Reason.FORBIDDEN_ADDRESS),
+    ("HTTP Error", Reason.HTTP_ERROR),
+    ("timed out", Reason.TIMEOUT),
+    ("IncompleteRead", Reason.CORRUPT),
+    ("hash mismatch", Reason.CORRUPT),
+    ("body of more than", Reason.TOO_LARGE),  # guarded_img2dataset.py
+    ("unknown url type", Reason.HTTP_ERROR),
+    ("no host given", Reason.HTTP_ERROR),
+    ("can't contain control characters", Reason.HTTP_ERROR),
+    ("nonnumeric port", Reason.HTTP_ERROR),
+    ("codec can't encode", Reason.HTTP_ERROR),  # a URL that urllib does not take
+)
+_RESIZER_REASONS = (
+    ("image too small", Reason.TOO_SMALL),
+    ("image area too large", Reason.TOO_LARGE),
+    ("aspect ratio too large", Reason.ASPECT_RATIO),
+)
+
+
+def shard_files(patterns: Sequence[str]) -> list[str]:
+    """Give the tars that the patterns name, sorted: folders, globs, `shards/{00000..00010}.tar`.
+
+    Raises UserError for a pattern that names none, and for a tar without its Parquet file.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        files = [path for one in _expanded(pattern) for path in _tars(one)]
+        if not files:
+            message = (
+                f"--images_from {pattern}: no such tar; give the output folder of img2dataset "
+                "(output_format=webdataset), or its tars"
+            )
+            raise UserError(message)
+        found.update(files)
+    return sorted(found)
+
+
+def _expanded(pattern: str) -> Iterator[str]:
+    try:
+        yield from braceexpand(pattern)
+    except ValueError as error:
+        message = f"--images_from {pattern}: {error}"
+        raise UserError(message) from error
+
+
+def _tars(pattern: str) -> list[str]:
+    if pattern.endswith(".tar"):
+        return storage.matches(pattern) if "*" in pattern or "?" in pattern else [pattern]
+    return storage.matches_below(pattern, "*.tar")
+
+
+def table_of(tar: str) -> str:
+    """Give the path of the Parquet file that lies beside a tar."""
+    return tar.removesuffix(".tar") + ".parquet"
+
+
+def read_shard(tar: str) -> list[ReadyImage]:
+    """Read what a shard says of each of its URLs, in its order; raises UserError where it is not whole."""
+    table = _read_table(table_of(tar))
+    places = _places(tar)
+    return [_image(row, places) for row in table.to_pylist()]
+
+
+def read_bodies(tar: str, images: Sequence[ReadyImage]) -> Iterator[tuple[ReadyImage, bytes]]:
+    """Yield images with their bytes in the order of the tar; raises UserError where it no longer has them."""
+    stored = sorted((image for image in images if image.offset is not None), key=lambda image: image.offset or 0)
+    ranges = [(image.offset or 0, image.length or 0) for image in stored]
+    for image, body in zip(stored, storage.read_ranges(tar, ranges), strict=True):
+        if isinstance(body, UnreadableError) or len(body) != image.length:
+            message = f"{tar}: has changed while it was read; run the images stage again in another --output"
+            raise UserError(message)
+        yield image, body
+
+
+def _read_table(path: str) -> pa.Table:
+    with storage.open_read(path) as stream:
+        try:
+            file = pq.ParquetFile(pa.PythonFile(stream, mode="r"))
+            names = file.schema_arrow.names
+            missing = [name for name in _NEEDED if name not in names]
+            if missing:
+                message = f"{path}: has no {missing[0]}: not what img2dataset writes beside its tars"
+                raise UserError(message)
+            return file.read([*_NEEDED, *(name for name in _NOTED if name in names)])
+        except (pa.ArrowException, OSError) as error:
+            message = (
+                f"{path}: cannot be read ({str(error).splitlines()[0]}); where img2dataset was stopped while it wrote "
+                "the shard, let it write it again or leave the shard out"
+            )
+            raise UserError(message) from error
+
+
+def _places(tar: str) -> dict[str, tuple[int, int]]:
+    """Give offset and length of the image of each key. A local tar is not read but for its headers."""
+    places: dict[str, tuple[int, int]] = {}
+    mode: Any = "r:" if storage.is_local(tar) else "r|"
+    try:
+        with storage.open_stream(tar) as stream, tarfile.open(fileobj=stream, mode=mode) as file:
+            for member in file:
+                key, _, extension = member.name.rpartition("/")[2].partition(".")
+                if member.isreg() and extension.lower() in _IMAGES:
+                    places[key] = (member.offset_data, member.size)
+    except tarfile.TarError as error:
+        message = f"{tar}: no whole tar ({error}); let img2dataset write it again or leave the shard out"
+        raise UserError(message) from error
+    return places
+
+
+def _image(row: dict[str, Any], places: dict[str, tuple[int, int]]) -> ReadyImage:
+    url = urldefrag(row["url"] or "")[0]
+    image = ReadyImage(url, stable_hash(url))
+    if row["status"] != _SUCCESS:
+        return _failed(image, row["status"], row["error_message"] or "")
+    if row["key"] not in places:
+        error = "its shard's tar lacks it"
+        return ReadyImage(url, image.url_hash, error=error, reason=Reason.NOT_FETCHED)
+    offset, length = places[row["key"]]
+    noted = (row.get(name) for name in _NOTED)
+    return ReadyImage(url, image.url_hash, offset, length, *noted)
+
+
+def _failed(image: ReadyImage, status: str | None, error: str) -> ReadyImage:
+    """Give the row of a URL without image: the reason that img2dataset's words come nearest to."""
+    found = _HTTP_ERROR.search(error)
+    if status == "failed_to_resize":
+        reason = next((reason for text, reason in _RESIZER_REASONS if text in error), Reason.CORRUPT)
+    else:
+        reason = next((reason for text, reason in _REASONS if text in error), Reason.HOST_UNAVAILABLE)
+    http_status = int(found[1]) if found else None
+    return ReadyImage(image.url, image.url_hash, http_status=http_status, error=error or None, reason=reason)
