@@ -5,6 +5,7 @@ one column of hashes, 8 bytes a URL, and of those few that have something for it
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -21,6 +22,8 @@ from mmc4_pipeline.keys import stable_hash
 from schemas.arrow import from_table
 from schemas.ready_image import ReadyImage
 from schemas.reasons import Reason
+
+_FILES_AT_ONCE = 8  # on remote storage each look at a file takes a while
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,25 @@ class ReadyMade:
 
     def _find(self, urls: set[str]) -> dict[str, tuple[int, ReadyImage]]:
         """Give image and number of the shard by URL: of several the first with an image, else the first."""
+        if not urls:
+            return {}
         wanted = np.sort(np.fromiter(map(stable_hash, urls), np.uint64, len(urls)))
         found: dict[str, tuple[int, ReadyImage]] = {}
-        for number in range(len(self.tars)):
-            for image in self._matches(number, wanted):
-                before = found.get(image.url)
-                if image.url in urls and (before is None or (before[1].reason and image.reason is None)):
-                    found[image.url] = (number, image)
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            for number, images in enumerate(pool.map(lambda one: self._matches(one, wanted), range(len(self.tars)))):
+                for image in images:
+                    before = found.get(image.url)
+                    if image.url in urls and (before is None or (before[1].reason and image.reason is None)):
+                        found[image.url] = (number, image)
         return found
 
-    def _matches(self, number: int, wanted: npt.NDArray[np.uint64]) -> Iterator[ReadyImage]:
+    def _matches(self, number: int, wanted: npt.NDArray[np.uint64]) -> list[ReadyImage]:
+        """Give what an index file has for the hashes, which are ascending."""
         with storage.open_read(self._index(number)) as stream:
             file = pq.ParquetFile(pa.PythonFile(stream, mode="r"))
-            hashes = file.read(["url_hash"])["url_hash"].to_numpy()
-            mask = np.isin(hashes, wanted)
-            if mask.any():
-                yield from from_table(file.read().filter(pa.array(mask)), ReadyImage)
+            hashes = file.read(["url_hash"], use_threads=False)["url_hash"].to_numpy()
+            mask = wanted[np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)] == hashes
+            return list(from_table(file.read().filter(pa.array(mask)), ReadyImage)) if mask.any() else []
 
 
 def ready_answer(image: ReadyImage, route: str, body: bytes) -> Answer:

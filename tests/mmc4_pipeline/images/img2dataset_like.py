@@ -36,8 +36,9 @@ def write_shard(folder: Path, number: int, rows: Sequence[Row]) -> Path:
             if row.body is not None:
                 text = json.dumps(meta, indent=4)
                 writer.write({"__key__": meta["key"], "jpg": row.body, "txt": "caption", "json": text})
-    texts = {"url", "key", "status", "error_message", "sha256"}
-    schema = pa.schema([(name, pa.string() if name in texts else pa.int32()) for name in table[0]])
+    numbers = ("original_width", "original_height")
+    texts = ("url", "key", "status", "error_message", "sha256")
+    schema = pa.schema([*((name, pa.string()) for name in texts), *((name, pa.int32()) for name in numbers)])
     pq.write_table(pa.Table.from_pylist(table, schema=schema), tar.with_suffix(".parquet"))
     (folder / f"{number:05d}_stats.json").write_text(json.dumps({"count": len(rows)}))
     return tar

@@ -107,6 +107,15 @@ def test_of_a_url_in_several_shards_the_first_image_counts(tmp_path: Path, photo
     assert (b.route, b.status) == (source.tars[0], 503)
 
 
+def test_pages_without_links_and_shards_without_rows(tmp_path: Path) -> None:
+    write_shard(tmp_path / "shards", 0, [])
+    write_shard(tmp_path / "shards", 1, [Row(SITE + "a.jpg", None, "failed_to_download", "HTTP Error 410: Gone")])
+    source = ready_made(tmp_path / "shards")
+    assert take(source, [page("k")], tmp_path / "none.tar").images == []
+    (row,) = take(source, [page("k", "a.jpg")], tmp_path / "one.tar").images
+    assert (row.reason, row.http_status) == (Reason.HTTP_ERROR, 410)
+
+
 def test_an_image_larger_than_allowed_is_not_read(tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:
     small, large = jpeg(photo(1)), jpeg(photo(2, 1000, 1000))
     write_shard(tmp_path / "shards", 0, [Row(SITE + "large.jpg", large), Row(SITE + "small.jpg", small)])
