@@ -167,7 +167,7 @@ class CutWork:
         numbered = dict(enumerate(kept_in_parts(documents, self._settings.shard_bytes), start=first))
         files = [*self._write_shards(shard, numbered), self._write_ledger(shard, documents, numbered)]
         # A page that was taken down is no document any more; only its links are left.
-        texts = {page.key for page in pages if page.sentences}
+        texts = {page.key for page in pages if not page.taken_down}
         counts = {"documents": Counts(seen=len(texts)), "links": Counts(seen=_scored(scores))}
         counts["documents"].decide(document.reason for document in documents if document.page.key in texts)
         counts["links"].decide(reason for document in documents for reason in document.cut_reasons())

@@ -81,7 +81,7 @@ def _unpack_flink(folder: Path) -> None:
         _run(*download, "--only-binary", ":all:", "--python-version", "3.11", f"apache-flink=={FLINK_VERSION}")
         (libraries,), (scripts,) = Path(downloads).glob("*.tar.gz"), Path(downloads).glob("*.whl")
         with tarfile.open(libraries) as archive:
-            parts = ("deps/lib/", "deps/plugins/")
+            parts = ("deps/bin/", "deps/lib/", "deps/plugins/")
             wanted = [item for item in archive if item.name.partition("/")[2].startswith(parts)]
             archive.extractall(downloads, wanted, filter="data")
         (deps,) = Path(downloads).glob("*/deps")

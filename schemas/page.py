@@ -40,6 +40,11 @@ class Page:
     sentences: list[str]
     links: list[ImageLink]
 
+    @property
+    def taken_down(self) -> bool:
+        """Tell whether a takedown has left nothing of it but its links' places: its URL is a hash then."""
+        return self.url.startswith("sha256:")
+
 
 class PackedKind(StrEnum):
     """What a Packed holds."""

@@ -114,7 +114,7 @@ def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Plac
 
 
 def _judge_document(page: Page, placed: Sequence[Placed], recipe: Recipe) -> Reason | None:
-    if not page.sentences:  # the stages before keep no such page: it was taken down
+    if page.taken_down:
         return Reason.DENIED
     document = AssignedDocument(len(page.sentences), [item.similarity for item in placed])
     return next((reason for item in recipe.of_kind(DocumentFilter).values() if (reason := item.decide(document))), None)

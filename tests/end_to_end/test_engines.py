@@ -75,7 +75,7 @@ def images(web: Web, output: Path, local: Path) -> list[str]:
     for stage in ("locations", "pages"):
         shutil.copytree(local / stage, output / stage)
     every = dict(zip(*[iter(arguments(web, output)[:-1])] * 2, strict=True))
-    names = ("--recipe", "--set", "--output", "--image_routes", "--fetch_timeout", "--max_open_per_host")
+    names = ("--recipe", "--set", "--output", "--image_routes", "--fetch_timeout", "--delay_per_host")
     return ["images", *(word for name in names for word in (name, every[name])), "--allow_private_hosts"]
 
 

@@ -52,7 +52,7 @@ def plant_boxes(output: Path, web: Path) -> None:
 @pytest.fixture(scope="module")
 def other_web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     folder = tmp_path_factory.mktemp("other")
-    generate(folder, pages=240, seed=77)
+    generate(folder, pages=320, seed=77)
     with serving(folder) as address:
         yield Web(folder, address)
 
@@ -68,7 +68,7 @@ def learned_from(other_web: Web, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
     succeeded(mmc4("locate", *some("c4", "cc_root")))
     succeeded(mmc4("pages", *some("documents_per_shard")))
-    fetch = some("image_routes", "fetch_timeout", "max_open_per_host")
+    fetch = some("image_routes", "fetch_timeout", "delay_per_host")
     quick = ("--set", "face_detector.max_side=64", "--set", "face_detector.min_share=0.5")
     images = ("images", *fetch, "--allow_private_hosts", *LOOKING, *quick)
     succeeded(mmc4(*images))
