@@ -18,7 +18,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from beam_jobs import metrics
 from beam_jobs.dry_run import describe
 from beam_jobs.options import DATAFLOW_RUNNER, output_folder
-from beam_jobs.runners import cancelling, check_engine, runner
+from beam_jobs.runners import cancelling, runner
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.errors import NotRunError, UserError
@@ -47,12 +47,10 @@ def run_stage(
     """Run a stage to its manifest, which is given back. `build` wires the pipeline for the shards still to do.
 
     `progress` says what to count where the shards are not what takes the time. A finished stage is left as it is.
-    Raises UserError where the folder can't be resumed or the engine does not answer, NotRunError where the pipeline is
-    not to be run here and now.
+    Raises UserError where the folder can't be resumed, NotRunError where the pipeline is not to be run here and now.
     """
     if options.view_as(TestOptions).dry_run:
         return _dry_run(folder, plan, shards, options, build, resume=resume)
-    check_engine(options)
     if not folder.begin(plan, shards, resume=resume):
         return folder.manifest()
     todo = _todo(folder, shards)

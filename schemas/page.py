@@ -6,6 +6,13 @@ from enum import StrEnum
 
 from schemas.reasons import Reason
 
+HASHED = "sha256:"  # what a takedown leaves of a URL begins so, as an entry of a deny-list does
+
+
+def is_hashed(url: str) -> bool:
+    """Tell whether a URL was taken down: then only its hash is there."""
+    return url.startswith(HASHED)
+
 
 @dataclass(slots=True)  # not frozen: it is made by the million, and that would take five times as long
 class ImageLink:
@@ -43,7 +50,7 @@ class Page:
     @property
     def taken_down(self) -> bool:
         """Tell whether a takedown has left nothing of it but its links' places: its URL is a hash then."""
-        return self.url.startswith("sha256:")
+        return is_hashed(self.url)
 
 
 class PackedKind(StrEnum):

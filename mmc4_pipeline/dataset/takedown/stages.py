@@ -19,23 +19,17 @@ from mmc4_pipeline.images.store import add_file, open_tar, read_image
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.image import Image
-from schemas.page import ImageLink, Page
+from schemas.page import HASHED, ImageLink, Page, is_hashed
 from schemas.reasons import Reason
 from schemas.score import DocumentScores
 from schemas.statistics import Counts
 
 Json = dict[str, Any]
-_HASHED = "sha256:"
 
 
 def hashed(url: str) -> str:
     """Give what is left of a denied URL: its hash, as a deny-list has it. A hash stays what it is."""
-    return url if is_hashed(url) else _HASHED + hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
-
-
-def is_hashed(url: str) -> bool:
-    """Tell whether a URL was taken down before: then only its hash is there."""
-    return url.startswith(_HASHED)
+    return url if is_hashed(url) else HASHED + hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
 
 
 @dataclass(slots=True)
@@ -147,7 +141,7 @@ def take_out_pages(part: Part, shard: int, deny: DenyList, files: NewFiles) -> t
         rejects += denied
         seen = note["counts"]["documents"]["in"]
     documents, links = Counts(seen=seen), Counts(seen=note["counts"]["links"]["in"])
-    documents.decide([*(None for page in pages if page.sentences), *(Reason(item.reason) for item in rejects)])
+    documents.decide([*(None for page in pages if not page.taken_down), *(Reason(item.reason) for item in rejects)])
     links.decide(link.reason for page in pages for link in page.links)
     written = [
         files.write_records(part.path(names[0]), pages, Page),

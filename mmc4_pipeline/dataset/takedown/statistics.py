@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mmc4_pipeline.dataset.takedown.stages import Facts, is_hashed
+from mmc4_pipeline.dataset.takedown.stages import Facts
 from mmc4_pipeline.keys import site_of
 from mmc4_pipeline.report.statistics import DUPLICATE, bin_of, count_duplicates
 from schemas.image import Image
 from schemas.ledger import LedgerRow
+from schemas.page import is_hashed
 from schemas.reasons import Stage
 from schemas.statistics import BYTES_BIN, SHARE_BINS, SIDE_BIN, SIMILARITY_BINS, Statistics
 from schemas.tables import MAX_URL, DuplicateGroups, Site, Sites
