@@ -7,16 +7,9 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.metrics import finish_shard, timed
-from beam_jobs.options import (
-    CommonOptions,
-    CutOptions,
-    DatasetOptions,
-    dataset_settings,
-    output_folder,
-    parse,
-    recipe_of,
-)
+from beam_jobs.options import CommonOptions, CutOptions, DatasetOptions, output_folder, parse
 from beam_jobs.running import FOLDERS, run_stage, stage_folder
+from beam_jobs.settings import dataset_settings, recipe_of
 from filters.kinds import LinkFilter, ScoreFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows

@@ -15,17 +15,9 @@ from apache_beam.transforms import combiners
 
 from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.near_copies import TooManyCopies, packed, unpacked
-from beam_jobs.options import (
-    CommonOptions,
-    ImagesOptions,
-    WebOptions,
-    face_detector,
-    fetch_settings,
-    output_folder,
-    parse,
-    recipe_of,
-)
+from beam_jobs.options import CommonOptions, ImagesOptions, WebOptions, output_folder, parse
 from beam_jobs.running import run_stage, stage_folder
+from beam_jobs.settings import face_detector, fetch_settings, recipe_of
 from filters.consent import Consent
 from filters.deny_list import DenyList
 from filters.kinds import CopiesFilter, CorpusFilter, ImageFilter, SampleFilter

@@ -19,8 +19,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
 from beam_jobs.metrics import finish_shard, timed
-from beam_jobs.options import CommonOptions, LocateOptions, WebOptions, http_settings, output_folder, parse, recipe_of
+from beam_jobs.options import CommonOptions, LocateOptions, WebOptions, output_folder, parse
 from beam_jobs.running import refuse_nothing_kept, run_stage, stage_folder
+from beam_jobs.settings import http_settings, recipe_of
 from mmc4_pipeline import http_client, storage
 from mmc4_pipeline.c4 import DocumentFields, document_files, look_at, parse_fields, read_references
 from mmc4_pipeline.commoncrawl.index import index_files, read_captures, row_groups

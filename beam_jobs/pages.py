@@ -13,17 +13,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 
 from beam_jobs.metrics import finish_shard, timed
-from beam_jobs.options import (
-    CommonOptions,
-    LocateOptions,
-    PagesOptions,
-    WebOptions,
-    http_settings,
-    output_folder,
-    parse,
-    recipe_of,
-)
+from beam_jobs.options import CommonOptions, LocateOptions, PagesOptions, WebOptions, output_folder, parse
 from beam_jobs.running import refuse_nothing_kept, run_stage, stage_folder
+from beam_jobs.settings import http_settings, recipe_of
 from filters.kinds import LinkFilter, TextFilter
 from mmc4_pipeline import http_client, storage
 from mmc4_pipeline.c4 import DocumentFields, read_documents

@@ -12,17 +12,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 
 from beam_jobs.metrics import finish_shard, timed
-from beam_jobs.options import (
-    CommonOptions,
-    ScoreOptions,
-    ScoreWorkersOptions,
-    output_folder,
-    parse,
-    recipe_of,
-    score_hints,
-    scorer_settings,
-)
+from beam_jobs.options import CommonOptions, ScoreOptions, ScoreWorkersOptions, output_folder, parse
 from beam_jobs.running import run_stage, stage_folder
+from beam_jobs.settings import recipe_of, score_hints, scorer_settings
 from filters.kinds import ScoreFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.clip.features import write_features

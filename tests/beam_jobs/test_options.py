@@ -5,16 +5,8 @@ from math import inf
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions, WorkerOptions
 
-from beam_jobs.options import (
-    OWN_OPTIONS,
-    dataset_settings,
-    fetch_settings,
-    http_settings,
-    output_folder,
-    parse,
-    recipe_of,
-    scorer_settings,
-)
+from beam_jobs.options import OWN_OPTIONS, output_folder, parse
+from beam_jobs.settings import dataset_settings, fetch_settings, http_settings, recipe_of, scorer_settings
 from mmc4_pipeline.dataset.formats.mmc4_jsonl import Mmc4Jsonl
 from mmc4_pipeline.dataset.formats.openflamingo import OpenFlamingo
 from mmc4_pipeline.errors import UserError

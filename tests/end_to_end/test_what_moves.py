@@ -8,8 +8,9 @@ from apache_beam.metrics.monitoring_infos import SAMPLED_BYTE_SIZE_URN, extract_
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from beam_jobs.images import ImagesWork
-from beam_jobs.options import OWN_OPTIONS, fetch_settings, parse, recipe_of
+from beam_jobs.options import OWN_OPTIONS, parse
 from beam_jobs.running import stage_folder
+from beam_jobs.settings import fetch_settings, recipe_of
 from mmc4_pipeline.lists import ListedFilters
 from schemas.reasons import Stage
 from tests.end_to_end.running import Web

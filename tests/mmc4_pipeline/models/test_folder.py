@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from beam_jobs.options import OWN_OPTIONS, parse, scorer_settings
+from beam_jobs.options import OWN_OPTIONS, parse
 from beam_jobs.score import require_models
+from beam_jobs.settings import scorer_settings
 from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
