@@ -25,7 +25,8 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from clip_throughput import Shard
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.clip.engine import Engine, cores_for
+from mmc4_pipeline.clip.cores import cores_for
+from mmc4_pipeline.clip.engine import Engine
 from mmc4_pipeline.clip.model import ClipModel, Features
 from mmc4_pipeline.clip.settings import ClipChoice
 from mmc4_pipeline.images.store import read_image
@@ -71,7 +72,7 @@ def main() -> None:
         name: ratio(items["dofn"][1:], items["run_inference"][1:]) for name, items in (("", seconds), ("cpu_", of_cpu))
     }
     result = {f"{name}_images_per_s": round(value, 2) for name, value in medians.items()}
-    model = {"model": choice.model_name, "images": count, "threads": torch.get_num_threads()}
+    model = {"model": choice.model_name, "images": count, "cores": cores_for(1)}
     result |= {f"dofn_{name}ratio": value for name, value in ratios.items()}
     print(json.dumps({**model, **result, "largest_difference": apart}))
 

@@ -1,6 +1,5 @@
 """Features of a shard's images and sentences: threads read pixels and tokens while the device computes."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -95,11 +94,6 @@ class _Fetched:
         if self._there:
             self._there.synchronize()
         return self._features
-
-
-def cores_for(processes: int) -> int:
-    """Give how many of this machine's cores are for each of so many worker processes."""
-    return max(1, len(os.sched_getaffinity(0)) // processes)
 
 
 def _in_order(

@@ -1,7 +1,10 @@
 """CLIP models: any of open_clip's, with weights by name, from a local file, or random on explicit request."""
 
+import copy
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import torch
 from PIL import Image as PillowImage
 
 from mmc4_pipeline.clip.attention import fuse_attention
+from mmc4_pipeline.clip.cores import Cores
 from mmc4_pipeline.clip.memory import Halving, rows_that_fit
 from mmc4_pipeline.clip.pixels import Pixels
 from mmc4_pipeline.clip.precision import find_precision, name_of
@@ -24,8 +28,8 @@ from mmc4_pipeline.models.folder import clip_weights, identify
 
 Features = npt.NDArray[np.float32]
 
-# Computed at once: as measured on a CPU, where more is slower; on CUDA enough to fill any device, if its memory allows.
-CPU_IMAGES, CPU_TOKENS = 32, 1 << 10
+# Computed at once: by a core as measured (more is slower); by CUDA enough to fill any device, if its memory allows.
+CPU_IMAGES, CPU_TOKENS = 16, 1 << 10
 CUDA_IMAGES, CUDA_TOKENS = 256, 1 << 16
 
 
@@ -142,13 +146,20 @@ class ClipModel:
     """A CLIP model on a device, ready to give L2-normalised features. Not for several threads at once."""
 
     def __init__(
-        self, choice: ClipChoice, device: str, precision: Precision = "fp32", *, compiled: bool = False
+        self,
+        choice: ClipChoice,
+        device: str,
+        precision: Precision = "fp32",
+        *,
+        compiled: bool = False,
+        cores: int | None = None,
     ) -> None:
         """Load the model; raises UserError where the weights don't fit it.
 
         With "fp16" all is in fp16. With "bf16" only the products for images are: sentences would get similarities more
         than 0.005 from those in float32. `compiled` has torch.compile fuse the image tower for full batches: faster on
-        CUDA, a minute to begin with.
+        CUDA, a minute to begin with. `cores` are those of the CPU to compute on where it is the device (None: all); the
+        features are the same bytes for any number of them.
         """
         model, transform = _load(choice, device)
         fuse_attention(model)
@@ -165,6 +176,8 @@ class ClipModel:
         encode = torch.compile(self._encode_pixels, dynamic=False) if compiled else self._encode_pixels
         self._images = Halving(encode, self._images_at_once())
         self._tokens_at_once = CUDA_TOKENS if self._on_cuda else CPU_TOKENS
+        self._cores = None if self._on_cuda else Cores(cores)
+        self._copies = threading.local()
 
     @property
     def width(self) -> int:
@@ -184,7 +197,7 @@ class ClipModel:
     @property
     def images_at_once(self) -> int:
         """The number of images in a full batch."""
-        return self._images.most
+        return self._images.most * (self._cores.number if self._cores else 1)
 
     @property
     def logit_scale(self) -> float:
@@ -209,11 +222,7 @@ class ClipModel:
 
         On CUDA it returns before they are computed. Half precision may overflow: `to_numpy` looks.
         """
-        with torch.inference_mode():
-            count, full = len(pixels), self._images.most
-            if self._compiled and count % full:  # another size would be compiled anew
-                pixels = torch.cat([pixels, pixels.new_zeros(full - count % full, *pixels.shape[1:])])
-            return self._images(pixels.to(self._device, non_blocking=True))[:count]
+        return _joined(self._side_by_side(self._encode_part, torch.split(pixels, self._images.most)))
 
     def token_features(self, tokens: torch.Tensor) -> Features:
         """Give the features of tokenised sentences of shape (sentences, the model's context length)."""
@@ -222,18 +231,8 @@ class ClipModel:
             return features
         lengths = tokens.argmax(dim=1) + 1 if self._ignores_padding() else torch.full((len(tokens),), tokens.shape[1])
         order = torch.argsort(lengths, stable=True)
-        computed = []
-        start = 0
-        with torch.inference_mode():
-            while start < len(order):
-                batch = order[start : start + self._sentences_at_once(lengths[order[start:]])]
-                length = int(lengths[batch[-1]])
-                encode = Halving(self._encode_tokens, len(batch))
-                computed.append(encode(tokens[batch, :length].to(self._device)))
-                if encode.most < len(batch):
-                    self._tokens_at_once = encode.most * length
-                start += len(batch)
-            features[order.numpy()] = self.to_numpy(torch.cat(computed))
+        batches = self._alike(tokens[order], lengths[order])
+        features[order.numpy()] = self.to_numpy(_joined(self._side_by_side(self._encode_sentences, batches)))
         return features
 
     def to_numpy(self, features: torch.Tensor) -> Features:
@@ -243,6 +242,36 @@ class ClipModel:
             message = f"--precision {self.precision}: this CLIP's features are no numbers in it; take bf16 or fp32"
             raise UserError(message)
         return fetched
+
+    def _side_by_side(
+        self, compute: Callable[[torch.Tensor], torch.Tensor], parts: Iterable[torch.Tensor]
+    ) -> Iterator[torch.Tensor]:
+        return self._cores.map(compute, parts) if self._cores else map(compute, parts)
+
+    def _encode_part(self, pixels: torch.Tensor) -> torch.Tensor:
+        count, full = len(pixels), self._images.most
+        if self._compiled and count % full:  # another size would be compiled anew
+            pixels = torch.cat([pixels, pixels.new_zeros(full - count % full, *pixels.shape[1:])])
+        with torch.inference_mode():
+            return self._images(pixels.to(self._device, non_blocking=True))[:count]
+
+    def _alike(self, tokens: torch.Tensor, lengths: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield batches of sentences, whose lengths ascend, each batch cut to its longest."""
+        start = 0
+        while start < len(tokens):
+            end = start + self._sentences_at_once(lengths[start:])
+            yield tokens[start:end, : int(lengths[end - 1])]
+            start = end
+
+    def _encode_sentences(self, tokens: torch.Tensor) -> torch.Tensor:
+        count, length = tokens.shape
+        most = min(count, max(1, self._tokens_at_once // length))
+        encode = Halving(self._encode_tokens, most)
+        with torch.inference_mode():
+            computed = encode(tokens.to(self._device))
+        if encode.most < most:
+            self._tokens_at_once = encode.most * length
+        return computed
 
     def _encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         normalized = self.pixels.normalized(pixels).to(self._weights)
@@ -261,9 +290,17 @@ class ClipModel:
             if self._ignores_padding()
             else {}
         )
-        output = torch.func.functional_call(self._model, shorter, (None, tokens))
+        output = torch.func.functional_call(self._own_copy(), shorter, (None, tokens))
         features = output["text_features"] if isinstance(output, dict) else output[1]
         return torch.nn.functional.normalize(features.float(), dim=-1)
+
+    def _own_copy(self) -> torch.nn.Module:
+        """Give this thread's copy of the modules, over the same weights: functional_call changes a module meanwhile."""
+        if not hasattr(self._copies, "model"):
+            weights = {id(tensor): tensor for tensor in chain(self._model.parameters(), self._model.buffers())}
+            self._copies.model = copy.deepcopy(self._model, weights)
+        model: torch.nn.Module = self._copies.model
+        return model
 
     def _images_at_once(self) -> int:
         if not self._on_cuda:
@@ -285,6 +322,11 @@ class ClipModel:
         """
         model = self._model
         return type(model) is open_clip.CLIP and model.attn_mask is not None and model.text_pool_type == "argmax"
+
+
+def _joined(parts: Iterable[torch.Tensor]) -> torch.Tensor:
+    found = list(parts)
+    return found[0] if len(found) == 1 else torch.cat(found)
 
 
 def _two(size: int | Sequence[int]) -> Sequence[int]:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import torch
 from torch import nn
 
 from mmc4_pipeline.clip.ads import AdPrompts
-from mmc4_pipeline.clip.engine import Engine, cores_for
+from mmc4_pipeline.clip.cores import cores_for
+from mmc4_pipeline.clip.engine import Engine
 from mmc4_pipeline.clip.features import ImageFeatures
 from mmc4_pipeline.clip.heads import FaceHead, NsfwHead, load_head, probabilities
 from mmc4_pipeline.clip.model import ClipModel, Features, find_device
@@ -34,10 +34,13 @@ class Scorer:
     def __init__(self, settings: ScorerSettings) -> None:
         """Load model and heads; raises UserError where a file is missing or does not fit."""
         cores = cores_for(settings.processes)
-        device = find_device(settings.device)
-        if torch.device(device).type == "cpu":
-            torch.set_num_threads(cores)
-        self._model = ClipModel(settings.clip, device, settings.precision, compiled=settings.compiled)
+        self._model = ClipModel(
+            settings.clip,
+            find_device(settings.device),
+            settings.precision,
+            compiled=settings.compiled,
+            cores=cores,
+        )
         self.engine = Engine(self._model, cores)
         self._ads = AdPrompts(self._model)
         self._nsfw = self._head(NsfwHead, settings.nsfw_weights, settings.clip)
