@@ -32,6 +32,8 @@ class Placed:
 class CutDocument:
     """A document after the cut. `placed` is empty and `reason` set where the document did not make it.
 
+    `placed` is in reading order (images at the same sentence as on the page): OpenFlamingo's loader takes the first
+    image for the first mark in the text. MMC4's own shards have them in page order.
     `dropped` has, by link position, the stage and reason of each image link that is not placed.
     """
 
@@ -107,10 +109,11 @@ def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Plac
         return []
     similarity = np.array([score.similarity for _, score in scored], dtype=np.float32)
     matched = assign(similarity, assignment)
-    return [
+    placed = [
         Placed(image, score, int(sentence), float(similarity[row, sentence]))
         for row, ((image, score), sentence) in enumerate(zip(scored, matched, strict=True))
     ]
+    return sorted(placed, key=lambda item: item.sentence)
 
 
 def _judge_document(page: Page, placed: Sequence[Placed], recipe: Recipe) -> Reason | None:

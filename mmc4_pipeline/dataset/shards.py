@@ -85,13 +85,24 @@ def write_shard(
             for item, writer in zip(formats, writers, strict=True)
         ]
         for document in documents:
-            images = [read(item.image) for item in document.placed] if needs_images else []
+            images = _read_all(document, read) if needs_images else []
             for add in adds:
                 add(document, images)
     return [
         WrittenFile(item.file_name(number), writer.position, writer.hexdigest())
         for item, writer in zip(formats, writers, strict=True)
     ]
+
+
+def _read_all(document: CutDocument, read: Callable[[Image], bytes]) -> list[bytes]:
+    """Give the JPEG of each image in `placed`, read in the order of the tar."""
+    in_tar = sorted((item.image for item in document.placed), key=_offset)
+    found = {image.position: read(image) for image in in_tar}
+    return [found[item.image.position] for item in document.placed]
+
+
+def _offset(image: Image) -> int:
+    return image.offset or 0
 
 
 def write_sizes(folder: StageFolder, formats: Iterable[Format]) -> None:

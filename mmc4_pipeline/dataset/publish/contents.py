@@ -13,8 +13,8 @@ PAPER = "https://arxiv.org/abs/2304.06939"
 DOCUMENT_FIELDS = {
     "url": "the page",
     "text_list": "its sentences, in order",
-    "image_info": "its images: `image_name`, `raw_url`, `matched_text_index` (the sentence that the image was "
-    "assigned to, from 0), `matched_sim`, `face_detections` (boxes: left, top, width, height in "
+    "image_info": "its images in reading order: `image_name`, `raw_url`, `matched_text_index` (the sentence that the "
+    "image was assigned to, from 0), `matched_sim`, `face_detections` (boxes: left, top, width, height in "
     "pixels, confidence; null: none found, or manifest.json has no `face_detector`), `image_base64` (JPEG)",
     "similarity_matrix": "CLIP's cosine similarities: a row an image, a column a sentence",
     "could_have_url_duplicate": "1 if the crawl has the page more than once",

@@ -111,7 +111,7 @@ class Interleaver:
         return sentence
 
     def _chosen(self, infos: list[dict[str, Any]], sentences: int) -> list[dict[str, Any]]:
-        """Give the images to use in reading order: the shards have them in the order of the page's links."""
+        """Give the images to use in reading order: MMC4's own shards have them in that of the page."""
         least = self._options.min_similarity
         chosen = [info for info in infos if least is None or info["matched_sim"] >= least]
         for info in chosen:

@@ -168,6 +168,8 @@ def test_every_link_is_in_the_ledger_once_either_kept_or_dropped(data: Data) -> 
 def test_placed_images_follow_the_rules(data: Data) -> None:
     for document in cut(data):
         sentences = [item.sentence for item in document.placed]
+        places = [(item.sentence, item.image.position) for item in document.placed]
+        assert places == sorted(places)  # reading order
         if len(sentences) <= len(document.page.sentences):
             assert len(set(sentences)) == len(sentences)
         for item in document.placed:

@@ -71,9 +71,9 @@ def test_what_was_written_comes_back_with_mmc4s_fields(tmp_path: Path) -> None:
                 "face_detections": FACES[at] or None,
                 "image_base64": base64.b64encode(b"\xff\xd8" + f"https://a.example/0/{at}.jpg".encode()).decode(),
             }
-            for at, sentence, similarity in ((0, 2, 0.123457), (1, 1, 0.5))
+            for at, sentence, similarity in ((1, 1, 0.5), (0, 2, 0.123457))
         ],
-        "similarity_matrix": [[0.1, 0.4, 0.123457], [0.1, 0.5, 0.123457]],
+        "similarity_matrix": [[0.1, 0.5, 0.123457], [0.1, 0.4, 0.123457]],
         "could_have_url_duplicate": 0,
     }
 
