@@ -11,7 +11,8 @@ turns. "fresh": the server closes each connection after its answer. HTTPS is che
 which is the only one in the store: with a system's own hundred and more img2dataset takes longer, as it reads the
 store for each connection.
 
-The last line is JSON with medians: images per CPU second, and the ratio of both.
+The last line is JSON with medians: images per CPU second, and the ratio of both; `kept_alive_ratio` is that of the
+images of both schemes together, connections kept.
 """
 
 import argparse
@@ -110,6 +111,10 @@ def compare(peer: str, repeats: int, cases: list[str]) -> dict[str, object]:
             "per_cpu_s_img2dataset": round(statistics.median(other for _, other in pairs)),
             "ratio": round(statistics.median(own / other for own, other in pairs), 2),
         }
+    if {"http", "https"} <= rates.keys():
+        rounds = zip(rates["http"], rates["https"], strict=True)
+        of_both = [(1 / http[1] + 1 / https[1]) / (1 / http[0] + 1 / https[0]) for http, https in rounds]
+        result["kept_alive_ratio"] = round(statistics.median(of_both), 2)
     return result | {"same_images": True}
 
 
