@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import pyarrow.parquet as pq
 import pytest
 
+from engines import flink
 from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink
@@ -27,6 +28,7 @@ from tests.end_to_end.running import contents, mmc4, succeeded
 
 REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
 pytestmark = pytest.mark.skipif(not REALWEB.is_dir(), reason="../shared/realweb is not here")
+long = pytest.mark.skipif("MMC4_LONG_TESTS" not in os.environ, reason="takes minutes; MMC4_LONG_TESTS=1 runs it")
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +159,33 @@ def test_what_each_image_answers_decides_its_fate(built: tuple[Path, dict[str, A
 @pytest.mark.flink
 @engines.needs("flink")
 def test_flink_gives_the_same_bytes(server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    succeeded(mmc4("build", *build_arguments(server, tmp_path), *engines.options("flink")))
-    for pattern in ("**/*.tar", "**/*.parquet", "**/manifest.json"):
-        assert contents(tmp_path, pattern) == contents(built[0], pattern)
+    assert files_by(engines.options("flink"), server, tmp_path) == files(built[0])
+
+
+@long
+@pytest.mark.parametrize("engine", ["processes", pytest.param("prism", marks=engines.needs("prism"))])
+def test_engines_give_the_same_bytes(
+    server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path, engine: str
+) -> None:
+    assert files_by(engines.options(engine), server, tmp_path) == files(built[0])
+
+
+@long
+@engines.needs("flink")
+def test_a_flink_cluster_gives_the_same_bytes(server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    with flink.cluster(tmp_path / "flink") as cluster:
+        options = [*cluster.arguments(), "--parallelism", "4", "--environment_cache_millis", "20000"]
+        assert files_by(options, server, tmp_path / "out") == files(built[0])
+
+
+def files_by(options: list[str], server: str, output: Path) -> dict[str, str]:
+    succeeded(mmc4("build", *build_arguments(server, output), *options))
+    return files(output)
+
+
+def files(output: Path) -> dict[str, str]:
+    patterns = ("**/*.tar", "**/*.parquet", "**/manifest.json")
+    return {name: digest for pattern in patterns for name, digest in contents(output, pattern).items()}
 
 
 def test_pages_from_wat_files_give_the_same_dataset(
