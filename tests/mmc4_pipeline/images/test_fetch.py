@@ -10,7 +10,7 @@ from aiohttp import web
 
 from mmc4_pipeline.images.fetch import Answer, Fetcher, FetchSettings, Request
 from schemas.reasons import Reason
-from tests.mmc4_pipeline.images.web_server import BODY, MOMENT, Server, answering, ask, keep, noai, serving
+from tests.mmc4_pipeline.images.web_server import BODY, MOMENT, Crowd, Server, answering, ask, keep, noai, serving
 
 
 def test_a_good_answer_has_body_status_and_route() -> None:
@@ -225,19 +225,9 @@ def test_where_no_route_has_it_the_first_ones_answer_counts() -> None:
 
 
 def test_a_host_sees_no_more_requests_at_a_time_than_allowed() -> None:
-    here, most = 0, 0
-
-    async def handler(_request: web.Request) -> web.StreamResponse:
-        nonlocal here, most
-        here += 1
-        most = max(most, here)
-        for _ in range(50):  # let the others come, if they can
-            await asyncio.sleep(0)
-        here -= 1
-        return web.Response(body=BODY)
-
+    crowd = Crowd()
     paths = [f"/{number}.jpg" for number in range(40)]
-    answers, server = ask(handler, *paths, max_open_per_host=3)
+    answers, server = ask(crowd.answer, *paths, max_open_per_host=3)
     assert all(answer.body == BODY for answer in answers)
     assert sorted(server.asked) == sorted(paths)
-    assert most == 3
+    assert crowd.most == 3

@@ -16,6 +16,7 @@ from tests.mmc4_pipeline.images.web_server import (
     BODY,
     MOMENT,
     USUAL,
+    Crowd,
     Handler,
     Server,
     answering,
@@ -136,19 +137,10 @@ def test_what_the_time_ends_first_is_deferred_and_gets_a_second_chance() -> None
 
 
 def test_each_hop_of_a_redirect_waits_for_its_own_host() -> None:
-    here, most = 0, 0
-
-    async def target(_request: web.Request) -> web.StreamResponse:
-        nonlocal here, most
-        here += 1
-        most = max(most, here)
-        for _ in range(50):  # let the others come, if they can
-            await asyncio.sleep(0)
-        here -= 1
-        return web.Response(body=BODY)
+    crowd = Crowd()
 
     async def run() -> tuple[list[Answer], Server, Server]:
-        async with serving(target, host="127.0.0.2") as behind:
+        async with serving(crowd.answer, host="127.0.0.2") as behind:
 
             async def redirect(request: web.Request) -> web.StreamResponse:
                 raise web.HTTPFound(behind.address + request.path)
@@ -163,7 +155,7 @@ def test_each_hop_of_a_redirect_waits_for_its_own_host() -> None:
     answers, behind, front = asyncio.run(run())
     assert {answer.body for answer in answers} == {BODY}
     assert (len(behind.asked), len(front.asked), behind.robots, front.robots) == (40, 4, 1, 1)
-    assert most == 2
+    assert crowd.most == 2
 
 
 @pytest.mark.parametrize("hops", [1, 3])

@@ -83,6 +83,23 @@ def ask(
     return asyncio.run(run())
 
 
+@dataclass
+class Crowd:
+    """Counts how many requests are open at a time, and answers each once all that can have come."""
+
+    here: int = 0
+    most: int = 0
+
+    async def answer(self, _request: web.Request) -> web.StreamResponse:
+        """Let the others come, if they can."""
+        self.here += 1
+        self.most = max(self.most, self.here)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        self.here -= 1
+        return web.Response(body=BODY)
+
+
 def answering(*answers: web.Response | int) -> Handler:
     """Answer with these, one after another, and with the last one from then on."""
     left = list(answers)
