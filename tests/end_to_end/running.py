@@ -4,9 +4,13 @@ import hashlib
 import io
 import subprocess
 import sys
+import time
+import urllib.request
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from mmc4_pipeline import cli
 from schemas.reasons import Stage
@@ -96,3 +100,16 @@ def contents(folder: Path, pattern: str) -> dict[str, str]:
     """Give the files below a folder with the sha256 of each."""
     files = (path for path in sorted(folder.glob(pattern)) if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def wait_for_server(url: str) -> None:
+    """Wait until a server on this machine answers."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url).close()  # noqa: S310 - loopback
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail(f"{url} does not answer")

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink
 from tests.end_to_end import engines
-from tests.end_to_end.running import contents, mmc4, succeeded
+from tests.end_to_end.running import contents, mmc4, succeeded, wait_for_server
 
 REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
 pytestmark = pytest.mark.skipif(not REALWEB.is_dir(), reason="../shared/realweb is not here")
@@ -41,23 +40,11 @@ def server() -> Iterator[str]:
     process = subprocess.Popen(command)
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_for(f"{address}/__stats")
+        wait_for_server(f"{address}/__stats")
         yield address
     finally:
         process.terminate()
         process.wait()
-
-
-def wait_for(url: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(url).close()  # noqa: S310 - loopback
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail(f"{url} does not answer")
 
 
 def stats(server: str) -> dict[str, Any]:

@@ -1,27 +1,36 @@
-"""Input and output on an object store: moto's S3 server, with the package that users have for s3://."""
+"""Input and output on object stores, with the packages that users have: moto's S3 server, and fake-gcs-server.
 
+The latter is run where it and gcsfs are at hand: `pip install gcsfs`, and
+`go install github.com/fsouza/fake-gcs-server@v1.56.1` with its folder in PATH.
+"""
+
+import json
 import logging
+import shutil
+import socket
+import subprocess
 import tempfile
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from mmc4_pipeline import storage
-from tests.end_to_end.running import MINIWEB, Web, contents, mmc4, succeeded
+from tests.end_to_end.running import MINIWEB, Web, contents, mmc4, succeeded, wait_for_server
 
-pytest.importorskip("s3fs")
-moto_server = pytest.importorskip("moto.server")
 BUCKET = "runs"
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """Give the URL of an empty bucket."""
+@contextmanager
+def s3() -> Iterator[str]:
     import boto3
+    from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = moto_server.ThreadedMotoServer("127.0.0.1", 0)
+    server = ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
@@ -35,6 +44,42 @@ def bucket() -> Iterator[str]:
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         yield f"s3://{BUCKET}"
     server.stop()
+
+
+@contextmanager
+def gs() -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = f"127.0.0.1:{port}"
+    command = ["fake-gcs-server", *f"-scheme http -host 127.0.0.1 -port {port} -public-host {place}".split()]
+    server = subprocess.Popen([*command, "-backend", "memory"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_server(f"http://{place}/storage/v1/b?project=p")
+        asked = urllib.request.Request(
+            f"http://{place}/storage/v1/b?project=p",
+            json.dumps({"name": BUCKET}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(asked).close()  # noqa: S310 - loopback
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("STORAGE_EMULATOR_HOST", f"http://{place}")
+            yield f"gs://{BUCKET}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+NO_GS = pytest.mark.skipif(
+    not (find_spec("gcsfs") and shutil.which("fake-gcs-server")), reason="needs gcsfs and fake-gcs-server"
+)
+
+
+@pytest.fixture(scope="module", params=[s3, pytest.param(gs, marks=NO_GS)])
+def bucket(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the URL of an empty bucket."""
+    with request.param() as url:
+        yield url
 
 
 def upload(folder: Path, url: str) -> None:
