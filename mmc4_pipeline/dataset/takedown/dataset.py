@@ -288,7 +288,8 @@ def _learn(part: Part, formats: list[Format], number: int, documents: list[Verdi
 
 
 def _facts(verdict: Verdict, sample: Json) -> Facts:
-    document, positions = sample.get("json", sample), [row.position for row in verdict.kept]
+    document, in_order = sample.get("json", sample), sorted(verdict.kept, key=lambda row: row.sentence or 0)
+    positions = [row.position for row in in_order]  # as CutDocument.placed
     infos = document["image_info"]
     if "json" in sample:
         stored = [len(sample[f"{number}.jpg"]) for number in range(len(infos))]
