@@ -123,7 +123,7 @@ def test_no_host_sees_more_than_it_should(built: tuple[Path, dict[str, Any]], tr
     links = {link for links in truth["pages"].values() for link in links}
     allowed = {url for url in links if rules.decide(ImageLink(0, url, "", None, None)) is None}
     seen = built[1]
-    # Of an answer that opts out the body is not read: the sample's server counts it until it sees the connection closed.
+    # The body of an answer that opts out is not read: the server counts it until it sees the connection closed.
     left_unread = Counter(urlsplit(url).netloc for url, fate in truth["images"].items() if fate == "noai")
     for host, most in seen["most_open"].items():
         assert most <= FetchSettings().max_open_per_host + left_unread[host], host
