@@ -105,7 +105,7 @@ class Cluster:
 def cluster(folder: Path, task_managers: int = 2) -> Iterator[Cluster]:
     """Run a cluster with two slots a task manager while the body runs. Logs and temporary files are in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    rest, rpc = _free_ports(2)
+    rest, rpc = free_ports(2)
     (folder / "rpc-port").write_text(str(rpc))
     worker = folder / "worker"
     names = {
@@ -126,7 +126,8 @@ def cluster(folder: Path, task_managers: int = 2) -> Iterator[Cluster]:
         yield running
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
+    """Give so many ports of this machine that nothing listens on."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
         for each in sockets:

@@ -102,6 +102,12 @@ def contents(folder: Path, pattern: str) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def data_of(output: Path) -> dict[str, str]:
+    """Give the digests of all that a build has made but for what tells of the run itself."""
+    patterns = ("**/*.tar", "**/*.parquet", "**/manifest.json")
+    return {name: digest for pattern in patterns for name, digest in contents(output, pattern).items()}
+
+
 def wait_for_server(url: str) -> None:
     """Wait until a server on this machine answers."""
     deadline = time.monotonic() + 60

@@ -13,20 +13,15 @@ import pytest
 
 from engines import flink
 from tests.end_to_end import engines
-from tests.end_to_end.running import Web, contents, mmc4, start, succeeded
+from tests.end_to_end.running import Web, contents, data_of, mmc4, start, succeeded
 
 PATIENCE = 300  # seconds until something that should happen is given up
-DATA = ("**/*.tar", "**/*.parquet", "**/manifest.json")
 
 
 def arguments(web: Web, output: Path) -> list[str]:
     """Give those of a build in more shards than there are workers anywhere, with both kinds of corpus filters."""
     copies = "filters.corpus_copies={max_copies: 10, max_distance: 5}"
     return web.build_arguments(output, documents_per_shard="8", set=copies)
-
-
-def files(output: Path) -> dict[str, str]:
-    return {name: digest for pattern in DATA for name, digest in contents(output, pattern).items()}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +54,7 @@ def wait_for(happened: Callable[[], bool], what: str) -> None:
 @pytest.mark.parametrize("engine", engines.EVERY)
 def test_every_engine_gives_the_same_bytes(web: Web, local: Path, tmp_path: Path, engine: str) -> None:
     succeeded(mmc4("build", *arguments(web, tmp_path), *engines.options(engine)))
-    assert files(tmp_path) == files(local)
+    assert data_of(tmp_path) == data_of(local)
 
 
 @pytest.mark.flink
@@ -67,7 +62,7 @@ def test_every_engine_gives_the_same_bytes(web: Web, local: Path, tmp_path: Path
 def test_a_flink_cluster_gives_the_same_bytes(web: Web, local: Path, cluster: flink.Cluster, tmp_path: Path) -> None:
     kept = ("--environment_cache_millis", "20000")  # else Python starts anew for each step of a job
     succeeded(mmc4("build", *arguments(web, tmp_path), *on_cluster(cluster), *kept))
-    assert files(tmp_path) == files(local)
+    assert data_of(tmp_path) == data_of(local)
 
 
 def images(web: Web, output: Path, local: Path) -> list[str]:

@@ -7,7 +7,6 @@ The latter is run where it and gcsfs are at hand: `pip install gcsfs`, and
 import json
 import logging
 import shutil
-import socket
 import subprocess
 import tempfile
 import urllib.request
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from engines.flink import free_ports
 from mmc4_pipeline import storage
 from tests.end_to_end.running import MINIWEB, Web, contents, mmc4, succeeded, wait_for_server
 
@@ -48,9 +48,7 @@ def s3() -> Iterator[str]:
 
 @contextmanager
 def gs() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     place = f"127.0.0.1:{port}"
     command = ["fake-gcs-server", *f"-scheme http -host 127.0.0.1 -port {port} -public-host {place}".split()]
     server = subprocess.Popen([*command, "-backend", "memory"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

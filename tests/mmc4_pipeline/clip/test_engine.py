@@ -86,10 +86,9 @@ def test_similarities_of_vit_l_14_are_plain_open_clip_s() -> None:
         assert np.abs(similarities(engine, files, sentences) - expected).max() < tolerance
 
 
-@pytest.mark.parametrize("name", ["the miniature web's", "ViT-B-32"])
-def test_any_number_of_cores_gives_the_same_bytes(name: str) -> None:
+@pytest.mark.parametrize("choice", [MINIWEB, ClipChoice("ViT-B-32", "random")], ids=["miniweb", "ViT-B-32"])
+def test_any_number_of_cores_gives_the_same_bytes(choice: ClipChoice) -> None:
     """With a model of some size PyTorch's own threads don't, which is why each core has its own batch."""
-    choice = MINIWEB if name != "ViT-B-32" else ClipChoice(name, "random")
     one, several = (Engine(ClipModel(choice, "cpu", cores=cores), cores) for cores in (1, 5))
     for first, second in zip(one.features(FILES, SENTENCES), several.features(FILES, SENTENCES), strict=True):
         assert np.array_equal(first, second)
