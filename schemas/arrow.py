@@ -1,4 +1,7 @@
-"""Arrow schemas and tables that follow from the record dataclasses, so that neither can drift from the other."""
+"""Arrow schemas and tables that follow from the records' classes, so that neither can drift from the other.
+
+Records are dataclasses, or msgspec Structs where they are made by the billion.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
@@ -7,6 +10,7 @@ from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import msgspec
 import pyarrow as pa
 
 Record = TypeVar("Record")
@@ -33,14 +37,14 @@ def arrow_type(hint: Any) -> pa.DataType:  # noqa: ANN401 - a type hint is anyth
         return pa.list_(arrow_type(get_args(hint)[0]))
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return pa.string()
-    if isinstance(hint, type) and is_dataclass(hint):
+    if isinstance(hint, type) and _is_record(hint):
         return pa.struct(list(arrow_schema(hint)))
     message = f"no Arrow type for {hint!r}"
     raise TypeError(message)
 
 
 def arrow_schema(record: type) -> pa.Schema:
-    """Give the Arrow schema of a record dataclass; `X | None` becomes a nullable field of X."""
+    """Give the Arrow schema of a record's class; `X | None` becomes a nullable field of X."""
     columns = []
     for name, hint in get_type_hints(record, include_extras=True).items():
         optional = get_origin(hint) in (Union, UnionType)
@@ -51,11 +55,17 @@ def arrow_schema(record: type) -> pa.Schema:
 
 def to_dict(value: Any) -> Any:  # noqa: ANN401
     """Turn a record, or a list of records, into plain dicts and lists (dataclasses.asdict, without its deep copies)."""
+    if isinstance(value, msgspec.Struct):
+        return {name: to_dict(getattr(value, name)) for name in value.__struct_fields__}
     if is_dataclass(value):
         return {field.name: to_dict(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, list | tuple):
         return [to_dict(item) for item in value]
     return value
+
+
+def _is_record(hint: Any) -> bool:  # noqa: ANN401
+    return is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, msgspec.Struct))
 
 
 def to_table(records: Iterable[Any], record: type) -> pa.Table:
@@ -64,16 +74,16 @@ def to_table(records: Iterable[Any], record: type) -> pa.Table:
 
 
 def _reader(hint: Any) -> Callable[[Any], Any]:  # noqa: ANN401
-    """Give a function that turns what Arrow gives for a field back into what the dataclass holds."""
+    """Give a function that turns what Arrow gives for a field back into what the record holds."""
     if get_origin(hint) in (Union, UnionType):
         inner = _reader(next(arg for arg in get_args(hint) if arg is not NoneType))
         return lambda value: None if value is None else inner(value)
     if get_origin(hint) in (list, tuple):
         item = _reader(get_args(hint)[0])
         return lambda values: [item(value) for value in values]
-    if is_dataclass(hint):
+    if _is_record(hint):
         readers = {name: _reader(field) for name, field in get_type_hints(hint).items()}
-        return lambda row: hint(**{name: reader(row[name]) for name, reader in readers.items()})  # type: ignore[operator]
+        return lambda row: hint(**{name: reader(row[name]) for name, reader in readers.items()})
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint
     return lambda value: value

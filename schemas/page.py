@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+import msgspec
+
 from schemas.reasons import Reason
 
 HASHED = "sha256:"  # what a takedown leaves of a URL begins so, as an entry of a deny-list does
@@ -14,8 +16,7 @@ def is_hashed(url: str) -> bool:
     return url.startswith(HASHED)
 
 
-@dataclass(slots=True)  # not frozen: it is made by the million, and that would take five times as long
-class ImageLink:
+class ImageLink(msgspec.Struct, gc=False):  # no dataclass: it is made by the billion, and that takes four times as long
     """One image link of a page. `position` counts the links in page order, from 0.
 
     Declared sizes are CSS pixels as the page states them, null where it doesn't. `attribute` is the HTML attribute

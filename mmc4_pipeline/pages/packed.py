@@ -2,35 +2,31 @@
 
 import json
 import zlib
-from datetime import datetime
 from typing import Any
 
-import orjson
-from pydantic import TypeAdapter
+import msgspec
 
 from mmc4_pipeline.commoncrawl.records import PageContent
-from schemas.arrow import to_dict
 from schemas.document import RejectedDocument
 from schemas.page import Packed, PackedKind, Page
 
-_ADAPTERS: dict[PackedKind, TypeAdapter[Any]] = {
-    PackedKind.CONTENT: TypeAdapter(PageContent),
-    PackedKind.PAGE: TypeAdapter(Page),
-    PackedKind.REJECT: TypeAdapter(RejectedDocument),
-    PackedKind.COUNTS: TypeAdapter(dict[str, Any]),
+_DECODERS: dict[PackedKind, msgspec.json.Decoder[Any]] = {
+    PackedKind.CONTENT: msgspec.json.Decoder(PageContent),
+    PackedKind.PAGE: msgspec.json.Decoder(Page),
+    PackedKind.REJECT: msgspec.json.Decoder(RejectedDocument),
+    PackedKind.COUNTS: msgspec.json.Decoder(dict[str, Any]),
 }
 
 
 def pack(shard: int, kind: PackedKind, value: Any, source: str = "") -> Packed:  # noqa: ANN401 - one of four types
     """Pack a value of the kind; half of a character (a lone surrogate), which no text has, becomes a question mark."""
     try:
-        as_json = orjson.dumps(value)
-    except TypeError:
-        plain = json.dumps(to_dict(value), ensure_ascii=False, default=datetime.isoformat)
-        as_json = plain.encode("utf-8", "replace")
+        as_json = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        as_json = json.dumps(msgspec.to_builtins(value), ensure_ascii=False).encode("utf-8", "replace")
     return Packed(shard, kind, source, zlib.compress(as_json, 1))
 
 
 def unpack(packed: Packed) -> Any:  # noqa: ANN401 - one of four types
     """Give the value back."""
-    return _ADAPTERS[packed.kind].validate_json(zlib.decompress(packed.data))
+    return _DECODERS[packed.kind].decode(zlib.decompress(packed.data))

@@ -1,8 +1,10 @@
 """Makes page records: a document's sentences beside the links of its page, each link with the filters' verdict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from types import MappingProxyType
+
+import msgspec
 
 from filters.kinds import DocumentText, LinkFilter, TextFilter
 from mmc4_pipeline.commoncrawl.records import PageContent, rejected
@@ -15,7 +17,7 @@ from schemas.reasons import Reason
 def judge_link(link: ImageLink, filters: Sequence[LinkFilter], page_url: str = "") -> ImageLink:
     """Give the link with the first filter's reason to drop it, or with none."""
     reason = next((reason for item in filters if (reason := item.decide(link, page_url))), None)
-    return replace(link, reason=reason)
+    return msgspec.structs.replace(link, reason=reason)
 
 
 def make_page(

@@ -1,7 +1,5 @@
 """Each filter: what it keeps, what it drops, at its edges."""
 
-from dataclasses import replace
-
 import pytest
 
 from filters.ads_zero_shot import AdsZeroShot
@@ -57,8 +55,9 @@ def test_url(url: str, reason: Reason | None) -> None:
 
 
 @pytest.mark.parametrize(("in_main_content", "reason"), [(True, None), (False, Reason.NOT_MAIN_CONTENT), (None, None)])
-def test_main_content(in_main_content: object, reason: Reason | None) -> None:
-    measured = replace(link("https://a.example/photo.jpg"), in_main_content=in_main_content)
+def test_main_content(*, in_main_content: bool | None, reason: Reason | None) -> None:
+    measured = link("https://a.example/photo.jpg")
+    measured.in_main_content = in_main_content
     assert MainContent().decide(measured) is reason
 
 

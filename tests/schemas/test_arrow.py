@@ -21,7 +21,7 @@ from schemas.score import DocumentScores
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 sizes = st.none() | st.integers(0, 1 << 40)
-links = st.builds(ImageLink, st.integers(0, 1000), text, text, sizes, sizes, st.none() | st.sampled_from(Reason))
+links = st.builds(ImageLink, st.integers(0, 1000), text, text, sizes, sizes, reason=st.none() | st.sampled_from(Reason))
 moments = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)).map(lambda at: at.replace(microsecond=0, tzinfo=UTC))  # noqa: DTZ001
 pages = st.builds(Page, text, text, text, moments, st.booleans(), st.lists(text), st.lists(links))
 
