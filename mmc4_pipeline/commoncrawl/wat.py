@@ -1,7 +1,7 @@
 """Reads image links from WAT files: Common Crawl's metadata records, one JSON object for each WARC record."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.archive import LostRecord, Record, records
@@ -9,10 +9,12 @@ from mmc4_pipeline.commoncrawl.records import PageContent, not_found, rejected
 from mmc4_pipeline.commoncrawl.wat_json import container_offset, html_images
 from mmc4_pipeline.errors import UnreadableError, UserError
 from mmc4_pipeline.pages.reader import PageReader
-from mmc4_pipeline.pages.wat_links import links_of_wat
+from mmc4_pipeline.pages.wat_links import WatImages, links_of_wat
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason
+
+_BATCH_BYTES = 1 << 20  # of records taken together: what is done to many in a row stays in the processor's caches
 
 
 def wat_filename(warc_filename: str) -> str:
@@ -34,15 +36,15 @@ def pages_by_wat(
         )
         raise UserError(message)
     wanted = {(str(location.offset), location.url): location for location in locations}
-    urls = {location.url for location in locations}
+    offsets = {offset for offset, _ in wanted}
     lost = 0
     try:
         with storage.open_stream(storage.join(cc_root, wat_filename(warc_filename))) as stream:
-            for record in records(stream):
-                if isinstance(record, LostRecord):
-                    lost += 1
-                elif (url := record.url) in urls and record.type == "metadata":
-                    yield from _page(record, url, wanted)
+            for batch in _batches(records(stream)):
+                sound = [record for record in batch if isinstance(record, Record)]
+                lost += len(batch) - len(sound)
+                found = [images for record in sound if (images := _images(record, offsets, wanted))]
+                yield from [_page(*images) for images in found]
     except UnreadableError as error:
         why = f"the WAT file could not be read to its end: {error}"
     else:
@@ -56,19 +58,37 @@ def has_all_for(reader: PageReader) -> bool:
     return set(reader.links.attributes) == {"src"} and not reader.links.main_content and reader.text_source == "c4"
 
 
-def _page(
-    record: Record, url: str, wanted: dict[tuple[str, str], Location]
-) -> Iterator[PageContent | RejectedDocument]:
-    """Yield the page that a WAT record is about and take its location from the wanted ones, if it is among them."""
+def _batches(found: Iterable[Record | LostRecord]) -> Iterator[list[Record | LostRecord]]:
+    batch: list[Record | LostRecord] = []
+    size = 0
     try:
-        key = (container_offset(record.data, record.block_start), url)
-        images = html_images(record.data, record.block_start) if key in wanted else None
+        for record in found:
+            batch.append(record)
+            size += len(record.data) if isinstance(record, Record) else 0
+            if size > _BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+    except UnreadableError:
+        yield batch
+        raise
+    yield batch
+
+
+def _images(
+    record: Record, offsets: set[str], wanted: dict[tuple[str, str], Location]
+) -> tuple[Location, WatImages | None] | None:
+    """Give a WAT record's images and take its location from the wanted ones; None where it is not among them."""
+    try:
+        offset = container_offset(record.data, record.block_start)
+        if offset not in offsets or (key := (offset, record.url)) not in wanted or record.type != "metadata":
+            return None
+        images = html_images(record.data, record.block_start)
     except ValueError:
-        return  # its location stays wanted, and so is reported
-    location = wanted.pop(key, None)
-    if location is None:
-        return
+        return None  # its location stays wanted, and so is reported
+    return wanted.pop(key), images
+
+
+def _page(location: Location, images: WatImages | None) -> PageContent | RejectedDocument:
     if images is None:
-        yield rejected(location, Reason.NOT_HTML, "the WAT record has no HTML metadata")
-    else:
-        yield PageContent(location, links_of_wat(images, location.url))
+        return rejected(location, Reason.NOT_HTML, "the WAT record has no HTML metadata")
+    return PageContent(location, links_of_wat(images, location.url))

@@ -1,34 +1,30 @@
 """Takes the few values that are wanted out of a WAT record's JSON, where possible without parsing all of it.
 
 A WAT record lists every link, script and header of a page. Its images are a tenth of that, and to parse the rest would
-take most of the time that a WAT file takes. So images are looked for in the bytes and only what is around them is
-read. That is safe because JSON puts a backslash before a quote within a string: `{"path":"IMG@/src"` with plain quotes
-stands outside of strings in whatever is JSON at all. Wherever a record is not written as Common Crawl writes it, all of
-it is parsed instead.
+take most of the time that a WAT file takes. So images are looked for in the bytes and only they are parsed. That is
+safe because JSON puts a backslash before a quote within a string: `{"path":"IMG@/src"` with plain quotes stands outside
+of strings in whatever is JSON at all. Wherever a record is not written as Common Crawl writes it, all of it is parsed
+instead.
 """
 
 import re
 from typing import Any
 
+import msgspec
 import orjson
 
-from mmc4_pipeline.pages.wat_links import PlainImage, WatImages
+from mmc4_pipeline.pages.wat_links import WatHead, WatImage, WatImages
 
 _OFFSET = re.compile(rb'\{"Container": ?\{[^{}]*"Offset": ?"?(\d+)')
 _HTML = b'"HTML-Metadata"'
 _HEAD = re.compile(rb': ?\{"Head": ?\{')
-_LINKS = b'"Links":'
-_ARRAY = re.compile(rb" ?\[")
-_START = '{"path":"IMG@/src"'
-_STRING = r'[^"\\\x00-\x1f]*+'  # one without escapes
-# Most images: no base, reference or dot can change such a URL, and it is taken as it stands (ASCII but for # and ;).
-_URL = r"https?://[A-Za-z0-9.-]++(?::[0-9]++)?/[!$-:<-\[\]-~]*+(?<!\?)"
-# No I and no quote before it: the rarer the first character, the faster the search. All groups are empty where what
-# stands before is not the start of an object, which is looked at after it for the same reason.
-_IMAGE = re.compile(
-    rf"""MG@/src"(?:(?:(?<=\{{"path":"IMG@/src")|(?<=\{{"path": "IMG@/src"))"""
-    rf"""(?:, ?"url": ?"(?:({_URL})|({_STRING}))"(?:, ?"alt": ?"({_STRING})")?\}}|([^}}]*\}})))?"""
-)
+# The rarer the first character, the faster the search: no quote and no I, and what stands before is looked at after.
+_BASE = re.compile(rb"""Base":(?<="Base":)""")
+_LINKS = re.compile(rb"""Links":(?<="Links":) ?\[""")
+# The group is empty where what stands before is not the start of an object.
+_IMAGE = re.compile(rb"""MG@/src"(?:(?:(?<=\{"path":"IMG@/src")|(?<=\{"path": "IMG@/src")),? ?([^}]*\}))?""")
+_HEAD_OBJECT = msgspec.json.Decoder(WatHead)
+_OBJECTS = msgspec.json.Decoder(list[WatImage])
 
 
 class _UnusualError(Exception):
@@ -68,24 +64,26 @@ def _images(data: bytes, start: int) -> WatImages | None:
     html = data.find(_HTML, start)
     if html < 0:
         return None
-    links = data.find(_LINKS, html)
-    array = _ARRAY.match(data, links + len(_LINKS))
-    if links < 0 or not array or not _HEAD.match(data, html + len(_HTML)) or data.find(b'"Base"', html, links) >= 0:
+    head, links = _HEAD.match(data, html + len(_HTML)), _LINKS.search(data, html)
+    if not head or not links:
         raise _UnusualError
-    return WatImages(_images_of_array(data, array.end()))
+    base = ""
+    if _BASE.search(data, head.end(), links.start()):
+        base = _HEAD_OBJECT.decode(data[head.end() - 1 : links.start() - 1].rstrip(b" ,")).Base
+    return WatImages(_images_of_array(data, links.end()), base)
 
 
-def _images_of_array(data: bytes, start: int) -> list[PlainImage | dict[str, Any]]:
+def _images_of_array(data: bytes, start: int) -> list[WatImage]:
     """Read the objects of path IMG@/src in the array of flat objects that starts here, the record's last array."""
     end = data.rfind(b"}]", start) + 1
     if not end:
         return []
-    array = data[start:end].decode()
-    found = _IMAGE.findall(array)
-    others = [_START + other for url, link, _, other in found if not url and not link]
-    last = array[array.rfind("{") :]  # parses only if the array does end there
-    *parsed, last = orjson.loads(f"[{','.join([*others, last])}]")
-    if _START in others or len(parsed) != len(others) or "path" not in last:
+    found = _IMAGE.findall(data, start, end)
+    if b"" in found:
         raise _UnusualError
-    rest = iter(parsed)
-    return [next(rest) if image[-1] else image for image in found] if others else found
+    last = data[data.rfind(b"{", start, end) : end]  # parses only if the array does end there
+    # An object that was cut off at a } within one of its strings does not parse either.
+    link, *images = _OBJECTS.decode(b"[%b%b]" % (last, b",{".join([b"", *found])))
+    if not link.path:
+        raise _UnusualError
+    return images

@@ -18,6 +18,8 @@ _NAME = rf"(?!\.)[{_SEGMENT}]++"
 _PLAIN = re.compile(
     rf"(?:(https?://{_HOST}/[{_SAFE}]*+)|(//{_HOST}/[{_SAFE}]*+)|(/(?!/)[{_SAFE}]*+)|({_NAME}(?:[/?][{_SAFE}]*+)?))(?<!\?)"
 )
+_ABOVE = re.compile(rf"((?:\.\./)++)({_NAME}(?:[/?][{_SAFE}]*+)?)(?<!\?)")
+is_plain = re.compile(rf"https?://{_HOST}/[{_SAFE}]*+(?<!\?)").fullmatch  # absolute, and no base changes it
 _ABSOLUTE, _OF_SCHEME = 1, 2  # of its groups; the others are of the origin and of the folder
 _BASE = re.compile(rf"(https?:)(//{_HOST})(/(?:{_NAME}/)*)(?:{_NAME})?(?:\?[{_SAFE}]+)?")
 
@@ -59,7 +61,7 @@ def resolve(base: str, link: str | None) -> str | None:
         return None
     found = _PLAIN.fullmatch(link)
     if not found:
-        return None if link.startswith("data:") else _resolve(base, link)
+        return None if link.startswith("data:") else _resolve_above(base, link) or _resolve(base, link)
     kind = found.lastindex or 0  # one of the groups it has
     if kind == _ABSOLUTE:
         return link
@@ -67,6 +69,16 @@ def resolve(base: str, link: str | None) -> str | None:
     if not start or (kind != _OF_SCHEME and ("//" in link or "/." in link)):  # urljoin drops empty folders and dots
         return _resolve(base, link)
     return start[kind - _OF_SCHEME] + link
+
+
+def _resolve_above(base: str, link: str) -> str | None:
+    """Resolve a link that starts in a folder above the base's; None for one that is not plain."""
+    found, start = _ABOVE.fullmatch(link), _starts(base)
+    if not found or not start or "//" in link or "/." in found[2]:
+        return None
+    folders = start[-1].split("/")
+    left = max(len(folders) - 1 - len(found[1]) // len("../"), len(("https:", "", "a.example")))
+    return "/".join([*folders[:left], found[2]])
 
 
 def _resolve(base: str, link: str) -> str | None:

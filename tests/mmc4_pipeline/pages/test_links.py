@@ -226,7 +226,9 @@ pieces = st.sampled_from(
     [*"ab/?#;:&=@ [].,-~!$()*+%é", "//", "..", "a.jpg", "http:", "https:", "HTTP:", "b.example", ":80", "\\\\", "\t"]
 )
 loose = st.lists(pieces, max_size=8).map("".join)
-starts = st.sampled_from(["", "", "/", "//b.example/", "http://b.example", "https://b.example/", "data:"])
+starts = st.sampled_from(
+    ["", "", "/", "../", "../../../", "//b.example/", "http://b.example", "https://b.example/", "data:"]
+)
 
 
 @given(
