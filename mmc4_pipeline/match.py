@@ -4,7 +4,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 Assignment = Literal["hungarian", "max"]
 
@@ -24,6 +23,8 @@ def assign(similarity: npt.ArrayLike, assignment: Assignment = "hungarian") -> n
     if assignment == "max" or len(matrix) > matrix.shape[1]:
         sentences = matrix.argmax(axis=1)
     if assignment == "hungarian":
+        from scipy.optimize import linear_sum_assignment  # 34 MB in every worker of the stages that assign nothing
+
         images, matched = linear_sum_assignment(matrix, maximize=True)
         sentences[images] = matched
     return sentences

@@ -81,6 +81,7 @@ def read_captures(path: str, row_group: int, wanted: WantedUrls) -> Iterator[Cap
             why = str(error).splitlines()[0]
             message = f"{path}: row group {row_group} is no index or corrupt ({why}); download the file again"
             raise UserError(message) from error
+    pa.default_memory_pool().release_unused()  # the next row group may come much later, to another thread
     yield from rows
 
 
