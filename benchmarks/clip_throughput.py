@@ -143,7 +143,7 @@ class Bench:
         self.settings, self.shard = settings, shard
         # The stage keeps the scorer that it has loaded: the engine is measured with the very same.
         folder = StageFolder(storage.join(shard.output, "scores"), Stage.SCORE)
-        self.work = ScoreWork(shard.pages, shard.stored, folder, 1, settings, save_features=False)
+        self.work = ScoreWork(shard.pages, shard.stored, folder, 1, settings, save_features=False, hints={})
         self.work.score(0)
         self.engine = loaded_scorer(settings).engine
         self.model = self.engine.model

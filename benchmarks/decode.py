@@ -79,10 +79,8 @@ def compare(folder: Path, peer_python: str, repeats: int) -> dict[str, object]:
     def ratio(theirs: list[float], mine: list[float]) -> float:
         return round(statistics.median(peer / ours for peer, ours in zip(theirs, mine, strict=True)), 2)
 
-    whole, encoding, skipping = (
-        of_all(own.__getitem__),
-        *(of_all(lambda kind, mode=mode: peers[kind, mode]) for mode in MODES),
-    )
+    whole = of_all(own.__getitem__)
+    encoding, skipping = (of_all({kind: peers[kind, mode] for kind in KINDS}.__getitem__) for mode in MODES)
     return {
         "images": sum(counts.values()),
         "images_per_s": round(sum(counts.values()) / statistics.median(whole), 1),
@@ -212,7 +210,8 @@ def photograph(random: np.random.Generator, width: int, height: int) -> np.ndarr
         picture += weight * cv2.resize(layer, (width, height), interpolation=cv2.INTER_LINEAR)
         cells, weight = cells * 2, weight * 0.5
     noise = random.normal(0, 2, (height, width, 1)).astype(np.float32)
-    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+    clipped: np.ndarray = np.clip(picture + noise, 0, 255).astype(np.uint8)
+    return clipped
 
 
 if __name__ == "__main__":

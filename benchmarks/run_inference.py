@@ -21,6 +21,7 @@ import apache_beam as beam
 import numpy as np
 import torch
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
+from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from clip_throughput import Shard
 
@@ -51,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = [Shard(Path(folder) / str(number), arguments.images // 5) for number in range(arguments.shards)]
         shards = [(shard.output, shard.images) for shard in made]
-        ways: dict[str, Callable[[beam.PCollection[Any]], beam.PCollection[Any]]] = {
+        ways: dict[str, Callable[[PCollection[Any]], PCollection[Any]]] = {
             "dofn": lambda folders: folders | "DoFn" >> beam.ParDo(OverShards(choice)),
             "run_inference": lambda folders: folders | "RunInference" >> ByRunInference(choice),
         }
@@ -123,7 +124,7 @@ class OverShards(beam.DoFn):
             yield key, float((found.sentences[[numbers[text] for text in texts]] @ features).max())
 
 
-class ImagesAndSentences(ModelHandler[Any, Features, ClipModel]):  # type: ignore[misc]
+class ImagesAndSentences(ModelHandler[Any, Features, ClipModel]):
     """An image or a sentence is an element; Beam makes the batches."""
 
     def __init__(self, choice: ClipChoice) -> None:
@@ -156,7 +157,7 @@ class ByRunInference(beam.PTransform):
         super().__init__()
         self.choice = choice
 
-    def expand(self, folders: beam.PCollection[str]) -> beam.PCollection[tuple[str, float]]:
+    def expand(self, folders: PCollection[str]) -> PCollection[tuple[str, float]]:
         """Wire it."""
         rows = folders | "Read" >> beam.FlatMap(read)
         images = rows | "Images" >> beam.Map(lambda row: (row[0], row[1]))
@@ -165,14 +166,15 @@ class ByRunInference(beam.PTransform):
             | "First of document" >> beam.Filter(lambda row: row[0].endswith("/0"))
             | "Sentences" >> beam.FlatMap(lambda row: [(row[0].rpartition("/")[0], text) for text in row[2]])
         )
-        handler = KeyedModelHandler(ImagesAndSentences(self.choice))
+        handler: KeyedModelHandler[Any, Any, Any, Any] = KeyedModelHandler(ImagesAndSentences(self.choice))
         scored = {
             "images": images
             | "Encode images" >> RunInference(handler)
             | "By document" >> beam.MapTuple(lambda key, value: (key.rpartition("/")[0], (key, value))),
             "texts": texts | "Encode sentences" >> RunInference(handler),
         }
-        return scored | beam.CoGroupByKey() | beam.FlatMapTuple(best_of)
+        best: PCollection[tuple[str, float]] = scored | beam.CoGroupByKey() | beam.FlatMapTuple(best_of)
+        return best
 
 
 def best_of(_document: str, found: dict[str, Any]) -> Iterator[tuple[str, float]]:

@@ -19,9 +19,11 @@ import time
 import uuid
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +48,7 @@ from schemas.score import DocumentScores, ImageScore
 
 MOMENT = datetime(2019, 4, 25, tzinfo=UTC)
 RECIPE = load_recipe("mmc4", ("filters.document_duplicates=null", "filters.corpus_duplicates=null"))  # random hashes
-RECORDS = {"pages": Page, "images": Image, "scores": DocumentScores}
+RECORDS: dict[str, type[Any]] = {"pages": Page, "images": Image, "scores": DocumentScores}
 SHARD_BYTES = 10**9
 SENTENCES = 25
 WIDTH, HEIGHT, QUALITY = 800, 600, 90
@@ -111,11 +113,12 @@ def generate(folder: Path, documents: int, images: int) -> int:
             for link in links:
                 jpeg = picture(random)
                 (folder / "files/0" / image_name(link.url)).write_bytes(jpeg)
-                place = {"offset": add_file(tar, image_name(link.url), jpeg), "length": len(jpeg)}
-                rows.append(Image(key, link.position, link.url, width=WIDTH, height=HEIGHT, **place))
+                image = Image(key, link.position, link.url, width=WIDTH, height=HEIGHT, length=len(jpeg))
+                rows.append(replace(image, offset=add_file(tar, image_name(link.url), jpeg)))
             similarity = random.uniform(0.16, 0.35, (images, SENTENCES)).astype(np.float32)
             scores.append(DocumentScores(key, [ImageScore(at, row.tolist(), 0.0) for at, row in enumerate(similarity)]))
-    for (name, record), records in zip(RECORDS.items(), (pages, rows, scores), strict=True):
+    made: tuple[list[Any], ...] = (pages, rows, scores)
+    for (name, record), records in zip(RECORDS.items(), made, strict=True):
         storage.write_records(f"{folder}/{name}.parquet", records, record)
     return sum(row.length or 0 for row in rows)
 
@@ -152,10 +155,10 @@ class Ours:
         storage.write_records(self._dataset.file("ledger.parquet"), rows, LedgerRow)
 
     def _cut(self) -> list[CutDocument]:
-        records = [
+        pages, images, scores = (
             list(storage.read_records(f"{self._folder}/{name}.parquet", record)) for name, record in RECORDS.items()
-        ]
-        return list(cut_shard(*records, RECIPE))
+        )
+        return list(cut_shard(pages, images, scores, RECIPE))
 
     def _write(self, documents: list[CutDocument]) -> None:
         with storage.open_read(f"{self._folder}/images.tar") as tar:

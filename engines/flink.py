@@ -118,7 +118,7 @@ def cluster(folder: Path, task_managers: int = 2) -> Iterator[Cluster]:
     worker.chmod(0o755)
     running = Cluster(folder, f"127.0.0.1:{rest}")
     with ExitStack() as stack:
-        stack.callback(lambda: [_stop(process) for process in running.task_managers])
+        stack.callback(_stop_all, running.task_managers)
         manager = running._start("jobmanager")  # noqa: SLF001 - of this module
         stack.callback(_stop, manager)
         running.task_managers += [running._start("taskmanager") for _ in range(task_managers)]  # noqa: SLF001
@@ -133,6 +133,11 @@ def free_ports(number: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def _stop_all(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:  # those that are running by then
+        _stop(process)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

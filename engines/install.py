@@ -91,10 +91,10 @@ def _unpack_flink(folder: Path) -> None:
             for name in wheel.namelist():
                 if name.startswith(("pyflink/bin/", "pyflink/conf/")):
                     wheel.extract(name, downloads)
-        for part in ("bin", "conf"):
-            shutil.copytree(Path(downloads) / "pyflink" / part, folder / part, dirs_exist_ok=True)
-    for script in (folder / "bin").iterdir():
-        script.chmod(0o755)
+        for name in ("bin", "conf"):
+            shutil.copytree(Path(downloads) / "pyflink" / name, folder / name, dirs_exist_ok=True)
+    for program in (folder / "bin").iterdir():
+        program.chmod(0o755)
 
 
 def _once(name: str, make: Callable[[Path], None]) -> Path:

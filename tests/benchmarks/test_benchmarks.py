@@ -1,0 +1,28 @@
+"""Benchmarks that need no peer run, on so little that nothing is measured: they break unseen where nobody runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("clip_throughput", "--model ViT-S-32-alt --images 5 --repeats 1"),
+        ("fetch_many_hosts", "--hosts 4 --images 2"),
+        ("locate", "--files 2 --documents 300"),
+        ("run_inference", "--shards 1 --images 5 --repeats 1"),
+        ("shard_writing", "--documents 5 --repeats 1"),
+        ("warc_scan", "--megabytes 1 --repeats 1"),
+    ],
+)
+def test_it_runs_and_ends_with_a_line_of_json(name: str, flags: str) -> None:
+    command = [sys.executable, BENCHMARKS / f"{name}.py", *flags.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert isinstance(json.loads(done.stdout.splitlines()[-1]), dict)
