@@ -5,7 +5,8 @@ import errno
 import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -28,6 +29,9 @@ from schemas.reasons import Reason
 ALLOWED_REDIRECTS = 5
 TRIES = 3  # of a request that was answered 429 or 503, timed out, or never got a connection
 LONGEST_WAIT = 20.0  # seconds that a Retry-After may ask for; a host that asks for more is left alone
+NAMES_AT_ONCE = 256  # looked up: of a dead one the answer may take half a minute, and many links are dead
+LARGE = 512 << 10  # bytes of a body from which on few are in memory at a time
+LARGE_AT_ONCE = 64
 _CONNECT_SECONDS = 10.0  # for the connection alone, where the whole request has more
 _OK = 200
 _BUSY = (429, 503)
@@ -132,13 +136,18 @@ class Fetcher:
         self._hosts = Hosts(settings.max_open, settings.max_open_per_host, settings.delay_per_host)
         self._names = robots.robot_names(settings.user_agent)
         self._robots: dict[str, asyncio.Task[Robots | _NoRobots]] = {}
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     @classmethod
     @asynccontextmanager
     async def open(
         cls, settings: FetchSettings, consent: Consent, denied: Denied = lambda _url: False
     ) -> AsyncIterator["Fetcher"]:
-        """Open a session whose connections stay alive and never lead to a private address (unless allowed)."""
+        """Open a session whose connections stay alive and never lead to a private address (unless allowed).
+
+        The event loop's default threads are for looking up names from then on.
+        """
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(NAMES_AT_ONCE, "name"))
         _allow_files(2 * settings.max_open + 256)
         connector = aiohttp.TCPConnector(  # aiohttp has one SSL context a process
             limit=0,  # Hosts keeps to the limits
@@ -239,8 +248,8 @@ class Fetcher:
         outcome: _Outcome | None = None
         for attempt in range(1, TRIES + 1):
             try:
-                async with self._hosts.turn(_site(url).host) as host:
-                    outcome = await self._ask(errand, url, host)
+                async with self._hosts.turn(_site(url).host) as host, AsyncExitStack() as held:
+                    outcome = await self._ask(errand, url, host, held)
                     if outcome.answer.reason is None and outcome.location is None:
                         reason = await errand.accept(outcome.answer)
                         return _Outcome(replace(outcome.answer, reason=reason)) if reason else outcome
@@ -251,11 +260,11 @@ class Fetcher:
             await asyncio.sleep(max(outcome.wait, 0.25 * 2**attempt))
         raise AssertionError
 
-    async def _ask(self, errand: _Errand, url: str, host: Host) -> _Outcome:
-        """Ask once, and note how the host does."""
+    async def _ask(self, errand: _Errand, url: str, host: Host, held: AsyncExitStack) -> _Outcome:
+        """Ask once, and note how the host does; `held` gets the place of a large body."""
         try:
             async with self._session.get(errand.route.address(url), allow_redirects=False) as response:
-                outcome = await self._read(response, errand)
+                outcome = await self._read(response, errand, held)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             reason, text, wait = _failure(error)
             if reason in (Reason.TIMEOUT, Reason.HOST_UNAVAILABLE):
@@ -274,18 +283,20 @@ class Fetcher:
             return _Outcome(replace(outcome.answer, error=error_text))
         return outcome
 
-    async def _read(self, response: aiohttp.ClientResponse, errand: _Errand) -> _Outcome:
+    async def _read(self, response: aiohttp.ClientResponse, errand: _Errand, held: AsyncExitStack) -> _Outcome:
         status = response.status
         robots_tag = "\n".join(response.headers.getall("X-Robots-Tag", ())) or None
         if status == _OK:
-            return _Outcome(await self._read_body(response, errand, robots_tag))
+            return _Outcome(await self._read_body(response, errand, robots_tag, held))
         answer = replace(errand.blank, status=status, robots_tag=robots_tag)
         if status in _REDIRECTS and response.headers.get("Location"):
             return _Outcome(answer, location=_location(response))
         wait = retry_after(response.headers) if status in _BUSY else None
         return _Outcome(replace(answer, reason=Reason.HTTP_ERROR, error=f"HTTP {status}"), wait)
 
-    async def _read_body(self, response: aiohttp.ClientResponse, errand: _Errand, robots_tag: str | None) -> Answer:
+    async def _read_body(
+        self, response: aiohttp.ClientResponse, errand: _Errand, robots_tag: str | None, held: AsyncExitStack
+    ) -> Answer:
         blank = errand.blank
         refused = None if errand.is_robots else self._consent(robots_tag or "")
         if refused is not None:
@@ -293,6 +304,8 @@ class Fetcher:
         max_bytes = robots.MAX_BYTES if errand.is_robots else self._settings.max_bytes
         chunks, size = [], 0
         async for chunk in response.content.iter_any():
+            if size <= LARGE < size + len(chunk):
+                await held.enter_async_context(self._large)
             chunks.append(chunk)
             size += len(chunk)
             if size > max_bytes:

@@ -117,7 +117,7 @@ async def _measure_all(
         measurements: dict[str, Image] = {}
 
         async def accept(answer: Answer) -> Reason | None:
-            image, jpeg = await asyncio.to_thread(_measure, answer, recipe, detector)
+            image, jpeg = await loop.run_in_executor(decoders, _measure, answer, recipe, detector)
             measurements[answer.url] = image
             if jpeg is not None:
                 spool.put(request.url, jpeg)
@@ -127,12 +127,15 @@ async def _measure_all(
         return replace(measurements.get(answer.url) or _of_answer(answer), url=request.url)
 
     images: dict[str, Image] = {}
-    async with Fetcher.open(settings, consent, denied) as fetcher:
-        left = requests
-        for _ in range(_PASSES):
-            fetcher.give_time(settings.shard_seconds)
-            images |= {image.url: image for image in await asyncio.gather(*(measure(item, fetcher) for item in left))}
-            left = [request for request in left if images[request.url].reason is Reason.DEFERRED]
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(cpu_count(), "decode") as decoders:  # not the loop's own threads, which look up names
+        async with Fetcher.open(settings, consent, denied) as fetcher:
+            left = requests
+            for _ in range(_PASSES):
+                fetcher.give_time(settings.shard_seconds)
+                found = await asyncio.gather(*(measure(item, fetcher) for item in left))
+                images |= {image.url: image for image in found}
+                left = [request for request in left if images[request.url].reason is Reason.DEFERRED]
     return images
 
 

@@ -2,15 +2,28 @@
 
 import asyncio
 import socket
+import threading
 from collections import Counter
 from email.utils import format_datetime
 
 import pytest
 from aiohttp import web
 
+from mmc4_pipeline.images import fetch
 from mmc4_pipeline.images.fetch import Answer, Fetcher, FetchSettings, Request
 from schemas.reasons import Reason
-from tests.mmc4_pipeline.images.web_server import BODY, MOMENT, Crowd, Server, answering, ask, keep, noai, serving
+from tests.mmc4_pipeline.images.web_server import (
+    BODY,
+    MOMENT,
+    USUAL,
+    Crowd,
+    Server,
+    answering,
+    ask,
+    keep,
+    noai,
+    serving,
+)
 
 
 def test_a_good_answer_has_body_status_and_route() -> None:
@@ -231,3 +244,58 @@ def test_a_host_sees_no_more_requests_at_a_time_than_allowed() -> None:
     assert all(answer.body == BODY for answer in answers)
     assert sorted(server.asked) == sorted(paths)
     assert crowd.most == 3
+
+
+def test_names_that_nobody_answers_for_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, over = socket.getaddrinfo, threading.Event()
+
+    async def run() -> tuple[Answer, list[Answer]]:
+        loop, looked_up = asyncio.get_running_loop(), asyncio.Semaphore(0)
+
+        def slow(host: str, *arguments: object, **options: object) -> object:
+            if host.endswith(".dead.example"):
+                loop.call_soon_threadsafe(looked_up.release)
+                over.wait()
+                raise socket.gaierror(socket.EAI_NONAME, "no such name")
+            return real(host, *arguments, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", slow)
+        options = FetchSettings(**{**USUAL, "robots_txt": False})
+        async with serving(answering(web.Response(body=BODY))) as server, Fetcher.open(options, noai) as fetcher:
+            dead = [Request(f"http://{number}.dead.example/a.jpg", MOMENT) for number in range(100)]
+            waiting = [asyncio.create_task(fetcher.fetch(item, keep)) for item in dead]
+            try:
+                async with asyncio.timeout(10):
+                    for _ in dead:
+                        await looked_up.acquire()
+                live = Request(server.address.replace("127.0.0.1", "localhost") + "/a.jpg", MOMENT)
+                answer = await fetcher.fetch(live, keep)
+            finally:
+                over.set()
+            return answer, list(await asyncio.gather(*waiting))
+
+    answer, dead = asyncio.run(run())
+    assert answer.body == BODY
+    assert {item.reason for item in dead} == {Reason.HOST_UNAVAILABLE}
+
+
+def test_few_large_bodies_are_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "LARGE_AT_ONCE", 2)
+    large, small = [f"/large/{number}" for number in range(10)], [f"/small/{number}" for number in range(5)]
+    crowd, left, small_done = Crowd(), set(small), asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=BODY.ljust(fetch.LARGE + 1 if "large" in request.path else fetch.LARGE))
+
+    async def accept(answer: Answer) -> None:
+        if "small" in answer.url:  # which large ones do not hold up
+            left.remove("/small/" + answer.url.rpartition("/")[2])
+            if not left:
+                small_done.set()
+            return
+        await small_done.wait()
+        await crowd.stay()
+
+    answers, _ = ask(handler, *large, *small, accept=accept, max_open_per_host=20)
+    assert [answer.reason for answer in answers] == [None] * 15
+    assert crowd.most == 2

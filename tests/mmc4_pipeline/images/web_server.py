@@ -91,13 +91,17 @@ class Crowd:
     most: int = 0
 
     async def answer(self, _request: web.Request) -> web.StreamResponse:
+        """Answer after a stay."""
+        await self.stay()
+        return web.Response(body=BODY)
+
+    async def stay(self) -> None:
         """Let the others come, if they can."""
         self.here += 1
         self.most = max(self.most, self.here)
         for _ in range(50):
             await asyncio.sleep(0)
         self.here -= 1
-        return web.Response(body=BODY)
 
 
 def answering(*answers: web.Response | int) -> Handler:
