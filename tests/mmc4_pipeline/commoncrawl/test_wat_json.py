@@ -14,7 +14,23 @@ from mmc4_pipeline.pages.wat_links import WatImages, links_of_wat
 PAGE = "https://a.example/"
 texts = st.lists(
     st.sampled_from(
-        ['"', "\\", "{", "}", "]", "}]", '"IMG@/src"', "MG@/src", '{"path":"IMG@/src"', ",", ":", "Links", "é", "a"]
+        [
+            '"',
+            "\\",
+            "{",
+            "}",
+            "]",
+            "}]",
+            '"IMG@/src"',
+            "MG@/src",
+            '{"path":"IMG@/src"',
+            ",",
+            ":",
+            "Links",
+            "Base",
+            "é",
+            "a",
+        ]
     ),
     max_size=6,
 ).map("".join)
