@@ -3,13 +3,9 @@
 import argparse
 import difflib
 import sys
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
-from apache_beam.options.pipeline_options import (
-    PipelineOptions,
-    StandardOptions,
-    TestOptions,
-)
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, TestOptions
 
 from beam_jobs.runners import LOCAL_RUNNER, check_engine, runs_here
 from mmc4_pipeline.clip.settings import Precision
@@ -19,9 +15,6 @@ from mmc4_pipeline.http_client import USER_AGENT, HttpSettings
 from mmc4_pipeline.images.fetch import FetchSettings
 from mmc4_pipeline.match import Assignment
 from mmc4_pipeline.recipe import recipe_names
-
-if TYPE_CHECKING:
-    pass
 
 DATAFLOW_RUNNER = "DataflowRunner"
 SHARD_SECONDS = 7200.0
