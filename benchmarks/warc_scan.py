@@ -23,7 +23,8 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from mmc4_pipeline.commoncrawl.archive import Record, records
+from mmc4_pipeline.commoncrawl.archive import records
+from mmc4_pipeline.commoncrawl.warc_record import Record
 
 Pages = list[tuple[str, int]]
 

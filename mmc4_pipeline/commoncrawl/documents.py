@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.commoncrawl.archive import LostRecord, Record
 from mmc4_pipeline.commoncrawl.archive import records as all_records
 from mmc4_pipeline.commoncrawl.records import PageContent, rejected
+from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
 from mmc4_pipeline.errors import UnreadableError, UserError
 from mmc4_pipeline.keys import document_key, site_of
 from mmc4_pipeline.pages.reader import PageReader

@@ -8,7 +8,8 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.commoncrawl.records import MAX_RECORD_BYTES, PageContent, rejected, target
+from mmc4_pipeline.commoncrawl.records import PageContent, rejected, target
+from mmc4_pipeline.commoncrawl.warc_record import MAX_RECORD_BYTES
 from mmc4_pipeline.errors import UnreadableError
 from mmc4_pipeline.http_client import BYTES_OF_A_REQUEST
 from mmc4_pipeline.pages.reader import PageReader
@@ -78,7 +79,7 @@ def pages_by_range(
 
 
 def _is_possible(location: Location) -> bool:
-    return location.offset >= 0 and 0 < location.length <= MAX_RECORD_BYTES
+    return location.offset >= 0 and 0 < location.length <= MAX_RECORD_BYTES  # else the index row is broken
 
 
 def _page(member: bytes, location: Location, reader: PageReader) -> PageContent | RejectedDocument:

@@ -8,8 +8,6 @@ from schemas.document import RejectedDocument
 from schemas.page import ImageLink
 from schemas.reasons import Reason
 
-MAX_RECORD_BYTES = 64 << 20  # Common Crawl cuts pages at 1 MiB; a longer record is a broken index row
-
 
 @dataclass(frozen=True, slots=True)
 class PageContent:

@@ -4,8 +4,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.commoncrawl.archive import LostRecord, Record, records
+from mmc4_pipeline.commoncrawl.archive import records
 from mmc4_pipeline.commoncrawl.records import PageContent, not_found, rejected
+from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
 from mmc4_pipeline.errors import UnreadableError
 from mmc4_pipeline.pages.reader import PageReader
 from schemas.capture import Location

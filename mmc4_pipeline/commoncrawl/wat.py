@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.commoncrawl.archive import LostRecord, Record, records
+from mmc4_pipeline.commoncrawl.archive import records
 from mmc4_pipeline.commoncrawl.records import PageContent, not_found, rejected
+from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
 from mmc4_pipeline.commoncrawl.wat_json import container_offset, html_images
 from mmc4_pipeline.errors import UnreadableError, UserError
 from mmc4_pipeline.pages.reader import PageReader

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from mmc4_pipeline.commoncrawl.archive import MAX_RECORD_BYTES, LostRecord, Record, records
+from mmc4_pipeline.commoncrawl.archive import records
+from mmc4_pipeline.commoncrawl.warc_record import MAX_RECORD_BYTES, LostRecord, Record
 
 
 @dataclass
