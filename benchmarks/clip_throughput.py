@@ -255,7 +255,7 @@ class Bench:
         """Decode and resize the shard's images by all cores, the device being idle."""
         with storage.open_read(self.shard.tar) as tar:
             files = [read_image(tar, *place) for place in self.shard.places]
-        with ThreadPoolExecutor(cores_for(1)) as pool:
+        with ThreadPoolExecutor(cores_for(1), "decode", torch.set_num_threads, (1,)) as pool:
             return sum(pixels is not None for pixels in pool.map(self.model.pixels.of_file, files)), 0.0
 
     def stage(self) -> tuple[int, float]:

@@ -32,7 +32,8 @@ class Engine:
         """Use so many cores to decode where the device is none of them, else a quarter."""
         self.model = model
         self._threads = cores if model.device.type == "cuda" else max(1, cores // 4)
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        # PyTorch would share out each image's copies among all cores, which takes longer than to make them.
+        self._pool = ThreadPoolExecutor(self._threads, "decode", torch.set_num_threads, (1,))
 
     def features(self, files: Iterable[bytes], sentences: Sequence[str]) -> ShardFeatures:
         """Give the features of encoded images and of sentences, in their order.
