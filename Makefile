@@ -13,7 +13,7 @@ flink-demo: $(READY)
 
 test:
 	$(MAKE) --jobs 2 lint engines
-	$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Prism and Flink for the tests, got while the environment is made. Tests skip what this machine has no programs for.
 engines:
