@@ -6,7 +6,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -32,6 +32,7 @@ LONGEST_WAIT = 20.0  # seconds that a Retry-After may ask for; a host that asks 
 NAMES_AT_ONCE = 256  # looked up: of a dead one the answer may take half a minute, and many links are dead
 LARGE = 512 << 10  # bytes of a body from which on few are in memory at a time
 LARGE_AT_ONCE = 64
+_SHORT, _SHORT_SECONDS = 64 << 10, 2.0  # of the body of an error or a redirect: so much is waited for
 _CONNECT_SECONDS = 10.0  # for the connection alone, where the whole request has more
 _OK = 200
 _BUSY = (429, 503)
@@ -288,6 +289,7 @@ class Fetcher:
         robots_tag = "\n".join(response.headers.getall("X-Robots-Tag", ())) or None
         if status == _OK:
             return _Outcome(await self._read_body(response, errand, robots_tag, held))
+        await _let_end(response)
         answer = replace(errand.blank, status=status, robots_tag=robots_tag)
         if status in _REDIRECTS and response.headers.get("Location"):
             return _Outcome(answer, location=_location(response))
@@ -315,6 +317,17 @@ class Fetcher:
                 return replace(blank, status=_OK, robots_tag=robots_tag, reason=Reason.TOO_LARGE, error=error)
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return Answer(blank.url, blank.route, _OK, robots_tag=robots_tag, body=body)
+
+
+async def _let_end(response: aiohttp.ClientResponse) -> None:
+    """Read a short body that nobody wants: only then has the server done with the request, and the connection lives."""
+    left = _SHORT
+    with suppress(TimeoutError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_SHORT_SECONDS):
+            async for chunk in response.content.iter_any():
+                left -= len(chunk)
+                if left < 0:
+                    return
 
 
 async def _keep(_answer: Answer) -> Reason | None:
