@@ -4,7 +4,7 @@ Records are dataclasses, or msgspec Structs where they are made by the billion.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import NoneType, UnionType
@@ -53,24 +53,14 @@ def arrow_schema(record: type) -> pa.Schema:
     return pa.schema(columns)
 
 
-def to_dict(value: Any) -> Any:  # noqa: ANN401
-    """Turn a record, or a list of records, into plain dicts and lists (dataclasses.asdict, without its deep copies)."""
-    if isinstance(value, msgspec.Struct):
-        return {name: to_dict(getattr(value, name)) for name in value.__struct_fields__}
-    if is_dataclass(value):
-        return {field.name: to_dict(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, list | tuple):
-        return [to_dict(item) for item in value]
-    return value
-
-
 def _is_record(hint: Any) -> bool:  # noqa: ANN401
     return is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, msgspec.Struct))
 
 
 def to_table(records: Iterable[Any], record: type) -> pa.Table:
     """Make a table of records; an empty iterable gives an empty table with the full schema."""
-    return pa.Table.from_pylist([to_dict(item) for item in records], schema=arrow_schema(record))
+    rows = msgspec.to_builtins(list(records), builtin_types=(bytes, datetime))
+    return pa.Table.from_pylist(rows, schema=arrow_schema(record))
 
 
 def _reader(hint: Any) -> Callable[[Any], Any]:  # noqa: ANN401

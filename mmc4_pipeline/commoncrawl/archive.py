@@ -21,7 +21,6 @@ from mmc4_pipeline.commoncrawl.warc_record import (
     LostRecord,
     Record,
     field_value,
-    has_field,
 )
 from mmc4_pipeline.commoncrawl.window import GZIP_MAGIC, PIECE_BYTES, Window
 
@@ -70,16 +69,9 @@ def records(stream: BinaryIO) -> Iterator[Record | LostRecord]:
 def _take_member(window: Window) -> list[Record | LostRecord]:
     """Take the gzip member at the window's start: one record, as the standard wants it, or several."""
     data, size = _inflate(window)
-    offset = window.offset
-    try:
-        block_start, block_length = _header(data, 0)
-    except _DamagedError as error:
-        window.advance(size)
-        return [LostRecord(offset, size, str(error))]
+    found = list(_records_of_member(data, window.offset, size))
     window.advance(size)
-    if block_start + block_length + len(_RECORD_END) == len(data) and data.endswith(_RECORD_END):  # nearly always
-        return [Record(offset, size, data, block_start, block_length)]
-    return list(_records_of_member(data, offset, size))
+    return found
 
 
 def _records_of_member(data: bytes, offset: int, size: int) -> Iterator[Record | LostRecord]:
@@ -176,7 +168,7 @@ def _starts_plain(window: Window) -> bool:
         block_start, _ = _header(head, 0)
     except _DamagedError:
         return False
-    return has_field(head, TYPE, 0, block_start)
+    return bool(field_value(head, TYPE, 0, block_start))
 
 
 def _header(data: bytes, start: int) -> tuple[int, int]:

@@ -116,8 +116,3 @@ def field_value(data: bytes, name: bytes, start: int, end: int) -> bytes:
     at += len(field)
     stop = data.find(_LINE_END, at, end)
     return data[at : stop if stop >= 0 else end].strip()
-
-
-def has_field(data: bytes, name: bytes, start: int, end: int) -> bool:
-    """Tell whether a field of the header is there, be it empty."""
-    return _IN_ANY_CASE[name].search(data, start, end) is not None

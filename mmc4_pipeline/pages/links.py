@@ -15,11 +15,10 @@ _HOST = r"[A-Za-z0-9.-]++(?::[0-9]++)?"
 _SAFE = r"""!"$-:<-~"""  # visible ASCII but for # and ;
 _SEGMENT = r"""!"$-.0-9<->@-~"""  # the same but for / : and ?
 _NAME = rf"(?!\.)[{_SEGMENT}]++"
-_PLAIN = re.compile(
-    rf"(?:(https?://{_HOST}/[{_SAFE}]*+)|(//{_HOST}/[{_SAFE}]*+)|(/(?!/)[{_SAFE}]*+)|({_NAME}(?:[/?][{_SAFE}]*+)?))(?<!\?)"
-)
+_URL = rf"https?://{_HOST}/[{_SAFE}]*+"
+_PLAIN = re.compile(rf"(?:({_URL})|(//{_HOST}/[{_SAFE}]*+)|(/(?!/)[{_SAFE}]*+)|({_NAME}(?:[/?][{_SAFE}]*+)?))(?<!\?)")
 _ABOVE = re.compile(rf"((?:\.\./)++)({_NAME}(?:[/?][{_SAFE}]*+)?)(?<!\?)")
-is_plain = re.compile(rf"https?://{_HOST}/[{_SAFE}]*+(?<!\?)").fullmatch  # absolute, and no base changes it
+is_plain = re.compile(rf"{_URL}(?<!\?)").fullmatch  # absolute, and no base changes it
 _ABSOLUTE, _OF_SCHEME = 1, 2  # of its groups; the others are of the origin and of the folder
 _BASE = re.compile(rf"(https?:)(//{_HOST})(/(?:{_NAME}/)*)(?:{_NAME})?(?:\?[{_SAFE}]+)?")
 

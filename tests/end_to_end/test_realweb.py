@@ -66,13 +66,9 @@ def build_arguments(server: str, output: Path, **changed: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """Build from the sample; give the output folder, and what the server saw of it.
-
-    Few requests are open at a time: the server counts one until the thread that has answered it gets its turn again,
-    which comes late where many threads wait for theirs.
-    """
+    """Build from the sample; give the output folder, and what the server saw of it."""
     output = tmp_path_factory.mktemp("realweb") / "out"
-    succeeded(mmc4("build", *build_arguments(server, output, max_open_requests="8")))
+    succeeded(mmc4("build", *build_arguments(server, output)))
     return output, stats(server)
 
 
