@@ -33,6 +33,7 @@ NAMES_AT_ONCE = 256  # looked up: of a dead one the answer may take half a minut
 LARGE = 512 << 10  # bytes of a body from which on few are in memory at a time
 LARGE_AT_ONCE = 64
 _SHORT, _SHORT_SECONDS = 64 << 10, 2.0  # of the body of an error or a redirect: so much is waited for
+_CUT_OFF_SECONDS = 1.0  # that a place at a host stays taken after its answer was not read to the end
 _CONNECT_SECONDS = 10.0  # for the connection alone, where the whole request has more
 _OK = 200
 _BUSY = (429, 503)
@@ -262,9 +263,12 @@ class Fetcher:
         raise AssertionError
 
     async def _ask(self, errand: _Errand, url: str, host: Host, held: AsyncExitStack) -> _Outcome:
-        """Ask once, and note how the host does; `held` gets the place of a large body."""
+        """Ask once, and note how the host does; `held` gets what is to be let go when the answer was looked at."""
         try:
-            async with self._session.get(errand.route.address(url), allow_redirects=False) as response:
+            async with self._session.get(
+                errand.route.address(url), allow_redirects=False, server_hostname=errand.route.pool(_site(url).host)
+            ) as response:
+                held.push_async_callback(_leave, response)
                 outcome = await self._read(response, errand, held)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             reason, text, wait = _failure(error)
@@ -328,6 +332,15 @@ async def _let_end(response: aiohttp.ClientResponse) -> None:
                 left -= len(chunk)
                 if left < 0:
                     return
+
+
+async def _leave(response: aiohttp.ClientResponse) -> None:
+    """Keep a request's place while the host may still be at an answer that was cut off: nothing tells when it is done.
+
+    Of an answer that was read to its end it is: the next request on that connection comes after it.
+    """
+    if not response.content.is_eof():
+        await asyncio.sleep(_CUT_OFF_SECONDS)
 
 
 async def _keep(_answer: Answer) -> Reason | None:

@@ -43,6 +43,15 @@ class Route:
         """Give the address to connect to for a URL of the web or of an archive."""
         return self._filled(url) if self.is_replay else url
 
+    def pool(self, host: str) -> str | None:
+        """Give the name by which the connections for a host are kept apart; None where their address is enough.
+
+        A replay stands in for many hosts, each of which has connections of its own, as on the web: then it sees no more
+        requests for one of them than that host would. aiohttp keeps connections with different TLS names apart, and
+        over plain HTTP such a name means nothing else.
+        """
+        return host if self.is_replay and self.template.startswith("http:") else None
+
     def original(self, address: str) -> str:
         """Give the URL that an address to connect to stands for: what a redirect leads to."""
         return address.removeprefix(self._filled("")) if self.is_replay else address

@@ -299,19 +299,3 @@ def test_few_large_bodies_are_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatc
     answers, _ = ask(handler, *large, *small, accept=accept, max_open_per_host=20)
     assert [answer.reason for answer in answers] == [None] * 15
     assert crowd.most == 2
-
-
-def test_an_error_s_request_is_over_when_its_body_has_come() -> None:
-    crowd = Crowd()
-
-    async def handler(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(status=404)
-        response.content_length = len(BODY)
-        await response.prepare(request)  # the headers go first
-        await crowd.stay()
-        await response.write(BODY)
-        return response
-
-    answers, _ = ask(handler, *(f"/{number}.jpg" for number in range(40)), max_open_per_host=3)
-    assert {answer.error for answer in answers} == {"HTTP 404"}
-    assert crowd.most == 3

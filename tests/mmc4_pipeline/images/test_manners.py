@@ -158,6 +158,67 @@ def test_each_hop_of_a_redirect_waits_for_its_own_host() -> None:
     assert crowd.most == 2
 
 
+def lingering(crowd: Crowd, status: int = 200, *, before: bool = False, **headers: str) -> Handler:
+    """Answer, and be done with the request only some time after the body, or before it, has gone."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers=headers)
+        response.content_length = len(BODY)
+        await response.prepare(request)
+        if before:
+            await crowd.stay()
+        await response.write(BODY)
+        await response.write_eof()
+        if not before:
+            await crowd.stay()
+        return response
+
+    return handler
+
+
+@pytest.mark.parametrize("status", [200, 302, 404])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_host_that_is_slow_to_end_a_request_gets_no_other_meanwhile(status: int, *, before: bool) -> None:
+    crowd, connections = Crowd(), set()
+    linger = lingering(crowd, status, before=before)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        connections.add(request.transport)
+        return await linger(request)
+
+    answers, server = ask(handler, *paths(40), max_open_per_host=3)
+    assert {answer.status for answer in answers} == {status}
+    assert len(server.asked) == 40
+    assert crowd.most == len(connections) == 3
+
+
+def test_a_host_may_still_be_at_an_answer_that_was_cut_off() -> None:
+    crowd = Crowd()
+    refusal = {"X-Robots-Tag": "noai"}
+    answers, _ = ask(lingering(crowd, before=True, **refusal), *paths(5), max_open_per_host=2)
+    assert {answer.reason for answer in answers} == {Reason.OPTED_OUT}
+    assert crowd.most == 2
+
+
+def test_a_replay_sees_no_more_requests_for_a_host_than_the_host_would() -> None:
+    crowds = {f"slow-{number}.example": Crowd() for number in range(4)}
+    handlers = {f"quick-{number}.example": answering(web.Response(body=BODY)) for number in range(4)}
+    handlers |= {host: lingering(crowd) for host, crowd in crowds.items()}
+
+    async def run() -> list[Answer]:
+        async def replay(request: web.Request) -> web.StreamResponse:
+            return await handlers[urlsplit(request.path_qs[1:]).netloc](request)
+
+        async with serving(replay) as server:
+            settings = FetchSettings(routes=(server.address + "/{url}",), **{**USUAL, "max_open_per_host": 2})
+            async with Fetcher.open(settings, noai) as fetcher:
+                asked = [Request(f"https://{host}{path}", MOMENT) for path in paths(20) for host in handlers]
+                return await asyncio.gather(*(fetcher.fetch(request, keep) for request in asked))
+
+    assert [answer.body for answer in asyncio.run(run())] == [BODY] * 160
+    assert {crowd.most for crowd in crowds.values()} == {2}
+
+
 @pytest.mark.parametrize("hops", [1, 3])
 def test_a_redirect_to_a_denied_host_is_not_followed(hops: int) -> None:
     async def run() -> tuple[Answer, Server, Server]:
