@@ -1,4 +1,4 @@
-"""mmc4 plan: says what reading the pages will take, by each page source, and which to choose."""
+"""mmc4 plan: says what locating and reading the pages will take, by each page source, and which to choose."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.http_client import HttpSettings
 from mmc4_pipeline.pages.reader import PageReader
 from mmc4_pipeline.plan.crawl_size import CrawlSize, crawl_size
-from mmc4_pipeline.plan.estimate import Needs, Prices, Resources, Speeds, estimate
+from mmc4_pipeline.plan.estimate import Needs, Prices, Resources, Speeds, estimate, index_needs
 from mmc4_pipeline.plan.speed import measure_speeds
 from mmc4_pipeline.recipe import load_recipe, recipe_names
 
@@ -39,13 +39,19 @@ def main(argv: list[str]) -> None:
         speeds = measure_speeds(reader)
     needs = estimate(documents, crawl, speeds, resources, prices, MAX_GAP)
     possible = [item for item in needs if item.source != "wat" or has_all_for(reader)]
-    _print(console, documents, crawl, speeds, resources, prices, possible)
+    console.print(_given(documents, crawl, speeds, resources, prices), highlight=False)
+    console.print(_table(index_needs(crawl, speeds, resources, prices), possible))
+    best = possible[0].source
+    console.print(
+        f"\nCheapest: --page_source {best}.{_caution(best)} Before, mmc4 locate reads all of the index, however "
+        "few the documents. The cost counts the cores for as long as it lasts."
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mmc4 plan",
-        description="Says what reading the pages will take, by each page source, and which to choose.",
+        description="Says what locating and reading the pages will take, by each page source, and which to choose.",
         epilog="Prices are US dollars. A core hour is c5's on demand in us-east-1 ($0.34 for 8 vCPUs); Common Crawl's "
         "bucket asks nothing for requests, nor for reading from within us-east-1.",
     )
@@ -80,38 +86,30 @@ def _documents(arguments: argparse.Namespace) -> int:
     return round(first * sum(sizes) / sizes[0]) if sizes[0] else first
 
 
-def _print(
-    console: Console,
-    documents: int,
-    crawl: CrawlSize,
-    speeds: Speeds,
-    resources: Resources,
-    prices: Prices,
-    needs: list[Needs],
-) -> None:
-    warc, wat = _bytes(crawl.warc_bytes), _bytes(crawl.wat_bytes)
-    console.print(
+def _given(documents: int, crawl: CrawlSize, speeds: Speeds, resources: Resources, prices: Prices) -> str:
+    """Say what the figures follow from."""
+    return (
         f"{documents:,} documents in {crawl.name}, which has {crawl.pages:,} pages in {crawl.files:,} WARC files of "
-        f"{warc} and WAT files of {wat} ({crawl.source}).\n"
+        f"{_bytes(crawl.warc_bytes)}, WAT files of {_bytes(crawl.wat_bytes)} and an index of which at most "
+        f"{_bytes(crawl.index_bytes)} is read ({crawl.source}).\n"
         f"One core here reads {1 / speeds.range_seconds_per_page:,.0f} pages a second by range, or "
-        f"{_bytes(speeds.wat_bytes_per_second)} of WAT or {_bytes(speeds.warc_bytes_per_second)} of WARC files.\n"
+        f"{_bytes(speeds.wat_bytes_per_second)} of WAT or {_bytes(speeds.warc_bytes_per_second)} of WARC files, or "
+        f"{speeds.index_rows_per_second:,.0f} rows of the index.\n"
         f"Given are {resources.cores:g} cores (${prices.core_hour:g} an hour each), "
         f"{_bytes(resources.bytes_per_second)} a second (${prices.gigabyte:g} a GB) and "
-        f"{resources.requests_per_second:g} requests a second (${prices.million_requests:g} a million).\n",
-        highlight=False,
+        f"{resources.requests_per_second:g} requests a second (${prices.million_requests:g} a million).\n"
     )
+
+
+def _table(index: Needs, sources: list[Needs]) -> Table:
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("source", no_wrap=True)
     for name in ("requests", "read", "core hours", "lasts", "limited by", "cost"):
         table.add_column(name, justify="right", no_wrap=True)
-    for item in needs:
+    for item in [index, *sources]:
         figures = (f"{item.requests:,}", _bytes(item.bytes), f"{item.core_hours:,.1f}", _time(item.hours))
-        table.add_row(item.source, *figures, item.limit, f"${item.dollars:,.2f}")
-    console.print(table)
-    best = needs[0].source
-    console.print(
-        f"\nCheapest: --page_source {best}.{_caution(best)} The cost counts the cores for as long as it lasts."
-    )
+        table.add_row(item.source, *figures, item.limit, f"${item.dollars:,.2f}", end_section=item is index)
+    return table
 
 
 def _caution(source: str) -> str:

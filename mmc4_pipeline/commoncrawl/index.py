@@ -2,10 +2,12 @@
 
 import gzip
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -25,6 +27,7 @@ _SCHEMA = pa.schema(
     }
 )
 COLUMNS = _SCHEMA.names  # the URL first, in the order of Capture's fields
+_FIRST, _LAST = (pa.scalar(datetime(year, 1, 1, tzinfo=UTC), _SCHEMA.field("fetch_time").type) for year in (1, 9999))
 _ROWS_AT_ONCE = 1 << 17  # some 10 MB of URLs
 
 
@@ -69,7 +72,9 @@ def _fits(kind: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def read_captures(path: str, row_group: int, wanted: WantedUrls) -> Iterator[Capture]:
-    """Yield the captures of a row group whose URL is wanted, and few others. A row that lacks a value is no capture.
+    """Yield the captures of a row group whose URL is wanted, and few others.
+
+    A row that lacks a value, or whose time is none that a calendar has, is no capture.
 
     Columns are read one after the other, in batches of rows: the others only where a URL of the row group is wanted.
     Raises UserError where the row group is damaged.
@@ -108,6 +113,8 @@ def _column(file: pq.ParquetFile, row_group: int, name: str, hits: NDArray[np.bo
 
 def _values(batch: pa.Array, hits: NDArray[np.bool_]) -> list[Any]:
     kept = batch.filter(pa.array(hits))
+    if pa.types.is_timestamp(kept.type):
+        kept = pc.if_else(pc.and_(pc.greater_equal(kept, _FIRST), pc.less_equal(kept, _LAST)), kept, None)
     return texts(kept) if holds_text(kept.type) else kept.to_pylist()
 
 

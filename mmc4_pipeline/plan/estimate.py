@@ -1,4 +1,4 @@
-"""Estimates what the pages stage takes from each page source. Pure arithmetic: sizes and speeds in, figures out."""
+"""Estimates what locating takes, and the pages by each source. Pure arithmetic: sizes and speeds in, figures out."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,15 @@ _HOUR, _GB = 3600, 10**9
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """How fast one core is: seconds a page read from its own range, bytes of compressed file scanned a second."""
+    """How fast one core is: seconds a page read from its own range, bytes of compressed file scanned a second.
+
+    `index_rows_per_second` are captures that are compared with the wanted URLs.
+    """
 
     range_seconds_per_page: float
     wat_bytes_per_second: float
     warc_bytes_per_second: float
+    index_rows_per_second: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What one page source takes. `core_hours` is work; `hours` is how long it lasts, and what `limit` says why.
+    """What one page source takes, or the index. `core_hours` is work, `hours` how long it lasts, and `limit` says why.
 
     `dollars` counts the cores for as long as the stage lasts: a machine that waits is paid for too.
     """
@@ -68,6 +72,12 @@ def estimate(
     ]
     needs = [_needs(*item, resources, prices) for item in work]
     return sorted(needs, key=lambda item: (item.dollars, item.hours))
+
+
+def index_needs(crawl: CrawlSize, speeds: Speeds, resources: Resources, prices: Prices) -> Needs:
+    """Give the needs of reading a crawl's whole columnar index, which any number of documents takes to be located."""
+    seconds = crawl.pages / speeds.index_rows_per_second
+    return _needs("index", crawl.index_requests, crawl.index_bytes, seconds, resources, prices)
 
 
 def touched_files(documents: int, files: int) -> float:

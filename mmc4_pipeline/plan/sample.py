@@ -1,11 +1,14 @@
-"""A small WARC file and its WAT file, as large a page as Common Crawl's are, to measure this machine's speed on."""
+"""A WARC file, its WAT file and an index, as large a page as Common Crawl's are: to measure a machine's speed on."""
 
 import io
 import random
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
@@ -18,6 +21,7 @@ _MOMENT = datetime(2019, 4, 25, 12, 0, 0, tzinfo=UTC)
 _SYLLABLES = ("ba", "co", "di", "fe", "gu", "ha", "jo", "ki", "lu", "me", "no", "pi", "qua", "ro", "se", "ti", "ve")
 # The crawl's means: 25 KB a page in WARC files, 87 KB of it unpacked, 8 KB in WAT files.
 _LINKS, _IMAGES, _PARAGRAPHS, _CALLS = 220, 25, 55, 600
+_SITE_ROWS, _FOLDERS = 50, 2000  # of the index
 
 
 def write_sample(folder: Path, pages: int) -> list[Location]:
@@ -52,6 +56,28 @@ def write_sample(folder: Path, pages: int) -> list[Location]:
                 )
             )
     return locations
+
+
+def write_index(folder: Path, rows: int) -> tuple[str, pa.Array]:
+    """Write a file of a columnar index, one row group, and give its path and the URLs in it."""
+    rng, numbers = random.Random(0), np.random.default_rng(0)  # noqa: S311 - filler, the same each time
+    sites = [f"https://www.{_words(rng, 2).replace(' ', '')}.example" for _ in range(rows // _SITE_ROWS)]
+    folders = [_words(rng, 3).replace(" ", "-") for _ in range(_FOLDERS)]
+    places = zip(rng.choices(sites, k=rows), rng.choices(folders, k=rows), strict=True)
+    urls = pa.array([f"{site}/{name}/{number}.html" for number, (site, name) in enumerate(places)])
+    moments = numbers.integers(10**6, size=rows).astype("timedelta64[s]") + np.datetime64(_MOMENT.replace(tzinfo=None))
+    columns = {
+        "url": urls,
+        "fetch_time": pa.array(moments).cast(pa.timestamp("ms", tz="UTC")),
+        "warc_filename": [
+            _FILE.replace("sample.", f"sample-{file:05d}.") for file in numbers.integers(56_000, size=rows)
+        ],
+        "warc_record_offset": numbers.integers(10**9, size=rows),
+        "warc_record_length": numbers.integers(10**5, size=rows),
+    }
+    path = str(folder / "index.parquet")
+    pq.write_table(pa.table(columns), path, compression="gzip", row_group_size=rows)  # gzip as Common Crawl's are
+    return path, urls
 
 
 def _words(rng: random.Random, number: int) -> str:

@@ -8,7 +8,7 @@ from tests.end_to_end.running import Web, mmc4, refusal, succeeded
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """Give the columns of each page source."""
+    """Give the columns of each row."""
     found = (re.split(r"\s*│\s*", line.strip()) for line in text.splitlines() if "│" in line)
     return {source: columns for source, *columns in found}
 
@@ -16,7 +16,7 @@ def rows(text: str) -> dict[str, list[str]]:
 def test_one_shard_of_c4_is_cheapest_by_range() -> None:
     out = succeeded(mmc4("plan", "--documents", "356317")).stdout
     table = rows(out)
-    assert set(table) == {"warc", "wat", "warc_scan"}
+    assert set(table) == {"index", "warc", "wat", "warc_scan"}
     assert all(len(columns) == 6 and columns[-1].startswith("$") for columns in table.values())
     assert "Cheapest: --page_source warc." in out
     for stated in ("56,000 WARC files", "$0.0425 an hour", "$0 a GB", "$0 a million"):
@@ -31,7 +31,7 @@ def test_all_of_c4_is_cheapest_by_wat() -> None:
 @pytest.mark.parametrize("recipe", ["mmc4-links", "page-text"])
 def test_a_source_that_lacks_what_the_recipe_asks_for_is_not_proposed(recipe: str) -> None:
     out = succeeded(mmc4("plan", "--documents", "365000000", "--recipe", recipe)).stdout
-    assert set(rows(out)) == {"warc", "warc_scan"}
+    assert set(rows(out)) == {"index", "warc", "warc_scan"}
 
 
 def test_documents_are_counted_and_a_crawl_is_measured(web: Web) -> None:
@@ -39,6 +39,7 @@ def test_documents_are_counted_and_a_crawl_is_measured(web: Web) -> None:
     done = succeeded(mmc4("plan", "--c4", str(web.folder / "c4/*.json.gz"), "--cc_root", root))
     out = " ".join(done.stdout.split())
     assert re.search(r"^6\d documents in CC-MAIN-2019-18, which has \d+ pages in 3 WARC files of ", out)
+    assert re.search(r" index of which at most \d+ kB is read ", out)
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,14 @@ def test_rows_that_lack_a_value_are_no_captures(path: str) -> None:
     assert [capture.offset for capture in read_captures(path, 0, asked)] == [0, 2, 4]
 
 
+def test_times_that_no_calendar_has_are_no_captures(path: str) -> None:
+    milliseconds = [2**62, -(2**62), 1556197074000, 253402300800000]
+    times = pa.array(milliseconds + [0] * (ROWS - 4), pa.timestamp("ms"))
+    pq.write_table(table(fetch_time=times), path)
+    asked = wanted(*(f"https://a.example/{number * 7919}" for number in range(4)))
+    assert [capture.fetch_time for capture in read_captures(path, 0, asked)] == [MOMENT.replace(tzinfo=UTC)]
+
+
 def test_strings_that_are_no_utf_8_are_no_captures(path: str) -> None:
     raw = pa.array([b"\xff\xfe.warc.gz", b"y.warc.gz"] * (ROWS // 2))
     unchecked = pa.StringArray.from_buffers(ROWS, raw.buffers()[1], raw.buffers()[2])

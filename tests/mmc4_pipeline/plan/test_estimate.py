@@ -7,11 +7,20 @@ from statistics import mean
 import pytest
 
 from mmc4_pipeline.plan.crawl_size import CrawlSize
-from mmc4_pipeline.plan.estimate import Prices, Resources, Speeds, estimate, merged_ranges, touched_files
+from mmc4_pipeline.plan.estimate import Prices, Resources, Speeds, estimate, index_needs, merged_ranges, touched_files
 
 SIZE = 1000  # bytes a record
-CRAWL = CrawlSize("small", "drawn", pages=400_000, files=40, warc_bytes=400_000 * SIZE, wat_bytes=80_000 * SIZE)
-SPEEDS = Speeds(range_seconds_per_page=0.01, wat_bytes_per_second=1e6, warc_bytes_per_second=2e6)
+CRAWL = CrawlSize(
+    "small",
+    "drawn",
+    pages=400_000,
+    files=40,
+    warc_bytes=400_000 * SIZE,
+    wat_bytes=80_000 * SIZE,
+    index_bytes=9_000_000,
+    index_requests=90,
+)
+SPEEDS = Speeds(0.01, wat_bytes_per_second=1e6, warc_bytes_per_second=2e6, index_rows_per_second=1e4)
 FREE = Prices(core_hour=1.0, gigabyte=0.0, million_requests=0.0)
 AMPLE = Resources(cores=1, bytes_per_second=1e12, requests_per_second=1e12)
 
@@ -85,6 +94,22 @@ def test_the_scarcest_resource_says_how_long_it_lasts(resources: Resources, limi
     assert needs["warc"].limit == limit
     assert needs["warc"].hours == pytest.approx(hours, rel=0.01)
     assert needs["warc"].dollars == pytest.approx(needs["warc"].hours * resources.cores)
+
+
+@pytest.mark.parametrize(
+    ("resources", "limit", "seconds"),
+    [
+        (Resources(4, 1e12, 1e12), "cores", 10),
+        (Resources(1, 1e5, 1e12), "network", 90),
+        (Resources(1, 1e12, 1), "requests", 90),
+    ],
+)
+def test_the_index_is_read_whole(resources: Resources, limit: str, seconds: float) -> None:
+    index = index_needs(CRAWL, SPEEDS, resources, FREE)
+    assert (index.requests, index.bytes, index.limit) == (90, 9_000_000, limit)
+    assert index.core_hours == pytest.approx(40 / 3600)
+    assert index.hours == pytest.approx(seconds / 3600)
+    assert index.dollars == pytest.approx(index.hours * resources.cores)
 
 
 def test_each_price_is_charged() -> None:
