@@ -19,7 +19,8 @@ STAGES = {
     "cut": "apply a recipe: assign images to sentences, write shards",
 }
 OTHERS = {
-    "plan": "what reading the pages will take: bytes, requests, core hours, money",
+    "plan": "what finding and reading the pages will take: bytes, requests, time, money",
+    "status": "how far a run is: shards done and counts so far, by stage",
     "report": "statistics of a dataset as a page",
     "verify": "check a dataset: files, counts, images, subsets",
     "models": "fetch the weights that a recipe needs, checked by sha256",

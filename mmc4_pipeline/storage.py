@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cache, partial
 from typing import Any, BinaryIO, TypeVar
 
@@ -93,6 +94,12 @@ def matches_below(folder: str, pattern: str) -> list[str]:
 def size(path: str) -> int:
     """Give a file's size in bytes; raises UserError where it can't be had."""
     return int(_read(path, lambda fs: fs.size(path)))
+
+
+def modified(path: str) -> datetime:
+    """Give when a file was written last; raises UserError where that can't be had."""
+    moment: datetime = _read(path, lambda fs: fs.modified(path))
+    return moment
 
 
 def open_read(path: str) -> BinaryIO:

@@ -11,8 +11,15 @@ FORBIDDEN = "not a public address"
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: a gateway takes it to the IPv4 address at its end
-_NOT_PUBLIC = [  # what ipaddress holds to be global, although it is not or no longer (RFC 8215, 4291, 3879)
-    ipaddress.IPv6Network(network) for network in ("64:ff9b:1::/48", "::/96", "fec0::/10")
+_NOT_PUBLIC = [  # what ipaddress holds to be global, at least in some versions, although it is not or no longer
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # RFC 6890
+        "64:ff9b:1::/48",  # RFC 8215
+        "::/96",  # RFC 4291, 2.5.5.1
+        "fec0::/10",  # RFC 3879
+        "2002::/16",  # RFC 7526
+    )
 ]
 
 
@@ -24,12 +31,10 @@ def is_public(address: str) -> bool:
     """Tell whether an IP address is one that anybody on the Internet can reach (IPv4 inside IPv6 included)."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if (inner is not None and not inner.is_global) or any(ip in network for network in _NOT_PUBLIC):
-            return False
-    return ip.is_global and not ip.is_multicast
+        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip.ipv4_mapped
+        if inner is not None:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_PUBLIC)
 
 
 def public_socket(info: "AddrInfoType") -> socket.socket:

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mmc4_pipeline.report.status import StageStatus
 from schemas.reasons import Stage
 
 _SHORTENED_FROM = 10_000_000  # longer numbers are shortened on a terminal, so that the table fits 80 columns
@@ -25,11 +26,7 @@ class FunnelRow:
 def funnel(manifest: dict[str, Any]) -> list[FunnelRow]:
     """Give the funnel that a dataset's manifest records, one row a stage and kind of thing, in the stages' order."""
     stages = {**manifest["before"], Stage.CUT.value: manifest["counts"]}
-    return [
-        FunnelRow(stage, what, counts["in"], counts["kept"], _most_first(counts["dropped"]))
-        for stage in Stage
-        for what, counts in stages.get(stage, {}).items()
-    ]
+    return [_row(stage, what, counts) for stage in Stage for what, counts in stages.get(stage, {}).items()]
 
 
 def _most_first(dropped: dict[str, int]) -> list[tuple[str, int]]:
@@ -45,13 +42,34 @@ def print_funnel(manifest: dict[str, Any], console: Console) -> None:
     table.add_column("image links", _whole(rows, "links"), justify="right", no_wrap=True)
     table.add_column("dropped, by reason", ratio=1)
     for stage in dict.fromkeys(row.stage for row in rows):
-        at_stage = {row.what: row for row in rows if row.stage == stage}
-        table.add_row(
-            stage,
-            *(_in_kept(at_stage[what]) if what in at_stage else "" for what in ("documents", "links")),
-            "\n".join(f"{row.what}: {_reasons(row)}" for row in at_stage.values() if row.dropped),
-        )
+        table.add_row(stage, *_cells([row for row in rows if row.stage == stage]))
     console.print(table)
+
+
+def print_statuses(stages: list[StageStatus], console: Console) -> None:
+    """Print how far each stage is as a table; readable from 80 columns on."""
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    table.add_column("folder", overflow="fold")
+    table.add_column("shards", justify="right", no_wrap=True)
+    table.add_column("documents", justify="right", no_wrap=True)
+    table.add_column("image links", justify="right", no_wrap=True)
+    table.add_column("dropped, by reason", ratio=1)
+    for stage in stages:
+        rows = [_row(stage.folder, what, counts) for what, counts in stage.counts.items()]
+        done = f"{stage.done:,}" if stage.is_finished else f"{stage.done:,} of {stage.shards:,}"
+        table.add_row(stage.folder, done, *_cells(rows))
+    console.print(table)
+
+
+def _row(stage: str, what: str, counts: dict[str, Any]) -> FunnelRow:
+    return FunnelRow(stage, what, counts["in"], counts["kept"], _most_first(counts["dropped"]))
+
+
+def _cells(rows: list[FunnelRow]) -> tuple[str, str, str]:
+    """Give the columns of one stage: documents, image links, and what was dropped of each."""
+    of_stage = {row.what: row for row in rows}
+    documents, links = (_in_kept(of_stage[what]) if what in of_stage else "" for what in ("documents", "links"))
+    return documents, links, "\n".join(f"{row.what}: {_reasons(row)}" for row in rows if row.dropped)
 
 
 def _whole(rows: list[FunnelRow], what: str) -> str:

@@ -121,6 +121,7 @@ def test_stages_read_and_write_there_and_give_the_same_bytes(
     succeeded(mmc4("cut", *common))
     storage.filesystem(output).rm(f"{output}/dataset/miniweb/manifest.json")
     storage.filesystem(output).rm(f"{output}/dataset/miniweb/done/00000.json")
+    assert "dataset/miniweb is not finished" in succeeded(mmc4("status", output)).stdout
     succeeded(mmc4("cut", *common, "--resume"))
     storage.filesystem(output).get(f"{output}/", str(tmp_path / "got"), recursive=True)
     for pattern in ("pages/*.parquet", "dataset/**/*.tar", "dataset/**/*.parquet"):

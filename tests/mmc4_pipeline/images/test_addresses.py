@@ -18,7 +18,6 @@ from mmc4_pipeline.images.addresses import ForbiddenAddressError, is_public, pub
         "100.63.255.255",
         "2606:4700:4700::1111",
         "::ffff:8.8.8.8",
-        "2002:808:808::1",
         "64:ff9b::808:808",
     ],
 )
@@ -37,6 +36,7 @@ def test_public(address: str) -> None:
         "172.31.255.255",
         "192.168.1.1",
         "169.254.169.254",  # where clouds keep credentials
+        "192.0.0.192",  # and where one did
         "100.64.0.1",
         "198.18.0.1",
         "192.0.2.1",
@@ -55,6 +55,9 @@ def test_public(address: str) -> None:
         "::ffff:127.0.0.1",
         "::ffff:a00:1",
         "::127.0.0.1",
+        "::ffff:192.0.0.192",
+        "2001:0:4136:e378:8000:63bf:f7f7:f7f7",
+        "2002:808:808::1",
         "2002:7f00:1::1",
         "2002:a9fe:a9fe::1",
         "64:ff9b::127.0.0.1",
