@@ -1,10 +1,11 @@
 """Decoding: this project's one pass beside img2dataset's Resizer and imagehash, on the same bytes.
 
-    python benchmarks/decode.py --peer_python /tmp/img2dataset/bin/python
+    python -m venv peer && peer/bin/pip install img2dataset imagehash
+    python benchmarks/decode.py --peer peer/bin/python
 
 The peer does what a user of img2dataset does for the same result: `Resizer` (longest side 800, only if larger, JPEG of
 quality 90), then `imagehash.phash` of what it gave. Ours gives sharpness besides. img2dataset's pins conflict with
-this project's, so it runs in an interpreter of its own (python -m venv, pip install img2dataset imagehash). They take
+this project's, so it runs in an interpreter of its own. They take
 turns, one thread each; times are seconds of one core (CPU time). The pictures are generated: detail at every scale as
 in photographs, 60% JPEGs of 1200 to 4000 pixels, 30% JPEGs of 400 to 800, the rest PNG and WebP of 400 to 1200.
 
@@ -38,7 +39,7 @@ Measured = tuple[int, int, int]  # stored width and height, hash
 def main() -> None:
     """Measure and print, or be the peer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer_python", default=sys.executable, help="an interpreter that has img2dataset, imagehash")
+    parser.add_argument("--peer", default=sys.executable, help="a Python that has img2dataset and imagehash")
     parser.add_argument("--images", type=int, default=80)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--be_the_peer", metavar="FOLDER", help=argparse.SUPPRESS)
@@ -47,13 +48,11 @@ def main() -> None:
     if arguments.be_the_peer:
         serve(Path(arguments.be_the_peer))
         return
-    if subprocess.run([arguments.peer_python, "-c", "import img2dataset, imagehash"], check=False).returncode:  # noqa: S603
-        parser.error(
-            "no peer: python -m venv V; V/bin/pip install img2dataset imagehash; add --peer_python V/bin/python"
-        )
+    if subprocess.run([arguments.peer, "-c", "import img2dataset, imagehash"], check=False).returncode:  # noqa: S603
+        parser.error("no peer: python -m venv V; V/bin/pip install img2dataset imagehash; add --peer V/bin/python")
     with tempfile.TemporaryDirectory() as folder:
         sizes = generate(Path(folder), arguments.images)
-        print(json.dumps(compare(Path(folder), arguments.peer_python, arguments.repeats) | sizes))
+        print(json.dumps(compare(Path(folder), arguments.peer, arguments.repeats) | sizes))
 
 
 def compare(folder: Path, peer_python: str, repeats: int) -> dict[str, object]:
