@@ -5,9 +5,9 @@
 
 The peer does what a user of img2dataset does for the same result: `Resizer` (longest side 800, only if larger, JPEG of
 quality 90), then `imagehash.phash` of what it gave. Ours gives sharpness besides. img2dataset's pins conflict with
-this project's, so it runs in an interpreter of its own. They take
-turns, one thread each; times are seconds of one core (CPU time). The pictures are generated: detail at every scale as
-in photographs, 60% JPEGs of 1200 to 4000 pixels, 30% JPEGs of 400 to 800, the rest PNG and WebP of 400 to 1200.
+this project's, so it runs in an interpreter of its own. They take turns, one thread each; times are seconds of one
+core (CPU time). The pictures are generated: detail at every scale as in photographs, 60% JPEGs of 1200 to 4000 pixels,
+30% JPEGs of 400 to 800, the rest PNG and WebP of 400 to 1200.
 
 The last line is JSON: medians in images a second of a core; `ratio`, and `ratio_large`, `ratio_small` and `ratio_other`
 for the three kinds; `ratio_skip_reencode` against a Resizer that keeps JPEGs which need no resizing, as ours does (its
