@@ -76,7 +76,7 @@ def write_index(folder: Path, rows: int) -> tuple[str, pa.Array]:
         "warc_record_length": numbers.integers(10**5, size=rows),
     }
     path = str(folder / "index.parquet")
-    pq.write_table(pa.table(columns), path, compression="gzip", row_group_size=rows)  # gzip as Common Crawl's are
+    pq.write_table(pa.table(columns), path, compression="gzip", compression_level=6)  # as Common Crawl's are
     return path, urls
 
 

@@ -18,7 +18,7 @@ from mmc4_pipeline.plan.sample import write_index, write_sample
 from mmc4_pipeline.recipe import LinkSettings
 
 _PAGES = 60
-_ROWS, _FALSE_ROWS = 200_000, 0.01  # of the index, and the share of them that pass its filter for nothing
+_ROWS, _FALSE_ROWS = 100_000, 0.01  # of the index, and the share of them that pass its filter for nothing
 _WANTED = 7  # every seventh page is wanted in a scan: C4 has about 15% of its crawl's pages
 _ROUNDS = 3
 
