@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from mmc4_pipeline.report.funnel import print_statuses
-from mmc4_pipeline.report.status import StageStatus, statuses
+from mmc4_pipeline.report.status import StageStatus, status_table, statuses
+from schemas.reasons import Stage
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -21,13 +21,17 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("output", metavar="OUTPUT_FOLDER", help="the run's --output")
     stages = statuses(parser.parse_args(argv).output)
-    console = Console()
-    print_statuses(stages, console)
-    under_way = [stage for stage in stages if not stage.is_finished]
-    for stage in under_way:
-        console.print(f"\n{_remark(stage, datetime.now(UTC))}", highlight=False)
-    if not under_way:
-        console.print("\nAll of these stages are finished.")
+    remarks = [_remark(stage, datetime.now(UTC)) for stage in stages if not stage.is_finished]
+    console = Console(markup=False, highlight=False)
+    console.print(status_table(stages))
+    for remark in remarks or [_next(stages[-1])]:
+        console.print(f"\n{remark}")
+
+
+def _next(last: StageStatus) -> str:
+    """Say what comes after stages that are all finished."""
+    following = list(Stage)[list(Stage).index(last.stage) + 1 :]
+    return "All of these stages are finished." + (f" Next is mmc4 {following[0]}." if following else "")
 
 
 def _remark(stage: StageStatus, now: datetime) -> str:

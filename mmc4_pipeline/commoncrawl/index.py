@@ -27,6 +27,7 @@ _SCHEMA = pa.schema(
     }
 )
 COLUMNS = _SCHEMA.names  # the URL first, in the order of Capture's fields
+# Times that Python's datetime can't hold, in whichever zone, are no times.
 _FIRST, _LAST = (pa.scalar(datetime(year, 1, 1, tzinfo=UTC), _SCHEMA.field("fetch_time").type) for year in (1, 9999))
 _ROWS_AT_ONCE = 1 << 17  # some 10 MB of URLs
 

@@ -48,7 +48,8 @@ class Route:
 
         A replay stands in for many hosts, each of which has connections of its own, as on the web: then it sees no more
         requests for one of them than that host would. aiohttp keeps connections with different TLS names apart, and
-        over plain HTTP such a name means nothing else.
+        over plain HTTP such a name means nothing else. (Over HTTPS it is what the certificate is checked for: there the
+        hosts share their connections.)
         """
         return host if self.is_replay and self.template.startswith("http:") else None
 

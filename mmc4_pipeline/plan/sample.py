@@ -65,10 +65,10 @@ def write_index(folder: Path, rows: int) -> tuple[str, pa.Array]:
     folders = [_words(rng, 3).replace(" ", "-") for _ in range(_FOLDERS)]
     places = zip(rng.choices(sites, k=rows), rng.choices(folders, k=rows), strict=True)
     urls = pa.array([f"{site}/{name}/{number}.html" for number, (site, name) in enumerate(places)])
-    moments = numbers.integers(10**6, size=rows).astype("timedelta64[s]") + np.datetime64(_MOMENT.replace(tzinfo=None))
+    moments = int(_MOMENT.timestamp() * 1000) + numbers.integers(10**9, size=rows)
     columns = {
         "url": urls,
-        "fetch_time": pa.array(moments).cast(pa.timestamp("ms", tz="UTC")),
+        "fetch_time": pa.array(moments, pa.timestamp("ms", tz="UTC")),
         "warc_filename": [
             _FILE.replace("sample.", f"sample-{file:05d}.") for file in numbers.integers(56_000, size=rows)
         ],

@@ -1,4 +1,4 @@
-"""Measures how fast one core of this machine reads pages, by each page source."""
+"""Measures how fast one core of this machine reads pages, by each page source, and the index."""
 
 import tempfile
 import time
@@ -24,7 +24,7 @@ _ROUNDS = 3
 
 
 def measure_speeds(reader: PageReader) -> Speeds:
-    """Read a generated sample with each page source; takes some seconds. `reader` says what is taken from a page."""
+    """Read a generated sample with each page source, and an index; takes seconds. `reader` says what a page has."""
     with tempfile.TemporaryDirectory() as folder:
         locations = write_sample(Path(folder), _PAGES)
         index, urls = write_index(Path(folder), _ROWS)

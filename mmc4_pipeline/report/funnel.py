@@ -6,7 +6,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mmc4_pipeline.report.status import StageStatus
 from schemas.reasons import Stage
 
 _SHORTENED_FROM = 10_000_000  # longer numbers are shortened on a terminal, so that the table fits 80 columns
@@ -26,7 +25,7 @@ class FunnelRow:
 def funnel(manifest: dict[str, Any]) -> list[FunnelRow]:
     """Give the funnel that a dataset's manifest records, one row a stage and kind of thing, in the stages' order."""
     stages = {**manifest["before"], Stage.CUT.value: manifest["counts"]}
-    return [_row(stage, what, counts) for stage in Stage for what, counts in stages.get(stage, {}).items()]
+    return [row_of(stage, what, counts) for stage in Stage for what, counts in stages.get(stage, {}).items()]
 
 
 def _most_first(dropped: dict[str, int]) -> list[tuple[str, int]]:
@@ -42,30 +41,16 @@ def print_funnel(manifest: dict[str, Any], console: Console) -> None:
     table.add_column("image links", _whole(rows, "links"), justify="right", no_wrap=True)
     table.add_column("dropped, by reason", ratio=1)
     for stage in dict.fromkeys(row.stage for row in rows):
-        table.add_row(stage, *_cells([row for row in rows if row.stage == stage]))
+        table.add_row(stage, *cells([row for row in rows if row.stage == stage]))
     console.print(table)
 
 
-def print_statuses(stages: list[StageStatus], console: Console) -> None:
-    """Print how far each stage is as a table; readable from 80 columns on."""
-    table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    table.add_column("folder", overflow="fold")
-    table.add_column("shards", justify="right", no_wrap=True)
-    table.add_column("documents", justify="right", no_wrap=True)
-    table.add_column("image links", justify="right", no_wrap=True)
-    table.add_column("dropped, by reason", ratio=1)
-    for stage in stages:
-        rows = [_row(stage.folder, what, counts) for what, counts in stage.counts.items()]
-        done = f"{stage.done:,}" if stage.is_finished else f"{stage.done:,} of {stage.shards:,}"
-        table.add_row(stage.folder, done, *_cells(rows))
-    console.print(table)
-
-
-def _row(stage: str, what: str, counts: dict[str, Any]) -> FunnelRow:
+def row_of(stage: str, what: str, counts: dict[str, Any]) -> FunnelRow:
+    """Make a row of counts as a manifest has them."""
     return FunnelRow(stage, what, counts["in"], counts["kept"], _most_first(counts["dropped"]))
 
 
-def _cells(rows: list[FunnelRow]) -> tuple[str, str, str]:
+def cells(rows: list[FunnelRow]) -> tuple[str, str, str]:
     """Give the columns of one stage: documents, image links, and what was dropped of each."""
     of_stage = {row.what: row for row in rows}
     documents, links = (_in_kept(of_stage[what]) if what in of_stage else "" for what in ("documents", "links"))

@@ -6,55 +6,84 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from rich.table import Table
+
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.stage_folder import StageFolder, add_up
+from mmc4_pipeline.dataset.stage_folder import FILES_AT_ONCE, StageFolder
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.report.funnel import cells, row_of
 from schemas.reasons import Stage
 
 _PLANS = ("*/plan.json", "scores/*/plan.json", "dataset/*/plan.json")
-_DONE = "done"
-_FILES_AT_ONCE = 32  # on remote storage each look at a file takes a while
 
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
     """How far a stage is. `folder` is below the output folder, `counts` are its finished shards' as JSON has them.
 
-    `steps` are those that come before a shard is done: for how many shards, or parts of the crawl, each is. `last` is
-    when the newest note was written, None where there is none.
+    Of a stage under way `steps` are those that come before a shard is done, for how many shards, or parts of the crawl,
+    each is; `last` is when the newest note was written. A finished stage has neither.
     """
 
+    stage: Stage
     folder: str
     shards: int
     done: int
     is_finished: bool
-    steps: dict[str, int]
     counts: dict[str, Any]
+    steps: dict[str, int]
     last: datetime | None
 
 
 def statuses(output: str) -> list[StageStatus]:
     """Give the stages that have begun below an output folder, in their order; raises UserError where none has."""
     found = [
-        (StageFolder(path.removesuffix("/plan.json"), Stage(storage.read_json(path)["stage"])), pattern.count("/"))
+        _status(path.removesuffix("/plan.json"), pattern.count("/"))
         for pattern in _PLANS
         for path in storage.matches_below(output, pattern)
     ]
     if not found:
         message = f"{output}: no stage has begun here; give the folder that was a run's --output"
         raise UserError(message)
-    found.sort(key=lambda item: (list(Stage).index(item[0].stage), item[0].path))
-    return [_status(folder, "/".join(folder.path.split("/")[-depth:])) for folder, depth in found]
+    return sorted(found, key=lambda status: (list(Stage).index(status.stage), status.folder))
 
 
-def _status(folder: StageFolder, name: str) -> StageStatus:
-    is_finished = storage.exists(folder.file("manifest.json"))
-    notes = storage.matches_below(folder.path, "*/[0-9]*.json")
-    steps = Counter(path.split("/")[-2] for path in notes)
-    done = steps.pop(_DONE, 0)
-    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+def _status(path: str, depth: int) -> StageStatus:
+    """Look at a stage's folder, which lies so many levels below the output folder."""
+    plan = storage.read_json(storage.join(path, "plan.json"))
+    folder = StageFolder(path, Stage(plan["stage"]))
+    is_finished, done = storage.exists(folder.file("manifest.json")), folder.done()
+    if is_finished:
+        counts = folder.manifest()["counts"]
+    else:
+        counts = {what: found.to_json() for what, found in folder.counts(done).items()}
+    notes = [] if is_finished else storage.matches_below(path, "*/[0-9]*.json")
+    steps = Counter(note.split("/")[-2] for note in notes)
+    del steps["done"]
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         last = max(pool.map(storage.modified, notes), default=None)
-        of_shards = [path for path in notes if not is_finished and path.split("/")[-2] == _DONE]
-        so_far = add_up(note["counts"] for note in pool.map(storage.read_json, of_shards))
-    counts = folder.manifest()["counts"] if is_finished else {what: found.to_json() for what, found in so_far.items()}
-    return StageStatus(name, folder.plan()["shards"], done, is_finished, dict(steps), counts, last)
+    return StageStatus(
+        stage=folder.stage,
+        folder="/".join(path.split("/")[-depth:]),
+        shards=plan["shards"],
+        done=len(done),
+        is_finished=is_finished,
+        counts=counts,
+        steps=dict(steps),
+        last=last,
+    )
+
+
+def status_table(stages: list[StageStatus]) -> Table:
+    """Make a table of how far each stage is; readable from 80 columns on."""
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    table.add_column("folder", overflow="fold")
+    table.add_column("shards", justify="right", no_wrap=True)
+    table.add_column("documents", justify="right", no_wrap=True)
+    table.add_column("image links", justify="right", no_wrap=True)
+    table.add_column("dropped, by reason", ratio=1)
+    for stage in stages:
+        rows = [row_of(stage.folder, what, counts) for what, counts in stage.counts.items()]
+        done = f"{stage.done:,}" if stage.is_finished else f"{stage.done:,} of {stage.shards:,}"
+        table.add_row(stage.folder, done, *cells(rows))
+    return table

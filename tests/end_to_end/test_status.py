@@ -46,7 +46,7 @@ def test_a_finished_run_has_the_counts_of_its_manifests(built: Path) -> None:
         for shown, what in ((documents, "documents"), (links, "links")):
             counts = manifest["counts"].get(what)
             assert shown == (f"{counts['in']:,} → {counts['kept']:,}" if counts else "")
-    assert "All of these stages are finished." in out
+    assert out.rstrip().endswith("All of these stages are finished.")
 
 
 def test_a_stopped_stage_has_the_counts_of_its_finished_shards(half: Path) -> None:
@@ -70,6 +70,11 @@ def test_a_stage_that_has_just_begun_has_none(half: Path) -> None:
     assert shards.startswith("0 of ")
     assert not any(others)
     assert f"{shards} shards done; nothing is done yet." in " ".join(out.split())
+
+
+def test_after_a_finished_stage_the_next_one_is_named(half: Path) -> None:
+    shutil.rmtree(half / "images")
+    assert status(half).rstrip().endswith("All of these stages are finished. Next is mmc4 images.")
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
