@@ -9,7 +9,7 @@ demo: $(READY)
 	$(VENV)/bin/mmc4 demo
 
 flink-demo: $(READY)
-	$(VENV)/bin/python -m engines.flink_demo
+	$(VENV)/bin/python -m tests.engines.flink_demo
 
 test:
 	$(MAKE) --jobs 2 lint engines
@@ -17,7 +17,7 @@ test:
 
 # Prism and Flink for the tests, got while the environment is made. Tests skip what this machine has no programs for.
 engines:
-	-$(PYTHON) -m engines.install
+	-$(PYTHON) -m tests.engines.install
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

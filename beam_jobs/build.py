@@ -8,8 +8,15 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import cut, images, locate, pages, score
-from beam_jobs.options import OWN_OPTIONS, CutOptions, PagesOptions, parse
-from beam_jobs.settings import dataset_settings, face_detector, fetch_settings, recipe_of, score_hints, scorer_settings
+from beam_jobs.command_line import OWN_OPTIONS, CutOptions, PagesOptions, parse
+from beam_jobs.from_options import (
+    dataset_settings,
+    face_detector,
+    fetch_settings,
+    recipe_of,
+    score_hints,
+    scorer_settings,
+)
 from mmc4_pipeline.errors import UserError
 
 OPTIONS = tuple(options for options in OWN_OPTIONS if options is not CutOptions)

@@ -6,22 +6,22 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_jobs.command_line import CommonOptions, CutOptions, DatasetOptions, output_folder, parse
+from beam_jobs.from_options import dataset_settings, recipe_of
 from beam_jobs.metrics import finish_shard, timed
-from beam_jobs.options import CommonOptions, CutOptions, DatasetOptions, output_folder, parse
-from beam_jobs.running import FOLDERS, run_stage, stage_folder
-from beam_jobs.settings import dataset_settings, recipe_of
-from filters.kinds import LinkFilter, ScoreFilter
+from beam_jobs.stage_runner import FOLDERS, run_stage, stage_folder
+from filters.base import LinkFilter, ScoreFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows
-from mmc4_pipeline.dataset.shards import DatasetSettings, kept_in_parts, write_shard, write_sizes
-from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
+from mmc4_pipeline.dataset.statistics import shard_statistics
+from mmc4_pipeline.dataset.write_shards import DatasetSettings, kept_in_parts, write_shard, write_sizes
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.images.store import read_image
-from mmc4_pipeline.lists import ListedFilters
+from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.recipe import Recipe, loosened, parse_recipe
 from mmc4_pipeline.report.page import write_report
-from mmc4_pipeline.report.statistics import shard_statistics
+from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.storage import WrittenFile
+from mmc4_pipeline.tar import read_image
 from schemas.image import Image
 from schemas.ledger import LedgerRow
 from schemas.page import Page
@@ -40,7 +40,7 @@ def run(options: PipelineOptions, scores: str | None = None) -> dict[str, Any]:
     scored = StageFolder(storage.join(output, "scores", scores), Stage.SCORE)
     manifests = _manifests(output) | {Stage.SCORE: scored.manifest()}
     _refuse_what_was_not_scored(recipe, manifests, output)
-    filters = ListedFilters.read(recipe.of_kind(LinkFilter))
+    filters = LoadedFilters.read(recipe.of_kind(LinkFilter))
     folder = StageFolder(storage.join(output, "dataset", recipe.name), Stage.CUT)
     plan = {
         "name": recipe.name,
@@ -121,7 +121,7 @@ class CutWork:
         folder: StageFolder,
         shards: int,
         recipe: Recipe,
-        filters: ListedFilters,
+        filters: LoadedFilters,
         settings: DatasetSettings,
     ) -> None:
         self._pages, self._images = stage_folder(output, Stage.PAGES), stage_folder(output, Stage.IMAGES)

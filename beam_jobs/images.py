@@ -13,27 +13,27 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms import combiners
 
+from beam_jobs.command_line import CommonOptions, ImagesOptions, WebOptions, output_folder, parse
+from beam_jobs.from_options import face_detector, fetch_settings, recipe_of
 from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.near_copies import TooManyCopies, packed, unpacked
-from beam_jobs.options import CommonOptions, ImagesOptions, WebOptions, output_folder, parse
-from beam_jobs.running import run_stage, stage_folder
-from beam_jobs.settings import face_detector, fetch_settings, recipe_of
+from beam_jobs.stage_runner import run_stage, stage_folder
+from filters.base import CopiesFilter, CorpusFilter, ImageFilter, SampleFilter
 from filters.consent import Consent
 from filters.deny_list import DenyList
-from filters.kinds import CopiesFilter, CorpusFilter, ImageFilter, SampleFilter
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
+from mmc4_pipeline.apply_filters import Candidate, apply_filters
 from mmc4_pipeline.images.by_img2dataset import Img2dataset, version_of
 from mmc4_pipeline.images.faces import FaceDetector
-from mmc4_pipeline.images.fetch import FetchSettings
+from mmc4_pipeline.images.fetching.fetch import FetchSettings
 from mmc4_pipeline.images.img2dataset_shards import shard_files, table_of
-from mmc4_pipeline.images.ready_made import ReadyMade
-from mmc4_pipeline.images.shard import FetchedShard, decide_shard, fetch_shard
-from mmc4_pipeline.judge import Candidate, judge
-from mmc4_pipeline.keys import stable_hash
-from mmc4_pipeline.lists import ListedFilters
+from mmc4_pipeline.images.prefetched import PrefetchedImages
+from mmc4_pipeline.images.process_shard import FetchedShard, decide_shard, fetch_shard
+from mmc4_pipeline.loaded_filters import LoadedFilters
+from mmc4_pipeline.naming import stable_hash
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
+from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.storage import WrittenFile
 from schemas.image import Image
 from schemas.page import Page
@@ -55,7 +55,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     manifest = pages.manifest()
     folder = stage_folder(output, Stage.IMAGES)
     detector = face_detector(options)
-    deny_lists = ListedFilters.read(recipe.of_kind(DenyList))
+    deny_lists = LoadedFilters.read(recipe.of_kind(DenyList))
     source, given = _source(options, folder, recipe, settings)
     plan = {
         "recipe": recipe.part(Stage.IMAGES),
@@ -84,7 +84,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
 
 def _source(
     options: PipelineOptions, folder: StageFolder, recipe: Recipe, settings: FetchSettings
-) -> tuple[Img2dataset | ReadyMade | None, dict[str, Any]]:
+) -> tuple[Img2dataset | PrefetchedImages | None, dict[str, Any]]:
     """Give where images come from, None where our own fetcher asks for them, and what the plan says of that.
 
     Raises UserError.
@@ -95,7 +95,7 @@ def _source(
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each look at a file takes a while
             sizes = list(pool.map(lambda tar: f"{tar} {storage.size(tar)} {storage.size(table_of(tar))}", tars))
         files = hashlib.sha256("\n".join(sizes).encode()).hexdigest()[:16]
-        ready_made = ReadyMade(tuple(tars), folder.file(_INDEX), settings.max_bytes)
+        ready_made = PrefetchedImages(tuple(tars), folder.file(_INDEX), settings.max_bytes)
         return ready_made, {"images_from": {"shards": len(tars), "files": files}}
     if own.fetch_engine == "img2dataset":
         asked = recipe.of_kind(Consent).values()
@@ -115,9 +115,9 @@ class ImagesWork:
         shards: int,
         recipe: Recipe,
         settings: FetchSettings,
-        deny_lists: ListedFilters,
+        deny_lists: LoadedFilters,
         detector: FaceDetector | None = None,
-        source: Img2dataset | ReadyMade | None = None,
+        source: Img2dataset | PrefetchedImages | None = None,
     ) -> None:
         self._pages, self._folder, self._shards, self._recipe, self._settings = pages, folder, shards, recipe, settings
         self._deny_lists, self._detector, self._source = deny_lists, detector, source
@@ -145,7 +145,7 @@ class ImagesWork:
 
     def _indexed(self, pipeline: beam.Pipeline) -> list[beam.pvalue.AsSingleton]:
         """Index the image shards that --images_from names, all of them before anything is looked for in them."""
-        if not isinstance(self._source, ReadyMade):
+        if not isinstance(self._source, PrefetchedImages):
             return []
         numbers = pipeline | "Image shards" >> beam.Create(list(range(len(self._source.tars))))
         indexed = numbers | "Spread image shards" >> beam.Reshuffle() | "Index" >> beam.Map(self._source.index_shard)
@@ -204,7 +204,7 @@ class ImagesWork:
     def _kept(self, shard: int) -> Iterator[Image]:
         filters = self._recipe.of_kind(ImageFilter)
         for image in self._fetched(shard):
-            if image.phash is not None and judge([Candidate(image)], filters, {})[0] is None:
+            if image.phash is not None and apply_filters([Candidate(image)], filters, {})[0] is None:
                 yield image
 
     def _decide(self, shard: int, packed_learned: dict[str, bytes]) -> None:

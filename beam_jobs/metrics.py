@@ -16,7 +16,7 @@ from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.stage_folder import StageFolder
+from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import WrittenFile
 from schemas.reasons import Stage
 from schemas.statistics import Counts

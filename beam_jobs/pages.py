@@ -12,31 +12,31 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 
+from beam_jobs.command_line import CommonOptions, LocateOptions, PagesOptions, WebOptions, output_folder, parse
+from beam_jobs.from_options import http_settings, recipe_of
 from beam_jobs.metrics import finish_shard, timed
-from beam_jobs.options import CommonOptions, LocateOptions, PagesOptions, WebOptions, output_folder, parse
-from beam_jobs.running import refuse_nothing_kept, run_stage, stage_folder
-from beam_jobs.settings import http_settings, recipe_of
-from filters.kinds import LinkFilter, TextFilter
+from beam_jobs.stage_runner import refuse_nothing_kept, run_stage, stage_folder
+from filters.base import LinkFilter, TextFilter
 from mmc4_pipeline import http_client, storage
 from mmc4_pipeline.c4 import DocumentFields, read_documents
-from mmc4_pipeline.commoncrawl.documents import documents_of_warc, warc_files
-from mmc4_pipeline.commoncrawl.ranges import pages_by_range
-from mmc4_pipeline.commoncrawl.records import PageContent, rejected
-from mmc4_pipeline.commoncrawl.warc import pages_by_scan
-from mmc4_pipeline.commoncrawl.wat import pages_by_wat
-from mmc4_pipeline.dataset.stage_folder import StageFolder, add_up, fingerprint
+from mmc4_pipeline.commoncrawl.by_range import pages_by_range
+from mmc4_pipeline.commoncrawl.by_scan import pages_by_scan
+from mmc4_pipeline.commoncrawl.by_wat import pages_by_wat
+from mmc4_pipeline.commoncrawl.from_warcs import documents_of_warc, warc_files
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.keys import shard_of
-from mmc4_pipeline.lists import ListedFilters
+from mmc4_pipeline.loaded_filters import LoadedFilters
+from mmc4_pipeline.naming import shard_of
 from mmc4_pipeline.pages.captures import decide_captures
-from mmc4_pipeline.pages.packed import pack, unpack
-from mmc4_pipeline.pages.reader import PageReader
-from mmc4_pipeline.pages.reading import PageReading
+from mmc4_pipeline.pages.content import PageContent, rejected
+from mmc4_pipeline.pages.page_outcome import pack, unpack
+from mmc4_pipeline.pages.page_reader import PageReader
+from mmc4_pipeline.pages.page_sorter import PageSorter
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
+from mmc4_pipeline.stage_folder import StageFolder, add_up, fingerprint
 from schemas.capture import Location
 from schemas.document import Document, RejectedDocument
-from schemas.page import Packed, PackedKind, Page
+from schemas.page import OutcomeKind, Page, PageOutcome
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
 
@@ -74,7 +74,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     """Run the stage and give its manifest. Documents are those of the locate stage, or the pages of WARC files."""
     check(options)
     own, recipe, output = options.view_as(PagesOptions), recipe_of(options), output_folder(options)
-    filters = ListedFilters.read(recipe.of_kind(TextFilter) | recipe.of_kind(LinkFilter))
+    filters = LoadedFilters.read(recipe.of_kind(TextFilter) | recipe.of_kind(LinkFilter))
     source = _given_warcs(own) if own.warcs else _located(own, recipe, output)
     folder = stage_folder(output, Stage.PAGES)
     plan = {
@@ -82,7 +82,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         "options": source.options | {"documents_per_shard": own.documents_per_shard},
         "input": source.input | filters.plan(),
     }
-    reading = PageReading(
+    reading = PageSorter(
         shards=source.shards,
         reader=PageReader(recipe.links, recipe.text_source),
         filters=filters,
@@ -170,7 +170,7 @@ class PagesWork:
     """
 
     def __init__(
-        self, source: PagesSource, reading: PageReading, folder: StageFolder, http: http_client.HttpSettings
+        self, source: PagesSource, reading: PageSorter, folder: StageFolder, http: http_client.HttpSettings
     ) -> None:
         self._source, self._reading, self._folder, self._http = source, reading, folder, http
 
@@ -228,11 +228,11 @@ class PagesWork:
             http_client.use(self._http)
             packed = self._packed_warcs(items) if self._source.warcs else self._packed_locations(items)
             with timed(Stage.PAGES, "read"):
-                written = storage.write_records(file, packed, Packed)
+                written = storage.write_records(file, packed, PageOutcome)
             storage.write_json(note, storage.as_json([written]))
         return part
 
-    def _packed_locations(self, locations: Iterable[Location]) -> Iterator[Packed]:
+    def _packed_locations(self, locations: Iterable[Location]) -> Iterator[PageOutcome]:
         """Read the pages of a part, WARC file by WARC file."""
         read = SOURCES[self._source.page_source]
         ordered = sorted(locations, key=lambda location: (location.warc_filename, location.offset, location.key))
@@ -240,15 +240,15 @@ class PagesWork:
             outcomes = read(self._source.cc_root, warc_filename, list(of_file), self._reading.reader)
             yield from self._reading.packed(outcomes)
 
-    def _packed_warcs(self, paths: Iterable[str]) -> Iterator[Packed]:
+    def _packed_warcs(self, paths: Iterable[str]) -> Iterator[PageOutcome]:
         for path in paths:
             records = Counts()
             yield from self._reading.packed(documents_of_warc(path, self._reading.reader, records))
             shard = shard_of(path, self._source.shards)  # that of no site: some shard has to count the file's records
-            yield pack(shard, PackedKind.COUNTS, {"records": records.to_json()})
+            yield pack(shard, OutcomeKind.COUNTS, {"records": records.to_json()})
 
-    def _load(self, part: int, todo: frozenset[int]) -> Iterator[tuple[int, Packed]]:
-        for packed in storage.read_records(self._folder.file(f"{READ}/{part:05d}.parquet"), Packed):
+    def _load(self, part: int, todo: frozenset[int]) -> Iterator[tuple[int, PageOutcome]]:
+        for packed in storage.read_records(self._folder.file(f"{READ}/{part:05d}.parquet"), PageOutcome):
             if packed.shard in todo:
                 yield packed.shard, packed
 
@@ -265,8 +265,8 @@ class PagesWork:
     def _write(self, shard: int, parts: dict[str, Iterable[Any]]) -> None:
         texts = dict(parts["texts"])
         packed = list(parts["pages"])
-        made = [self._finish(item, texts) for item in packed if item.kind is not PackedKind.COUNTS]
-        counted = [unpack(item) for item in packed if item.kind is PackedKind.COUNTS]
+        made = [self._finish(item, texts) for item in packed if item.kind is not OutcomeKind.COUNTS]
+        counted = [unpack(item) for item in packed if item.kind is OutcomeKind.COUNTS]
         decided = list(decide_captures(made)) if self._source.warcs else [outcome for _, outcome in made]
         # In the order of the keys, which are hashes: so that a site's pages do not follow one another.
         pages = sorted((page for page in decided if isinstance(page, Page)), key=lambda page: page.key)
@@ -285,7 +285,7 @@ class PagesWork:
         counts = {"documents": documents, "links": links, **dict(sorted(add_up(counted).items()))}
         finish_shard(self._folder, shard, files, counts)
 
-    def _finish(self, packed: Packed, texts: dict[str, bytes]) -> tuple[str, Page | RejectedDocument]:
+    def _finish(self, packed: PageOutcome, texts: dict[str, bytes]) -> tuple[str, Page | RejectedDocument]:
         """Give the source of what was read and what became of it; where the text is C4's, the page is made here."""
         found = unpack(packed)
         if not isinstance(found, PageContent):

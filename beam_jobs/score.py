@@ -11,18 +11,19 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 
+from beam_jobs.command_line import CommonOptions, ScoreOptions, ScoreWorkersOptions, output_folder, parse
+from beam_jobs.from_options import recipe_of, score_hints, scorer_settings
 from beam_jobs.metrics import finish_shard, timed
-from beam_jobs.options import CommonOptions, ScoreOptions, ScoreWorkersOptions, output_folder, parse
-from beam_jobs.running import run_stage, stage_folder
-from beam_jobs.settings import recipe_of, score_hints, scorer_settings
-from filters.kinds import ScoreFilter
+from beam_jobs.stage_runner import run_stage, stage_folder
+from filters.base import ScoreFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.clip.features import write_features
-from mmc4_pipeline.clip.settings import ScorerSettings, file_sha256
-from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
+from mmc4_pipeline.clip.settings import ScorerSettings
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
+from mmc4_pipeline.models.clip_choice import file_sha256
 from mmc4_pipeline.recipe import Recipe
+from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from schemas.image import Image
 from schemas.page import Page
 from schemas.reasons import Stage

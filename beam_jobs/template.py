@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from beam_jobs.options import OWN_OPTIONS
+from beam_jobs.command_line import OWN_OPTIONS
 from mmc4_pipeline.cli import STAGES, run_job
 
 _STAGES = tuple(stage for stage in STAGES if stage != "build")  # a template is one pipeline
@@ -72,7 +72,7 @@ def _options() -> dict[str, argparse.Action]:
     """Give the options of all stages by name."""
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     for group in OWN_OPTIONS:
-        group._add_argparse_args(parser)  # noqa: SLF001 - as in beam_jobs.options
+        group._add_argparse_args(parser)  # noqa: SLF001 - as in beam_jobs.command_line
     return {action.dest: action for action in parser._actions}  # noqa: SLF001 - argparse has no door to them
 
 

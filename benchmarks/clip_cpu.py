@@ -21,7 +21,7 @@ from warcio.archiveiterator import ArchiveIterator
 
 from mmc4_pipeline.clip.cores import cores_for
 from mmc4_pipeline.clip.model import ClipModel
-from mmc4_pipeline.clip.settings import ClipChoice
+from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.pages.sentences import sentences_of
 
 BATCH = 128

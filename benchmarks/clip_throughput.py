@@ -33,9 +33,10 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.clip.cores import cores_for
 from mmc4_pipeline.clip.engine import Engine
 from mmc4_pipeline.clip.model import ClipModel, find_device
-from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
-from mmc4_pipeline.dataset.stage_folder import StageFolder
-from mmc4_pipeline.images.store import add_file, open_tar, read_image
+from mmc4_pipeline.clip.settings import ScorerSettings
+from mmc4_pipeline.models.clip_choice import ClipChoice
+from mmc4_pipeline.stage_folder import StageFolder
+from mmc4_pipeline.tar import add_file, open_tar, read_image
 from schemas.image import Image
 from schemas.page import Page
 from schemas.reasons import Stage

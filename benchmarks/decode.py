@@ -94,7 +94,7 @@ def compare(folder: Path, peer_python: str, repeats: int) -> dict[str, object]:
 
 def work_of_ours() -> Callable[[bytes], Measured]:
     """Give this project's way: one call. It is imported here because the peer's interpreter does not have it."""
-    from mmc4_pipeline.images.decode import Decoded, decode
+    from mmc4_pipeline.images.decoding.decode import Decoded, decode
     from mmc4_pipeline.recipe import ImageSettings
 
     settings = ImageSettings(MAX_SIDE, QUALITY)

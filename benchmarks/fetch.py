@@ -148,7 +148,7 @@ def require_truth(
 def fetch() -> None:
     """Fetch with this project's Fetcher the URLs that standard input has."""
     from filters.consent import Consent
-    from mmc4_pipeline.images.fetch import Answer, Fetcher, FetchSettings, Request
+    from mmc4_pipeline.images.fetching.fetch import Answer, Fetcher, FetchSettings, Request
     from schemas.image import Image
     from schemas.reasons import Reason
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from mmc4_pipeline.images.fetch import Answer, Fetcher, FetchSettings, Request
+from mmc4_pipeline.images.fetching.fetch import Answer, Fetcher, FetchSettings, Request
 from schemas.reasons import Reason
 
 PER_HOST = 2

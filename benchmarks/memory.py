@@ -15,10 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from examples.miniweb.generate import generate
-from examples.miniweb.serve import serving
+from mmc4_pipeline.miniweb.generate import generate
+from mmc4_pipeline.miniweb.serve import serving
 
-MINIWEB = Path(__file__).parents[1] / "examples" / "miniweb"
+MINIWEB = Path(__file__).parents[1] / "mmc4_pipeline" / "miniweb"
 TIMES = 10
 TELL = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
 STAGE = "import sys; from mmc4_pipeline.cli import run_job; run_job(sys.argv[1], sys.argv[2:])"

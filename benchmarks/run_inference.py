@@ -29,12 +29,12 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.clip.cores import cores_for
 from mmc4_pipeline.clip.engine import Engine
 from mmc4_pipeline.clip.model import ClipModel, Features
-from mmc4_pipeline.clip.settings import ClipChoice
-from mmc4_pipeline.images.store import read_image
+from mmc4_pipeline.models.clip_choice import ClipChoice
+from mmc4_pipeline.tar import read_image
 from schemas.image import Image
 from schemas.page import Page
 
-WEIGHTS = Path(__file__).parents[1] / "examples" / "miniweb" / "weights"
+WEIGHTS = Path(__file__).parents[1] / "mmc4_pipeline" / "miniweb" / "weights"
 BATCH = 32
 
 

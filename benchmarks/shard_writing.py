@@ -31,15 +31,15 @@ import webdataset
 from PIL import Image as Picture
 
 from mmc4_pipeline import storage
+from mmc4_pipeline.assignment import assign
 from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows
-from mmc4_pipeline.dataset.formats.mmc4_jsonl import Mmc4Jsonl
-from mmc4_pipeline.dataset.formats.openflamingo import OpenFlamingo
-from mmc4_pipeline.dataset.shards import kept_in_parts, write_shard
-from mmc4_pipeline.dataset.stage_folder import StageFolder
-from mmc4_pipeline.images.store import add_file, open_tar, read_image
-from mmc4_pipeline.keys import document_key, image_name
-from mmc4_pipeline.match import assign
+from mmc4_pipeline.dataset.write_shards import kept_in_parts, write_shard
+from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl
+from mmc4_pipeline.formats.openflamingo import OpenFlamingo
+from mmc4_pipeline.naming import document_key, image_name
 from mmc4_pipeline.recipe import load_recipe
+from mmc4_pipeline.stage_folder import StageFolder
+from mmc4_pipeline.tar import add_file, open_tar, read_image
 from schemas.image import Image
 from schemas.ledger import LedgerRow
 from schemas.page import ImageLink, Page

@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mmc4_pipeline.commoncrawl.records import PageContent
-from mmc4_pipeline.commoncrawl.wat import pages_by_wat, wat_filename
-from mmc4_pipeline.pages.reader import PageReader
+from mmc4_pipeline.commoncrawl.by_wat import pages_by_wat, wat_filename
+from mmc4_pipeline.pages.content import PageContent
+from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import LinkSettings
 from schemas.capture import Location
 

@@ -8,8 +8,8 @@ from typing import Self
 
 from adblock import Engine, FilterSet
 
+from filters.base import LinkFilter, Stricter
 from filters.hosts import host_and_port, split
-from filters.kinds import LinkFilter, Stricter
 from schemas.page import ImageLink
 from schemas.reasons import Reason
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from filters.kinds import ScoreFilter
+from filters.base import ScoreFilter
 from schemas.reasons import Reason
 from schemas.score import ImageScore
 

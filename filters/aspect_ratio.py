@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Gt
 
-from filters.kinds import ImageFilter, Stricter
+from filters.base import ImageFilter, Stricter
 from schemas.image import Image
 from schemas.reasons import Reason
 

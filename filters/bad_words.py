@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
-from filters.kinds import DocumentText, TextFilter
+from filters.base import DocumentText, TextFilter
 from schemas.reasons import Reason
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from filters.kinds import ImageFilter, Stricter
+from filters.base import ImageFilter, Stricter
 from schemas.image import Image
 from schemas.reasons import Reason
 

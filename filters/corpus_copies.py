@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from filters.kinds import CopiesFilter
+from filters.base import CopiesFilter
 from schemas.image import Image
 from schemas.reasons import Reason
 

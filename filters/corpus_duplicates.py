@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from filters.kinds import SampleFilter
+from filters.base import SampleFilter
 from schemas.image import Image
 from schemas.reasons import Reason
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from filters.kinds import DocumentText, TextFilter
+from filters.base import DocumentText, TextFilter
 from schemas.reasons import Reason
 
 

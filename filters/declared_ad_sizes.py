@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from filters.ad_sizes import STANDARD, check_sizes
-from filters.kinds import LinkFilter, Stricter
+from filters.base import LinkFilter, Stricter
 from schemas.page import ImageLink
 from schemas.reasons import Reason
 

@@ -16,8 +16,8 @@ from urllib.parse import SplitResult
 import numpy as np
 import xxhash
 
+from filters.base import LinkFilter, Stricter
 from filters.hosts import host_and_port, normal_host, split
-from filters.kinds import LinkFilter, Stricter
 from schemas.page import ImageLink
 from schemas.reasons import Reason
 

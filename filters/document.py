@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from filters.kinds import AssignedDocument, DocumentFilter
+from filters.base import AssignedDocument, DocumentFilter
 from schemas.reasons import Reason
 
 

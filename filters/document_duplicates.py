@@ -6,7 +6,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from filters.kinds import GroupFilter, Stricter
+from filters.base import GroupFilter, Stricter
 from schemas.image import Image
 from schemas.reasons import Reason
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 from langdetect import DetectorFactory, LangDetectException, detect_langs
 
-from filters.kinds import DocumentText, TextFilter
+from filters.base import DocumentText, TextFilter
 from schemas.reasons import Reason
 
 MAX_CHARACTERS = 10_000  # langdetect itself reads no more of a text

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from filters.kinds import LinkFilter
+from filters.base import LinkFilter
 from schemas.page import ImageLink
 from schemas.reasons import Reason
 

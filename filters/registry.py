@@ -6,7 +6,7 @@ from dataclasses import is_dataclass
 from functools import cache
 
 import filters
-from filters.kinds import Filter
+from filters.base import Filter
 
 
 @cache

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from filters.kinds import DocumentText, TextFilter
+from filters.base import DocumentText, TextFilter
 from schemas.reasons import Reason
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from filters.kinds import LinkFilter, Stricter
+from filters.base import LinkFilter, Stricter
 from schemas.page import ImageLink
 from schemas.reasons import Reason
 

@@ -103,7 +103,7 @@ def _user_message(error: BaseException) -> str | None:
     """Give the message of a UserError, also where a runner has wrapped it: in its cause, or as text of a worker."""
     if isinstance(error, UserError):
         return re.sub(r" \[while running .*", "", str(error), flags=re.DOTALL)
-    found = re.findall(r"^(?:\w+\.)*(?:User|Unreadable)Error: (.*)$", str(error), flags=re.MULTILINE)
+    found = re.findall(r"^(?:\w+\.)*(?:User|PermanentRead)Error: (.*)$", str(error), flags=re.MULTILINE)
     if found:
         return re.sub(r" \[while running .*", "", found[-1])
     return _user_message(error.__cause__) if error.__cause__ else None

@@ -9,7 +9,7 @@ class NotRunError(Exception):
     """No failure: a pipeline was only described, or handed over, so that there is no manifest to give yet."""
 
 
-class UnreadableError(UserError):
+class PermanentReadError(UserError):
     """A file is not there, or gives other bytes than were asked for: what was wanted of it may be dropped.
 
     Every other UserError of a read may pass (a busy server, expired credentials). A drop would be final, so that those

@@ -23,7 +23,7 @@ USER_AGENT = f"mmc4-pipeline/{version('mmc4-pipeline')} (makes image-text datase
 # What a request costs, in bytes that could be read instead: 0.1 s until its answer begins, at 10 MB/s.
 BYTES_OF_A_REQUEST = 1 << 20
 LONGEST_RETRY_AFTER = 300.0  # seconds; who asks for more is not waited for
-_TRIES_OF_A_STRANGER = 3  # of a host that never answered: rather a wrong address than a busy server
+_TRIES_OF_UNKNOWN_HOST = 3  # of a host that never answered: rather a wrong address than a busy server
 _CONNECTIONS = 32  # kept open to a host
 _BUSY = (429, 503)
 _PASSING = (*_BUSY, 500, 502, 504)
@@ -53,7 +53,7 @@ class HttpSettings:
     timeout: float = 60.0
 
 
-class Trouble(Exception):  # noqa: N818 - no error yet: it is waited out
+class RetryableError(Exception):
     """A try that failed in a way that may pass. `retry_after` is what the server asked for, in seconds."""
 
     def __init__(self, why: str, retry_after: float = 0.0, *, busy: bool = False) -> None:
@@ -61,7 +61,7 @@ class Trouble(Exception):  # noqa: N818 - no error yet: it is waited out
         self.retry_after, self.busy = retry_after, busy
 
 
-class Turns:
+class RateLimiter:
     """Gives the requests to a host their turns, evenly spaced, whichever thread asks."""
 
     def __init__(self, per_second: float) -> None:
@@ -91,7 +91,7 @@ class HttpClient:
 
     def __init__(self, settings: HttpSettings) -> None:
         self.settings = settings
-        self._turns: dict[str, Turns] = {}
+        self._turns: dict[str, RateLimiter] = {}
         self._answered: set[str] = set()
         self._lock = threading.Lock()
         self._session = requests.Session()
@@ -105,16 +105,16 @@ class HttpClient:
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 
-    def turns(self, url: str) -> Turns:
+    def turns(self, url: str) -> RateLimiter:
         """Give the turns of a URL's host."""
         with self._lock:
-            return self._turns.setdefault(urlsplit(url).netloc, Turns(self.settings.requests_per_second))
+            return self._turns.setdefault(urlsplit(url).netloc, RateLimiter(self.settings.requests_per_second))
 
     def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Ask once and give the response, its body unread: 200, 206 or 416.
 
-        Raises Trouble where another try may help, FileNotFoundError (404, 410), UserError for all else. That 403 is
-        among "all else" is on purpose: it is Common Crawl's answer to who asked too much, for whatever file.
+        Raises RetryableError if another try may help, FileNotFoundError (404, 410), UserError for all else. 403 is
+        deliberately fatal: Common Crawl returns it to clients that have exceeded its limits.
         """
         try:
             response = self._session.get(url, headers=headers, stream=True, timeout=self.settings.timeout)
@@ -123,7 +123,7 @@ class HttpClient:
                 message = f"{url}: cannot be asked for ({error}); check the address"
                 raise UserError(message) from error
             why = f"{type(error).__name__}: {error}"
-            raise Trouble(why) from error
+            raise RetryableError(why) from error
         self._answered.add(urlsplit(url).netloc)
         if response.status_code in (200, 206, 416):
             return response
@@ -133,7 +133,7 @@ class HttpClient:
     def tries(self, url: str) -> int:
         """Give the number of tries that are right for a URL's host."""
         known = urlsplit(url).netloc in self._answered
-        return self.settings.tries if known else min(self.settings.tries, _TRIES_OF_A_STRANGER)
+        return self.settings.tries if known else min(self.settings.tries, _TRIES_OF_UNKNOWN_HOST)
 
 
 class _PoliteAdapter(HTTPAdapter):
@@ -155,7 +155,7 @@ def _refusal(url: str, response: requests.Response) -> Exception:
     if response.status_code in _GONE:
         return FileNotFoundError(ENOENT, status, url)
     if response.status_code in _PASSING:
-        return Trouble(status, retry_after(response.headers), busy=response.status_code in _BUSY)
+        return RetryableError(status, retry_after(response.headers), busy=response.status_code in _BUSY)
     message = (
         f"{url}: refused ({status} {response.reason}): not allowed, or asked too often (then lower "
         "--cc_requests_per_second and wait a while); continue with --resume"
@@ -174,7 +174,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
         return 0.0
 
 
-class Patience:
+class RetryState:
     """Counts what one read has borne, and waits between its tries: exponential backoff with full jitter.
 
     Source of "full jitter": https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/.
@@ -190,7 +190,7 @@ class Patience:
         if self._received >= BYTES_OF_A_REQUEST:
             self._failures = self._received = 0
 
-    def bear(self, trouble: Trouble) -> None:
+    def bear(self, trouble: RetryableError) -> None:
         """Wait as long as is right after a failed try; raises UserError where it was one too many."""
         self._failures += 1
         self._received = 0

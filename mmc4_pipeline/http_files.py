@@ -11,8 +11,8 @@ import urllib3
 from fsspec import AbstractFileSystem
 from fsspec.spec import AbstractBufferedFile
 
-from mmc4_pipeline.errors import UnreadableError, UserError
-from mmc4_pipeline.http_client import BYTES_OF_A_REQUEST, HttpClient, Patience, Trouble, client
+from mmc4_pipeline.errors import PermanentReadError, UserError
+from mmc4_pipeline.http_client import BYTES_OF_A_REQUEST, HttpClient, RetryableError, RetryState, client
 
 _BLOCK = 256 << 10  # bytes that random access reads ahead: little beside a column chunk, and a Parquet footer fits
 _STREAM_BUFFER = 1 << 20
@@ -25,14 +25,14 @@ class HttpStream(io.RawIOBase):
     """A file over HTTP. Read in order it is one request, and one more by Range wherever the connection broke.
 
     A seek elsewhere asks anew from there. A server that ignores Range (and sends the whole file) is read on to where
-    the bytes are. Reads raise FileNotFoundError (404), UnreadableError for bytes that were not asked for, UserError
+    the bytes are. Reads raise FileNotFoundError (404), PermanentReadError for bytes that were not asked for, UserError
     where the server stays busy or refuses.
     """
 
     def __init__(self, url: str, asking: HttpClient | None = None) -> None:
         self._url = url
         self._client = asking or client()
-        self._patience = Patience(self._client, url)
+        self._patience = RetryState(self._client, url)
         self._position = 0  # of the next byte that the reader wants
         self._stop: int | None = None  # where the reader wants no more; None: the file's end
         self._response: requests.Response | None = None
@@ -90,7 +90,7 @@ class HttpStream(io.RawIOBase):
         while wanted > 0 and (self._size is None or self._position < self._size):
             try:
                 data = self._receive(wanted) if self._reach() else b""
-            except Trouble as trouble:
+            except RetryableError as trouble:
                 self._hang_up()
                 self._patience.bear(trouble)
                 continue
@@ -142,11 +142,11 @@ class HttpStream(io.RawIOBase):
         size = int(said.group(1)) if said else self._size or self._position
         if size > self._position:
             message = f"{self._url}: HTTP 416 for byte {self._position} of {size}"
-            raise UnreadableError(message)
+            raise PermanentReadError(message)
         self._size = size
 
     def _check_range(self, response: requests.Response) -> tuple[int, int, int | None]:
-        """Give first byte, end and file size of a partial answer; raises UnreadableError where it is another part."""
+        """Return first byte, end and file size of a partial response; raises PermanentReadError for another part."""
         header = response.headers.get("Content-Range", "")
         said = _CONTENT_RANGE.match(header)
         first, last = (int(said.group(1)), int(said.group(2))) if said else (-1, -1)
@@ -155,7 +155,7 @@ class HttpStream(io.RawIOBase):
         if first != self._position or last < first or beyond or (size is not None and last >= size):
             response.close()
             message = f"{self._url}: asked for bytes from {self._position} to {self._stop}, answered {header!r}"
-            raise UnreadableError(message)
+            raise PermanentReadError(message)
         return first, last + 1, size
 
     def _check_version(self, response: requests.Response, size: int | None) -> None:
@@ -175,18 +175,18 @@ class HttpStream(io.RawIOBase):
             return b""
         if self._waited > self._client.settings.timeout and self._received < self._waited * _SLOWEST:
             why = f"no more than {self._received} bytes came in {self._waited:.0f} s"
-            raise Trouble(why)
+            raise RetryableError(why)
         started = time.monotonic()
         try:
             data = bytes(self._response.raw.read1(count, decode_content=False) or b"")
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             why = f"the answer broke off at byte {self._at}: {error}"
-            raise Trouble(why) from error
+            raise RetryableError(why) from error
         self._waited += time.monotonic() - started
         if not data:
             if self._until is not None:
                 why = f"the answer ended at byte {self._at}, not {self._until}"
-                raise Trouble(why)
+                raise RetryableError(why)
             self._size = self._at
             self._hang_up()
         self._at += len(data)

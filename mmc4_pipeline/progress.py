@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.stage_folder import StageFolder
+from mmc4_pipeline.stage_folder import StageFolder
 
 _EVERY = {True: 0.5, False: 15.0}  # seconds between two looks at the folder, where it is local and where not
 

@@ -15,10 +15,10 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 
-from filters.kinds import Filter, LinkFilter
+from filters.base import Filter, LinkFilter
 from filters.registry import known_filters
+from mmc4_pipeline.assignment import Assignment
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.match import Assignment
 from schemas.reasons import Stage
 
 Kind = TypeVar("Kind", bound=Filter)

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from mmc4_pipeline.errors import UnreadableError, UserError
+from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.http_files import HttpFiles, HttpStream
 from schemas.arrow import arrow_schema, from_table, to_table
 
@@ -105,7 +105,7 @@ def modified(path: str) -> datetime:
 def open_read(path: str) -> BinaryIO:
     """Open a file to read parts of it (a Parquet file's columns): over HTTP a part is a request.
 
-    Raises UnreadableError where it is not there, UserError where it can't be read.
+    Raises PermanentReadError where it is not there, UserError where it can't be read.
     """
     return _read(path, lambda fs: _guarded(path, fs.open(path, "rb")))
 
@@ -123,18 +123,18 @@ def open_stream(path: str) -> BinaryIO:
 def read_range(path: str, offset: int, length: int) -> bytes:
     """Read some bytes of a file, fewer where it ends before.
 
-    Raises UnreadableError where they can never be had, UserError where they can't be had now.
+    Raises PermanentReadError where they can never be had, UserError where they can't be had now.
     """
     try:
         return bytes(_read(path, lambda fs: fs.cat_file(path, start=offset, end=offset + length)))
     except UserError as error:
-        final = isinstance(error, UnreadableError) or isinstance(filesystem(path), HttpFiles)
+        final = isinstance(error, PermanentReadError) or isinstance(filesystem(path), HttpFiles)
         if not final and offset >= size(path):
             return b""  # S3 calls a range past the end an error, each store in its own words
         raise
 
 
-def read_ranges(path: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes | UnreadableError]:
+def read_ranges(path: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes | PermanentReadError]:
     """Yield the bytes of each (offset, length), fewer where the file ends before, or why they can never be had.
 
     Ranges are ascending and don't overlap. A few are on their way at once, and never more than 64 MiB of them (or one).
@@ -148,7 +148,7 @@ def read_ranges(path: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes 
                 offset, length = todo.popleft()
                 outcome = _outcome(partial(_read, path, lambda _: stream.read_range(offset, offset + length)))  # noqa: B023 - called at once
                 yield outcome
-                if isinstance(outcome, UnreadableError) and not exists(path):
+                if isinstance(outcome, PermanentReadError) and not exists(path):
                     yield from (outcome for _ in todo)
                     return
                 if not stream.ignores_ranges:
@@ -156,14 +156,14 @@ def read_ranges(path: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes 
     yield from _side_by_side(path, todo)
 
 
-def _outcome(read: Callable[[], bytes]) -> bytes | UnreadableError:
+def _outcome(read: Callable[[], bytes]) -> bytes | PermanentReadError:
     try:
         return read()
-    except UnreadableError as error:
+    except PermanentReadError as error:
         return error
 
 
-def _side_by_side(path: str, todo: deque[tuple[int, int]]) -> Iterator[bytes | UnreadableError]:
+def _side_by_side(path: str, todo: deque[tuple[int, int]]) -> Iterator[bytes | PermanentReadError]:
     under_way: deque[tuple[int, Future[bytes]]] = deque()
     with ThreadPoolExecutor(RANGES_AT_ONCE) as pool:
         for offset, length in todo:
@@ -184,7 +184,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def _read(path: str, ask: Callable[[fsspec.AbstractFileSystem], Answer]) -> Answer:
-    """Ask a file system; what its package raises becomes an UnreadableError or another UserError."""
+    """Ask a file system; what its package raises becomes an PermanentReadError or another UserError."""
     fs = filesystem(path)
     try:
         return ask(fs)
@@ -231,9 +231,9 @@ def _guarded(path: str, stream: BinaryIO) -> BinaryIO:
 
 def _refusal(path: str, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
-        return UnreadableError(f"{path}: cannot be read ({error.strerror or 'not found'})")
+        return PermanentReadError(f"{path}: cannot be read ({error.strerror or 'not found'})")
     why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-    kind = UnreadableError if isinstance(error, IsADirectoryError | NotADirectoryError) else UserError
+    kind = PermanentReadError if isinstance(error, IsADirectoryError | NotADirectoryError) else UserError
     return kind(f"{path}: cannot be read ({why})")
 
 

@@ -54,8 +54,8 @@ class Page:
         return is_hashed(self.url)
 
 
-class PackedKind(StrEnum):
-    """What a Packed holds."""
+class OutcomeKind(StrEnum):
+    """What a PageOutcome holds."""
 
     CONTENT = "content"  # a read page whose text C4 has
     PAGE = "page"  # a finished page
@@ -64,10 +64,10 @@ class PackedKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PageOutcome:
     """What became of a page, for the shard of its site: compressed JSON. `source` is its document's."""
 
     shard: int
-    kind: PackedKind
+    kind: OutcomeKind
     source: str
     data: bytes

@@ -12,10 +12,10 @@ from PIL import Image as PillowImage
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.clip.model import ClipModel, Features
-from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.images.faces import FaceDetector
-from mmc4_pipeline.images.store import read_image
-from mmc4_pipeline.keys import stable_hash
+from mmc4_pipeline.naming import stable_hash
+from mmc4_pipeline.stage_folder import StageFolder
+from mmc4_pipeline.tar import read_image
 from schemas.image import Image
 from schemas.page import Page
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.clip.settings import ClipChoice
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
+from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.models.folder import identify
 
 _MADE_FOR = "clip"  # the key, beside the weights, of the CLIP that a head was trained with

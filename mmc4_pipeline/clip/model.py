@@ -20,10 +20,11 @@ from mmc4_pipeline.clip.cores import Cores
 from mmc4_pipeline.clip.memory import Halving, rows_that_fit
 from mmc4_pipeline.clip.pixels import Pixels
 from mmc4_pipeline.clip.precision import find_precision, name_of
-from mmc4_pipeline.clip.settings import RANDOM, ClipChoice, Precision
+from mmc4_pipeline.clip.settings import Precision
 from mmc4_pipeline.clip.tokens import Tokenizer
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
+from mmc4_pipeline.models.clip_choice import RANDOM, ClipChoice
 from mmc4_pipeline.models.folder import clip_weights, identify
 
 Features = npt.NDArray[np.float32]

@@ -12,8 +12,9 @@ from mmc4_pipeline.clip.engine import Engine
 from mmc4_pipeline.clip.features import ImageFeatures
 from mmc4_pipeline.clip.heads import FaceHead, NsfwHead, load_head, probabilities
 from mmc4_pipeline.clip.model import ClipModel, Features, find_device
-from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
-from mmc4_pipeline.images.store import read_image
+from mmc4_pipeline.clip.settings import ScorerSettings
+from mmc4_pipeline.models.clip_choice import ClipChoice
+from mmc4_pipeline.tar import read_image
 from schemas.image import Image
 from schemas.page import Page
 from schemas.reasons import Reason

@@ -13,7 +13,7 @@ _BYTES_A_TOKEN = 32  # CLIP's vocabulary has no longer one
 
 
 class Tokenizer:
-    """Turns sentences into tokens of CLIP's own vocabulary; those of other models are left to open_clip."""
+    """RateLimiter sentences into tokens of CLIP's own vocabulary; those of other models are left to open_clip."""
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - open_clip has no types
         """Wrap what open_clip.get_tokenizer gives."""

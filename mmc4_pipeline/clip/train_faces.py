@@ -14,7 +14,7 @@ import torch
 from mmc4_pipeline.clip.face_sample import Examples
 from mmc4_pipeline.clip.heads import FaceHead, probabilities
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.keys import stable_hash
+from mmc4_pipeline.naming import stable_hash
 from mmc4_pipeline.recipe import FaceHeadSettings
 
 LEAST = 20  # faces, and images without, for each of the two parts: of fewer, 95% is as good as all

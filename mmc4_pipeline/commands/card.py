@@ -5,8 +5,8 @@ import argparse
 from rich.console import Console
 
 from mmc4_pipeline.dataset.files import finished_dataset
-from mmc4_pipeline.dataset.publish.card import write_card
-from mmc4_pipeline.dataset.publish.croissant import write_croissant
+from mmc4_pipeline.publish.card import write_card
+from mmc4_pipeline.publish.croissant import write_croissant
 
 
 def main(argv: list[str]) -> None:

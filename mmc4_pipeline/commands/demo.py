@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.funnel import print_funnel
+from mmc4_pipeline.stage_folder import StageFolder
 from schemas.reasons import Stage
 
 DESCRIPTION = "Generates a miniature web and makes a dataset from it: all five stages, for real, in a minute or two."
@@ -50,10 +50,10 @@ def _make_room(folder: Path) -> None:
 def _build(folder: Path, pages: int, rest: list[str], console: Console) -> StageFolder:
     """Generate the web, serve its images on loopback, and run all stages on it."""
     from beam_jobs import build
-    from examples.miniweb.generate import generate
-    from examples.miniweb.serve import serving
+    from mmc4_pipeline.miniweb.generate import generate
+    from mmc4_pipeline.miniweb.serve import serving
 
-    home = Path(__file__).parents[2] / "examples" / "miniweb"
+    home = Path(__file__).parents[1] / "miniweb"
     console.print(f"generating a web of {pages} pages in {folder}/web", soft_wrap=True, highlight=False)
     generate(folder / "web", pages=pages)
     console.print("The demo's CLIP is a small one, trained on this project's own drawings; real runs use ViT-L-14.")
@@ -76,7 +76,7 @@ def _build(folder: Path, pages: int, rest: list[str], console: Console) -> Stage
 
 def _print_truth(folder: Path, dataset: StageFolder, console: Console) -> None:
     """Say how the dataset compares with what was planted in the web."""
-    from examples.miniweb.check import compare
+    from mmc4_pipeline.miniweb.check import compare
 
     if not list(Path(dataset.path).glob("shard-*.tar")):
         return  # another format was asked for; the truth is compared with these

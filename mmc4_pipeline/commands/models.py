@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from filters.kinds import ScoreFilter
+from filters.base import ScoreFilter
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models.fetch import fetch, needed_by
 from mmc4_pipeline.models.folder import ENVIRONMENT, models_folder

@@ -9,14 +9,14 @@ from rich.table import Table
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import document_files, read_documents
-from mmc4_pipeline.commoncrawl.ranges import MAX_GAP
-from mmc4_pipeline.commoncrawl.wat import has_all_for
+from mmc4_pipeline.commoncrawl.by_range import MAX_GAP
+from mmc4_pipeline.commoncrawl.by_wat import has_all_for
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.estimate.crawl_size import CrawlSize, crawl_size
+from mmc4_pipeline.estimate.estimate import Needs, Prices, Resources, Speeds, estimate, index_needs
+from mmc4_pipeline.estimate.speed import measure_speeds
 from mmc4_pipeline.http_client import HttpSettings
-from mmc4_pipeline.pages.reader import PageReader
-from mmc4_pipeline.plan.crawl_size import CrawlSize, crawl_size
-from mmc4_pipeline.plan.estimate import Needs, Prices, Resources, Speeds, estimate, index_needs
-from mmc4_pipeline.plan.speed import measure_speeds
+from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import load_recipe, recipe_names
 
 _GB, _MB = 10**9, 10**6

@@ -4,10 +4,10 @@ import argparse
 
 from rich.console import Console
 
-from mmc4_pipeline.dataset.takedown.parts import find_parts
-from mmc4_pipeline.dataset.takedown.takedown import Report, end_stopped, take_down, units_of
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.progress import counting_files
+from mmc4_pipeline.takedown.folders import find_parts
+from mmc4_pipeline.takedown.run import Report, end_stopped, take_down, units_of
 
 
 def main(argv: list[str]) -> None:

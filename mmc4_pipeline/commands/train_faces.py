@@ -7,11 +7,11 @@ from typing import Any
 from rich.console import Console
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.clip.settings import ClipChoice, file_sha256
-from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.models.clip_choice import ClipChoice, file_sha256
 from mmc4_pipeline.progress import counting_files
 from mmc4_pipeline.recipe import Recipe, load_recipe, recipe_names
+from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from schemas.reasons import Stage
 
 

@@ -5,9 +5,9 @@ import argparse
 from rich.console import Console
 
 from mmc4_pipeline.dataset.files import files_of, finished_dataset
-from mmc4_pipeline.dataset.verify.dataset import verify
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.progress import counting_files
+from mmc4_pipeline.verify.dataset import verify
 
 
 def main(argv: list[str]) -> None:

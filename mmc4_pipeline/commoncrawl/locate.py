@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from mmc4_pipeline.keys import site_of
+from mmc4_pipeline.naming import site_of
 from schemas.capture import Capture, Location
 from schemas.document import DocumentReference, RejectedDocument
 from schemas.reasons import Reason

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from filters.kinds import AssignedDocument, DocumentFilter
+from filters.base import AssignedDocument, DocumentFilter
+from mmc4_pipeline.apply_filters import Candidate, apply_filters
+from mmc4_pipeline.assignment import Assignment, assign
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.judge import Candidate, judge
-from mmc4_pipeline.match import Assignment, assign
 from mmc4_pipeline.recipe import Recipe
 from schemas.image import Image
 from schemas.ledger import LedgerRow
@@ -72,7 +72,7 @@ def _cut(page: Page, images: Sequence[Image], scores: Sequence[ImageScore], reci
     dropped |= {image.position: (Stage.IMAGES, image.reason) for image in images if image.reason is not None}
     dropped |= {score.position: (Stage.SCORE, score.reason) for score in scores if score.reason is not None}
     candidates = [_candidate(page, link, image_at, score_at) for link in page.links if link.position not in dropped]
-    reasons = judge(candidates, recipe.filters, {})
+    reasons = apply_filters(candidates, recipe.filters, {})
     dropped |= {
         candidate.image.position: (Stage.CUT, reason)
         for candidate, reason in zip(candidates, reasons, strict=True)

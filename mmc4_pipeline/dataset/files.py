@@ -3,8 +3,8 @@
 from typing import Any
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import WrittenFile
 from schemas.reasons import Stage
 

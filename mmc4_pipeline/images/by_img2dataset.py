@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 from yarl import URL
 
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.images.fetch import ALLOWED_REDIRECTS, Answer, FetchSettings, Request
+from mmc4_pipeline.images.fetching.fetch import ALLOWED_REDIRECTS, Answer, FetchSettings, Request
+from mmc4_pipeline.images.fetching.routes import Route
 from mmc4_pipeline.images.img2dataset_shards import read_bodies, read_shard
-from mmc4_pipeline.images.ready_made import ready_answer
-from mmc4_pipeline.images.routes import Route
+from mmc4_pipeline.images.prefetched import ready_answer
 from schemas.reasons import Reason
 
 _PROGRAM = Path(__file__).with_name("guarded_img2dataset.py")

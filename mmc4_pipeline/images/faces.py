@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mmc4_pipeline.clip.settings import file_sha256
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
+from mmc4_pipeline.models.clip_choice import file_sha256
 from mmc4_pipeline.models.folder import fetched, identify
 from mmc4_pipeline.recipe import FaceDetectorSettings
 

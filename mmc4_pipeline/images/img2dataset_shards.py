@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from braceexpand import braceexpand
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.errors import UnreadableError, UserError
-from mmc4_pipeline.images.addresses import FORBIDDEN
-from mmc4_pipeline.keys import stable_hash
-from schemas.ready_image import ReadyImage
+from mmc4_pipeline.errors import PermanentReadError, UserError
+from mmc4_pipeline.images.fetching.addresses import FORBIDDEN
+from mmc4_pipeline.naming import stable_hash
+from schemas.prefetched_image import PrefetchedImage
 from schemas.reasons import Reason
 
 _NEEDED = ("url", "key", "status", "error_message")
@@ -85,19 +85,19 @@ def table_of(tar: str) -> str:
     return tar.removesuffix(".tar") + ".parquet"
 
 
-def read_shard(tar: str) -> list[ReadyImage]:
+def read_shard(tar: str) -> list[PrefetchedImage]:
     """Read what a shard says of each of its URLs, in its order; raises UserError where it is not whole."""
     table = _read_table(table_of(tar))
     places = _places(tar)
     return [_image(row, places) for row in table.to_pylist()]
 
 
-def read_bodies(tar: str, images: Sequence[ReadyImage]) -> Iterator[tuple[ReadyImage, bytes]]:
+def read_bodies(tar: str, images: Sequence[PrefetchedImage]) -> Iterator[tuple[PrefetchedImage, bytes]]:
     """Yield images with their bytes in the order of the tar; raises UserError where it no longer has them."""
     stored = sorted((image for image in images if image.offset is not None), key=lambda image: image.offset or 0)
     ranges = [(image.offset or 0, image.length or 0) for image in stored]
     for image, body in zip(stored, storage.read_ranges(tar, ranges), strict=True):
-        if isinstance(body, UnreadableError) or len(body) != image.length:
+        if isinstance(body, PermanentReadError) or len(body) != image.length:
             message = f"{tar}: has changed while it was read; run the images stage again in another --output"
             raise UserError(message)
         yield image, body
@@ -137,20 +137,20 @@ def _places(tar: str) -> dict[str, tuple[int, int]]:
     return places
 
 
-def _image(row: dict[str, Any], places: dict[str, tuple[int, int]]) -> ReadyImage:
+def _image(row: dict[str, Any], places: dict[str, tuple[int, int]]) -> PrefetchedImage:
     url = urldefrag(row["url"] or "")[0]
-    image = ReadyImage(url, stable_hash(url))
+    image = PrefetchedImage(url, stable_hash(url))
     if row["status"] != _SUCCESS:
         return _failed(image, row["status"], row["error_message"] or "")
     if row["key"] not in places:
         error = "its shard's tar lacks it"
-        return ReadyImage(url, image.url_hash, error=error, reason=Reason.NOT_FETCHED)
+        return PrefetchedImage(url, image.url_hash, error=error, reason=Reason.NOT_FETCHED)
     offset, length = places[row["key"]]
     noted = (row.get(name) for name in _NOTED)
-    return ReadyImage(url, image.url_hash, offset, length, *noted)
+    return PrefetchedImage(url, image.url_hash, offset, length, *noted)
 
 
-def _failed(image: ReadyImage, status: str | None, error: str) -> ReadyImage:
+def _failed(image: PrefetchedImage, status: str | None, error: str) -> PrefetchedImage:
     """Give the row of a URL without image: the reason that img2dataset's words come nearest to."""
     found = _HTTP_ERROR.search(error)
     if status == "failed_to_resize":
@@ -158,4 +158,4 @@ def _failed(image: ReadyImage, status: str | None, error: str) -> ReadyImage:
     else:
         reason = next((reason for text, reason in _REASONS if text in error), Reason.HOST_UNAVAILABLE)
     http_status = int(found[1]) if found else None
-    return ReadyImage(image.url, image.url_hash, http_status=http_status, error=error or None, reason=reason)
+    return PrefetchedImage(image.url, image.url_hash, http_status=http_status, error=error or None, reason=reason)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from filters.kinds import ScoreFilter
+from filters.base import ScoreFilter
 from mmc4_pipeline import storage
-from mmc4_pipeline.clip.settings import file_sha256
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
 from mmc4_pipeline.models.catalogue import PublishedFile
+from mmc4_pipeline.models.clip_choice import file_sha256
 from mmc4_pipeline.models.folder import require_content
 from mmc4_pipeline.recipe import Recipe
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from filters.kinds import ScoreFilter
-from mmc4_pipeline.clip.settings import RANDOM, ClipChoice, file_sha256
+from filters.base import ScoreFilter
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
 from mmc4_pipeline.models.catalogue import PublishedFile
+from mmc4_pipeline.models.clip_choice import RANDOM, ClipChoice, file_sha256
 from mmc4_pipeline.recipe import Recipe
 
 ENVIRONMENT = "MMC4_MODELS"

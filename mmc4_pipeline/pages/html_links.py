@@ -10,7 +10,7 @@ from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from mmc4_pipeline.keys import site_of
+from mmc4_pipeline.naming import site_of
 from mmc4_pipeline.pages.links import image_link, resolve
 from mmc4_pipeline.pages.srcset import parse_srcset
 from mmc4_pipeline.pages.tree import parse_html

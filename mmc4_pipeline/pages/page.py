@@ -6,8 +6,8 @@ from types import MappingProxyType
 
 import msgspec
 
-from filters.kinds import DocumentText, LinkFilter, TextFilter
-from mmc4_pipeline.commoncrawl.records import PageContent, rejected
+from filters.base import DocumentText, LinkFilter, TextFilter
+from mmc4_pipeline.pages.content import PageContent, rejected
 from mmc4_pipeline.pages.sentences import sentences_of
 from schemas.document import RejectedDocument
 from schemas.page import ImageLink, Page

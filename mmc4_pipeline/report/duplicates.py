@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.thumbnails import Thumbnail, thumbnail
+from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from schemas.reasons import Stage
 from schemas.tables import Duplicates
 

@@ -13,12 +13,12 @@ from typing import Any
 import jinja2
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.report.duplicates import pictures
 from mmc4_pipeline.report.figures import funnel_bars, histograms, site_bars
 from mmc4_pipeline.report.funnel import funnel
 from mmc4_pipeline.report.published import published_name, rates
 from mmc4_pipeline.report.samples import Sample, samples
+from mmc4_pipeline.stage_folder import StageFolder
 from schemas.statistics import Statistics
 
 NAME = "report.html"

@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.formats import openflamingo
-from mmc4_pipeline.dataset.stage_folder import StageFolder
+from mmc4_pipeline.formats import openflamingo
 from mmc4_pipeline.report.figures import HeatMap, heat_map
 from mmc4_pipeline.report.thumbnails import Thumbnail, thumbnail
+from mmc4_pipeline.stage_folder import StageFolder
 
 WANTED = 12  # documents
 _MAX_IMAGES = 6  # shown of one document, so that the page stays small

@@ -9,9 +9,9 @@ from typing import Any
 from rich.table import Table
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.stage_folder import FILES_AT_ONCE, StageFolder
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.funnel import cells, row_of
+from mmc4_pipeline.stage_folder import FILES_AT_ONCE, StageFolder
 from schemas.reasons import Stage
 
 _PLANS = ("*/plan.json", "scores/*/plan.json", "dataset/*/plan.json")

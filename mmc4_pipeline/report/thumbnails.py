@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mmc4_pipeline.images.decode import encode
+from mmc4_pipeline.images.decoding.decode import encode
 
 _QUALITY = 75
 

@@ -12,11 +12,11 @@ import pytest
 
 from beam_jobs.images import ImagesWork
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.stage_folder import StageFolder
-from mmc4_pipeline.images.fetch import FetchSettings
-from mmc4_pipeline.images.phash import phash
-from mmc4_pipeline.lists import ListedFilters
+from mmc4_pipeline.images.decoding.phash import phash
+from mmc4_pipeline.images.fetching.fetch import FetchSettings
+from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.recipe import load_recipe
+from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage
@@ -108,7 +108,7 @@ def test_a_worker_that_comes_late_changes_nothing_of_a_finished_shard(tmp_path: 
         write_pages(pages, server.address)
         folder = StageFolder(str(tmp_path / "images"), Stage.IMAGES)
         settings = FetchSettings(timeout=90, delay_per_host=0, robots_txt=False, allow_private_hosts=True)
-        work = ImagesWork(pages, folder, SHARDS, load_recipe("mmc4"), settings, ListedFilters.read({}))
+        work = ImagesWork(pages, folder, SHARDS, load_recipe("mmc4"), settings, LoadedFilters.read({}))
         server.ways.append(held)
         lost = threading.Thread(target=work.fetch, args=(0,))
         lost.start()

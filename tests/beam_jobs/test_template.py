@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from beam_jobs import template
-from beam_jobs.options import OWN_OPTIONS, CommonOptions, ImagesOptions, LocateOptions, PagesOptions, parse
+from beam_jobs.command_line import OWN_OPTIONS, CommonOptions, ImagesOptions, LocateOptions, PagesOptions, parse
 
 FILE = Path(__file__).parents[2] / "docker" / "flex-template.json"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from examples.miniweb.generate import generate
-from examples.miniweb.serve import serving
+from mmc4_pipeline.miniweb.generate import generate
+from mmc4_pipeline.miniweb.serve import serving
 from tests.end_to_end.running import Web, mmc4, succeeded
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engines import install
+from tests.engines import install
 
 
 def needs(engine: str) -> pytest.MarkDecorator:

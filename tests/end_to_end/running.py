@@ -15,7 +15,7 @@ import pytest
 from mmc4_pipeline import cli
 from schemas.reasons import Stage
 
-MINIWEB = Path(__file__).parents[2] / "examples" / "miniweb"
+MINIWEB = Path(__file__).parents[2] / "mmc4_pipeline" / "miniweb"
 WEIGHTS = MINIWEB / "weights"
 STAGES = tuple(f"{stage.value}: " for stage in Stage)  # how progress lines begin
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 
-from examples.miniweb.check import compare
+from mmc4_pipeline.miniweb.check import compare
 from tests.end_to_end.running import Web, contents, mmc4, refusal, succeeded
 
 STAGES = ["locations", "pages", "images", "scores/clip_clip", "dataset/miniweb"]

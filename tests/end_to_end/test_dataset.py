@@ -14,9 +14,9 @@ import pytest
 import webdataset as wds
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.formats.registry import known_formats
 from mmc4_pipeline.dataset.subsets import missing_from
-from mmc4_pipeline.keys import site_of
+from mmc4_pipeline.formats.registry import known_formats
+from mmc4_pipeline.naming import site_of
 from schemas.image import Image
 from schemas.ledger import LedgerRow
 from schemas.page import Page

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pyarrow.parquet as pq
 import pytest
 
-from examples.miniweb.serve import serving
+from mmc4_pipeline.miniweb.serve import serving
 from tests.end_to_end.running import MINIWEB, Web, mmc4, refusal, succeeded
 
 

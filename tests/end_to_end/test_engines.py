@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engines import flink
 from tests.end_to_end import engines
 from tests.end_to_end.running import Web, contents, data_of, mmc4, start, succeeded
+from tests.engines import flink
 
 PATIENCE = 300  # seconds until something that should happen is given up
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from examples.miniweb.serve import load_answers
+from mmc4_pipeline.miniweb.serve import load_answers
 from tests.end_to_end.running import MINIWEB, Web, mmc4, refusal, succeeded
 from tests.mmc4_pipeline.images.img2dataset_itself import PYTHON, needs_img2dataset
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from examples.miniweb.serve import load_answers
+from mmc4_pipeline.miniweb.serve import load_answers
 from tests.end_to_end.running import MINIWEB, Web, contents, mmc4, refusal, succeeded
 from tests.mmc4_pipeline.images.img2dataset_like import Row, write_shard
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pyarrow.parquet as pq
 import pytest
 
-from examples.miniweb.serve import serving
-from mmc4_pipeline.images.fetch import FetchSettings
+from mmc4_pipeline.images.fetching.fetch import FetchSettings
+from mmc4_pipeline.miniweb.serve import serving
 from tests.end_to_end.running import MINIWEB, Web, mmc4, refusal, succeeded
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from mmc4_pipeline.clip.settings import ClipChoice, file_sha256
 from mmc4_pipeline.models import catalogue
+from mmc4_pipeline.models.clip_choice import ClipChoice, file_sha256
 from tests.end_to_end.running import MINIWEB, WEIGHTS, contents, mmc4, refusal, succeeded
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from engines.flink import free_ports
 from mmc4_pipeline import storage
 from tests.end_to_end.running import MINIWEB, Web, contents, mmc4, succeeded, wait_for_server
+from tests.engines.flink import free_ports
 
 BUCKET = "runs"
 

@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 import pyarrow.parquet as pq
 import pytest
 
-from engines import flink
-from mmc4_pipeline.images.fetch import FetchSettings
+from mmc4_pipeline.images.fetching.fetch import FetchSettings
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink
 from tests.end_to_end import engines
 from tests.end_to_end.running import data_of, mmc4, succeeded, wait_for_server
+from tests.engines import flink
 
 REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
 pytestmark = pytest.mark.skipif(not REALWEB.is_dir(), reason="../shared/realweb is not here")

@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
-from examples.miniweb.serve import serving
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.formats.registry import known_formats
-from mmc4_pipeline.dataset.reader import ShardedDocuments
+from mmc4_pipeline.formats.registry import known_formats
+from mmc4_pipeline.miniweb.serve import serving
+from mmc4_pipeline.training import ShardedDocuments
 from tests.end_to_end.running import Web, contents, mmc4, refusal, start, succeeded
 
 PATIENCE = 240  # seconds until a run is given up

@@ -13,10 +13,10 @@ from typing import Any
 import orjson
 import pytest
 
-from examples.miniweb.generate import generate
-from examples.miniweb.serve import serving
 from mmc4_pipeline import storage
-from mmc4_pipeline.clip.settings import file_sha256
+from mmc4_pipeline.miniweb.generate import generate
+from mmc4_pipeline.miniweb.serve import serving
+from mmc4_pipeline.models.clip_choice import file_sha256
 from schemas.image import Image
 from schemas.score import DocumentScores
 from tests.end_to_end.running import WEIGHTS, Web, mmc4, refusal, succeeded

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.optimize import linear_sum_assignment
 from torch.utils.data import DataLoader
 
-from mmc4_pipeline.dataset.reader import InterleavedDataset, Interleaver, SequenceOptions, ShardedDocuments
+from mmc4_pipeline.training import InterleavedDataset, Interleaver, SequenceOptions, ShardedDocuments
 from tests.end_to_end.running import mmc4, succeeded
 
 

@@ -7,11 +7,11 @@ import apache_beam as beam
 from apache_beam.metrics.monitoring_infos import SAMPLED_BYTE_SIZE_URN, extract_distribution
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
+from beam_jobs.command_line import OWN_OPTIONS, parse
+from beam_jobs.from_options import fetch_settings, recipe_of
 from beam_jobs.images import ImagesWork
-from beam_jobs.options import OWN_OPTIONS, parse
-from beam_jobs.running import stage_folder
-from beam_jobs.settings import fetch_settings, recipe_of
-from mmc4_pipeline.lists import ListedFilters
+from beam_jobs.stage_runner import stage_folder
+from mmc4_pipeline.loaded_filters import LoadedFilters
 from schemas.reasons import Stage
 from tests.end_to_end.running import Web
 
@@ -25,7 +25,7 @@ def test_no_image_moves_between_steps_but_at_most_its_hash(web: Web, built: Path
     options = parse(web.build_arguments(output), "", "", OWN_OPTIONS)
     shards = folder.manifest()["shards"]
     shutil.rmtree(output / "images/done")  # what was fetched stays
-    work = ImagesWork(pages, folder, shards, recipe_of(options), fetch_settings(options), ListedFilters.read({}))
+    work = ImagesWork(pages, folder, shards, recipe_of(options), fetch_settings(options), LoadedFilters.read({}))
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
     work.build(pipeline, list(range(shards)))
     infos = [info for info in pipeline.run().monitoring_infos() if info.urn == SAMPLED_BYTE_SIZE_URN]

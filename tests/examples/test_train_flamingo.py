@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tests.mmc4_pipeline.dataset.planting import write_dataset
+from tests.mmc4_pipeline.planted_dataset import write_dataset
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train_flamingo.md"
 

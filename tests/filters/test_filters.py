@@ -4,13 +4,13 @@ import pytest
 
 from filters.ads_zero_shot import AdsZeroShot
 from filters.aspect_ratio import AspectRatio
+from filters.base import AssignedDocument, Filter, ImageFilter, Stricter
 from filters.consent import Consent
 from filters.corpus_copies import CorpusCopies
 from filters.corpus_duplicates import CorpusDuplicates
 from filters.document import DocumentRules, ShareAbove
 from filters.document_duplicates import DocumentDuplicates
 from filters.faces import Faces
-from filters.kinds import AssignedDocument, Filter, ImageFilter, Stricter
 from filters.main_content import MainContent
 from filters.nsfw import Nsfw
 from filters.registry import known_filters

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters.bad_words import BadWords
+from filters.base import DocumentText, TextFilter
 from filters.curly_bracket import CurlyBracket
-from filters.kinds import DocumentText, TextFilter
 from filters.language import Language
 from filters.lorem_ipsum import LoremIpsum
 from filters.registry import known_filters

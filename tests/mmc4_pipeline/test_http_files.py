@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from warcio.warcwriter import WARCWriter
 
 from mmc4_pipeline import http_client, storage
-from mmc4_pipeline.errors import UnreadableError, UserError
+from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.http_files import HttpStream
 from tests.mmc4_pipeline.file_server import (
     FileServer,
@@ -103,7 +103,7 @@ def test_tries_are_bounded_and_their_end_is_no_reason_to_drop(server: FileServer
     server.usual = way
     with pytest.raises(UserError, match=r"/a: no answer in 5 tries .*with --resume") as caught:
         storage.read_range(url, 0, 1000)
-    assert not isinstance(caught.value, UnreadableError)
+    assert not isinstance(caught.value, PermanentReadError)
     assert len(server.asked) == 5
 
 
@@ -167,7 +167,7 @@ def test_requests_keep_to_their_number_a_second(server: FileServer, url: str) ->
 def test_a_refusal_ends_the_run_and_a_missing_file_does_not(server: FileServer, url: str) -> None:
     assert storage.exists(url)
     for read in (storage.read_bytes, storage.open_read, storage.size):
-        with pytest.raises(UnreadableError, match=r"/gone: cannot be read \(HTTP 404\)"):
+        with pytest.raises(PermanentReadError, match=r"/gone: cannot be read \(HTTP 404\)"):
             read(f"{server.address}/gone")
     assert not storage.exists(f"{server.address}/gone")
     server.usual = status(403)
@@ -175,7 +175,7 @@ def test_a_refusal_ends_the_run_and_a_missing_file_does_not(server: FileServer, 
     for read in (storage.read_bytes, storage.open_read, storage.exists):
         with pytest.raises(UserError, match=r"refused \(HTTP 403 Forbidden\)") as caught:
             read(url)
-        assert not isinstance(caught.value, UnreadableError)
+        assert not isinstance(caught.value, PermanentReadError)
     assert len(server.asked) == before + 3
 
 
@@ -213,7 +213,7 @@ def test_an_empty_file_is_empty(serve: Serve) -> None:
 )
 def test_bytes_that_were_not_asked_for_are_never_taken(server: FileServer, url: str, way: Way) -> None:
     server.usual = way
-    with pytest.raises(UnreadableError, match=r"asked for bytes from 20 to 30, answered|HTTP 416 for byte 20"):
+    with pytest.raises(PermanentReadError, match=r"asked for bytes from 20 to 30, answered|HTTP 416 for byte 20"):
         storage.read_range(url, 20, 10)
 
 
@@ -257,7 +257,7 @@ def test_ranges_come_in_order_and_each_by_itself(server: FileServer, url: str) -
     ranges = [(start, 1000) for start in range(0, 2_000_000, 100_000)]
     server.ways.extend([well, slow(2, 0.05), status(503), cut(500), claiming("bytes 1-2/3")])
     outcomes = list(storage.read_ranges(url, ranges))
-    wrong = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, UnreadableError)]
+    wrong = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, PermanentReadError)]
     assert len(wrong) == 1
     for number, (start, length) in enumerate(ranges):
         assert number in wrong or outcomes[number] == FILE[start : start + length]

@@ -8,7 +8,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.errors import UnreadableError, UserError
+from mmc4_pipeline.errors import PermanentReadError, UserError
 from schemas.document import RejectedDocument
 
 RECORDS = [RejectedDocument(f"{number:032x}", f"https://a.example/{number}", "s:1", "r", "d") for number in range(1000)]
@@ -99,7 +99,7 @@ def test_ranges_come_in_order_however_many(folder: str, tmp_path: Path, monkeypa
     assert list(storage.read_ranges(path, ranges)) == [data[start : start + length] for start, length in ranges]
     missing = list(storage.read_ranges(f"{folder}/gone", ranges))
     assert len(missing) == len(ranges)
-    assert all(isinstance(outcome, UnreadableError) for outcome in missing)
+    assert all(isinstance(outcome, PermanentReadError) for outcome in missing)
 
 
 class ForeignError(Exception):
@@ -130,7 +130,7 @@ def test_the_errors_of_a_store_s_own_package_name_the_file() -> None:
     fsspec.register_implementation("failing", FailingFiles, clobber=True)
     with pytest.raises(UserError, match=r"failing://store/a\.bin: cannot be read \(ForeignError") as caught:
         storage.read_range("failing://store/a.bin", 0, 2)
-    assert not isinstance(caught.value, UnreadableError)  # it may pass: nothing is dropped for it
+    assert not isinstance(caught.value, PermanentReadError)  # it may pass: nothing is dropped for it
     assert storage.read_range("failing://store/a.bin", 3, 2) == b""  # S3 refuses a range past the end
     for opened in (storage.open_read, storage.open_stream):
         with opened("failing://store/a.bin") as stream, pytest.raises(UserError, match="ForeignError"):

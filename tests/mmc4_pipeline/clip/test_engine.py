@@ -16,8 +16,9 @@ from mmc4_pipeline.clip.cores import cores_for
 from mmc4_pipeline.clip.engine import Engine
 from mmc4_pipeline.clip.model import ClipModel, find_device
 from mmc4_pipeline.clip.precision import find_precision
-from mmc4_pipeline.clip.settings import ClipChoice, Precision
+from mmc4_pipeline.clip.settings import Precision
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.models.clip_choice import ClipChoice
 from tests.end_to_end.running import WEIGHTS
 
 MINIWEB = ClipChoice(str(WEIGHTS / "clip.json"), str(WEIGHTS / "clip.pt"))

@@ -12,11 +12,11 @@ import skimage.data
 from mmc4_pipeline import storage
 from mmc4_pipeline.clip.face_sample import Examples, FaceSample
 from mmc4_pipeline.clip.model import ClipModel
-from mmc4_pipeline.clip.settings import ClipChoice
-from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.images.faces import FaceDetector, find_detector
-from mmc4_pipeline.images.store import add_file, open_tar
+from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.recipe import FaceDetectorSettings
+from mmc4_pipeline.stage_folder import StageFolder
+from mmc4_pipeline.tar import add_file, open_tar
 from schemas.image import Image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage

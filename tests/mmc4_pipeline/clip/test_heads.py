@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mmc4_pipeline.clip.heads import FaceHead, NsfwHead, load_head, probabilities, save_head
-from mmc4_pipeline.clip.settings import ClipChoice, file_sha256
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
+from mmc4_pipeline.models.clip_choice import ClipChoice, file_sha256
 
 MODELS = Path(__file__).parents[4] / "shared" / "models"
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image as PillowImage
 
 from mmc4_pipeline.clip.model import ClipModel, feature_width, find_device, require_weights
-from mmc4_pipeline.clip.settings import ClipChoice, file_sha256
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.models.clip_choice import ClipChoice, file_sha256
 
 IMAGES = [PillowImage.effect_noise((50 + n, 40), 64).convert("RGB") for n in range(3)]
 SENTENCES = ["a dog", "a cat on a mat", "a very long sentence " * 50]

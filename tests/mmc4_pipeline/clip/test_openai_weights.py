@@ -12,9 +12,9 @@ from PIL import Image as PillowImage
 from torch import nn
 
 from mmc4_pipeline.clip.model import ClipModel, require_weights
-from mmc4_pipeline.clip.settings import ClipChoice, file_sha256
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
+from mmc4_pipeline.models.clip_choice import ClipChoice, file_sha256
 
 IMAGES = [PillowImage.effect_noise((50, 40), 64).convert("RGB")]
 SENTENCES = ["a dog"]

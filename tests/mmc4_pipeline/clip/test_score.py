@@ -17,9 +17,10 @@ from mmc4_pipeline.clip.ads import AD_PROMPTS, OTHER_PROMPTS
 from mmc4_pipeline.clip.features import read_features, write_features
 from mmc4_pipeline.clip.heads import NsfwHead
 from mmc4_pipeline.clip.score import Scorer
-from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
+from mmc4_pipeline.clip.settings import ScorerSettings
 from mmc4_pipeline.dataset.cut import cut_shard
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.recipe import load_recipe
 from schemas.image import Image
 from schemas.page import ImageLink, Page

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from examples.miniweb import drawing, models
-from examples.miniweb.drawing import COLOURS, FACE_COLOURS, SHAPES, TEXTURES, Scene
 from mmc4_pipeline.clip.face_sample import Examples
 from mmc4_pipeline.clip.heads import FaceHead, load_head, probabilities, save_head
 from mmc4_pipeline.clip.model import ClipModel
-from mmc4_pipeline.clip.settings import ClipChoice
 from mmc4_pipeline.clip.train_faces import LEAST, train_face_head
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.miniweb import drawing, models
+from mmc4_pipeline.miniweb.drawing import COLOURS, FACE_COLOURS, SHAPES, TEXTURES, Scene
+from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.recipe import FaceHeadSettings
 
 CLIP = ClipChoice(str(models.WEIGHTS / "clip.json"), str(models.WEIGHTS / "clip.pt"))

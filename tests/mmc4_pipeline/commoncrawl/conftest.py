@@ -10,7 +10,7 @@ import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from mmc4_pipeline.keys import document_key, site_of
+from mmc4_pipeline.naming import document_key, site_of
 from schemas.capture import Location
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmc4_pipeline.commoncrawl.locate import locate
-from mmc4_pipeline.keys import document_key
+from mmc4_pipeline.naming import document_key
 from schemas.capture import Capture
 from schemas.document import DocumentReference
 from schemas.reasons import Reason

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.images.shard import decide_shard
+from mmc4_pipeline.images.process_shard import decide_shard
 from mmc4_pipeline.recipe import load_recipe
 from schemas.image import Image
 from schemas.page import ImageLink, Page

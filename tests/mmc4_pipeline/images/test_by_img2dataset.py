@@ -13,8 +13,8 @@ from aiohttp import web
 
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.by_img2dataset import Img2dataset, version_of
-from mmc4_pipeline.images.fetch import Answer, FetchSettings, Request
-from mmc4_pipeline.images.shard import FetchedShard, fetch_shard
+from mmc4_pipeline.images.fetching.fetch import Answer, FetchSettings, Request
+from mmc4_pipeline.images.process_shard import FetchedShard, fetch_shard
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason

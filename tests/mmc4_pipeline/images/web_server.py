@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from mmc4_pipeline.images.fetch import Answer, Fetcher, FetchSettings, Request
+from mmc4_pipeline.images.fetching.fetch import Answer, Fetcher, FetchSettings, Request
 from schemas.reasons import Reason
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from beam_jobs.options import OWN_OPTIONS, parse
+from beam_jobs.command_line import OWN_OPTIONS, parse
+from beam_jobs.from_options import scorer_settings
 from beam_jobs.score import require_models
-from beam_jobs.settings import scorer_settings
-from mmc4_pipeline.clip.settings import ClipChoice, ScorerSettings
+from mmc4_pipeline.clip.settings import ScorerSettings
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
+from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.models.folder import identify, models_folder
 from mmc4_pipeline.recipe import load_recipe
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmc4_pipeline.commoncrawl.records import PageContent
+from mmc4_pipeline.pages.content import PageContent
 from mmc4_pipeline.pages.main_images import MAX_CHARACTERS, main_images
 from mmc4_pipeline.pages.page import make_page
-from mmc4_pipeline.pages.reader import PageReader
+from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.pages.tree import MAX_TAGS
 from mmc4_pipeline.recipe import LinkSettings, load_recipe
 from schemas.arrow import from_table, to_table

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from filters.curly_bracket import CurlyBracket
 from filters.sentences import Sentences
 from filters.url import Url
-from mmc4_pipeline.commoncrawl.records import PageContent
+from mmc4_pipeline.pages.content import PageContent
 from mmc4_pipeline.pages.page import judge_link, make_page
 from mmc4_pipeline.pages.sentences import MAX_CHARACTERS, sentences_of
 from schemas.capture import Location

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mmc4_pipeline.dataset.cut import CutDocument, Placed
-from mmc4_pipeline.dataset.formats import openflamingo
-from mmc4_pipeline.dataset.stage_folder import StageFolder
-from mmc4_pipeline.report.statistics import shard_statistics
+from mmc4_pipeline.dataset.statistics import shard_statistics
+from mmc4_pipeline.formats import openflamingo
+from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage

@@ -5,8 +5,8 @@ import pytest
 
 from mmc4_pipeline.commands.report import main
 from mmc4_pipeline.dataset.cut import CutDocument
-from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.stage_folder import StageFolder
 
 MakeDocument = Callable[..., CutDocument]
 MakeDataset = Callable[..., StageFolder]

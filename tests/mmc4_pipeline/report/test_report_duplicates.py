@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.stage_folder import StageFolder, fingerprint
-from mmc4_pipeline.images.store import add_file, open_tar
 from mmc4_pipeline.report.duplicates import WANTED, pictures
+from mmc4_pipeline.stage_folder import StageFolder, fingerprint
+from mmc4_pipeline.tar import add_file, open_tar
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
 from schemas.tables import Duplicates

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mmc4_pipeline.dataset.cut import CutDocument
-from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.report.page import write_report
+from mmc4_pipeline.stage_folder import StageFolder
 from schemas.reasons import Reason
 from tests.chromium import Look, browsing, look, needs_chromium
 from tests.mmc4_pipeline.report.measuring import MEASURE, SIZES, assert_reads_well

@@ -6,8 +6,8 @@ import pytest
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument
-from mmc4_pipeline.dataset.stage_folder import StageFolder
 from mmc4_pipeline.report.page import write_report
+from mmc4_pipeline.stage_folder import StageFolder
 from schemas.reasons import Reason
 
 MakeDocument = Callable[..., CutDocument]

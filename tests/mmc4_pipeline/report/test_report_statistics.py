@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmc4_pipeline.dataset.cut import CutDocument
-from mmc4_pipeline.report.statistics import shard_statistics
+from mmc4_pipeline.dataset.statistics import shard_statistics
 from schemas.image import Image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage

@@ -1,0 +1,54 @@
+"""Reads pages from whole WARC files, as a stream."""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.commoncrawl.archive import records
+from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
+from mmc4_pipeline.errors import PermanentReadError
+from mmc4_pipeline.pages.content import PageContent, not_found, rejected
+from mmc4_pipeline.pages.page_reader import PageReader
+from schemas.capture import Location
+from schemas.document import RejectedDocument
+from schemas.reasons import Reason
+
+Outcome = PageContent | RejectedDocument
+
+
+def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader) -> Iterator[Outcome]:
+    """Stream a whole WARC file and read the wanted records; what it does not hold is dropped with a reason."""
+    wanted = {(location.offset, location.url): location for location in locations}
+    offsets = {location.offset for location in locations}
+    lost: list[LostRecord] = []
+    why = "the WARC file holds no response record of that URL at that offset"
+    end = 0
+    try:
+        with storage.open_stream(storage.join(cc_root, warc_filename)) as stream:
+            for record in records(stream):
+                end = record.offset + record.length
+                if isinstance(record, LostRecord):
+                    lost.append(record)
+                elif record.offset in offsets and record.type == "response":
+                    location = wanted.pop((record.offset, record.url), None)
+                    if location is not None:
+                        yield _page_of_record(record, location, reader)
+    except PermanentReadError as error:
+        yield from not_found(wanted.values(), f"the WARC file could not be read to its end: {error}")
+        return
+    for location in wanted.values():
+        at = bisect_right(lost, location.offset, key=lambda part: part.offset) - 1
+        if at >= 0 and location.offset < lost[at].offset + lost[at].length:
+            yield rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt or cut short: {lost[at].why}")
+        elif location.offset >= end:
+            yield rejected(location, Reason.PAGE_UNREADABLE, "the WARC file ends before the record does")
+        else:
+            yield rejected(location, Reason.PAGE_UNREADABLE, why)
+
+
+def _page_of_record(record: Record, location: Location, reader: PageReader) -> Outcome:
+    try:
+        content_type, body = record.http_response()
+    except ValueError as error:
+        return rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt or cut short: {error}")
+    return reader.read(location, content_type, body)

@@ -1,0 +1,95 @@
+"""Reads image links from WAT files: Common Crawl's metadata records, one JSON object for each WARC record."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.commoncrawl.archive import records
+from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
+from mmc4_pipeline.commoncrawl.wat_json import container_offset, html_images
+from mmc4_pipeline.errors import PermanentReadError, UserError
+from mmc4_pipeline.pages.content import PageContent, not_found, rejected
+from mmc4_pipeline.pages.page_reader import PageReader
+from mmc4_pipeline.pages.wat_links import WatImages, links_of_wat
+from schemas.capture import Location
+from schemas.document import RejectedDocument
+from schemas.reasons import Reason
+
+_BATCH_BYTES = 1 << 20  # of records taken together: what is done to many in a row stays in the processor's caches
+
+
+def wat_filename(warc_filename: str) -> str:
+    """Give the WAT file that belongs to a WARC file: same folder and name but for two parts."""
+    return re.sub(r"/warc/([^/]+)\.warc\.gz$", r"/wat/\1.warc.wat.gz", warc_filename)
+
+
+def pages_by_wat(
+    cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader
+) -> Iterator[PageContent | RejectedDocument]:
+    """Stream the WAT file of a WARC file and read the wanted records; what it lacks is dropped with a reason.
+
+    Raises UserError where the recipe asks for what no WAT record has.
+    """
+    if not has_all_for(reader):
+        message = (
+            "--page_source wat: WAT files hold the src of images and no more, but the recipe asks for other "
+            "links.attributes, links.main_content or text_source: page; take --page_source warc or warc_scan"
+        )
+        raise UserError(message)
+    wanted = {(str(location.offset), location.url): location for location in locations}
+    offsets = {offset for offset, _ in wanted}
+    lost = 0
+    try:
+        with storage.open_stream(storage.join(cc_root, wat_filename(warc_filename))) as stream:
+            for batch in _batches(records(stream)):
+                sound = [record for record in batch if isinstance(record, Record)]
+                lost += len(batch) - len(sound)
+                found = [images for record in sound if (images := _images(record, offsets, wanted))]
+                yield from [_page(*images) for images in found]
+    except PermanentReadError as error:
+        why = f"the WAT file could not be read to its end: {error}"
+    else:
+        why = "the WAT file holds no record for that URL at that offset"
+        why += f" (the file is corrupt or cut short at {lost} place{'s' * (lost > 1)})" if lost else ""
+    yield from not_found(wanted.values(), why)
+
+
+def has_all_for(reader: PageReader) -> bool:
+    """Tell whether WAT files hold all that is read from a page."""
+    return set(reader.links.attributes) == {"src"} and not reader.links.main_content and reader.text_source == "c4"
+
+
+def _batches(found: Iterable[Record | LostRecord]) -> Iterator[list[Record | LostRecord]]:
+    batch: list[Record | LostRecord] = []
+    size = 0
+    try:
+        for record in found:
+            batch.append(record)
+            size += len(record.data) if isinstance(record, Record) else 0
+            if size > _BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+    except PermanentReadError:
+        yield batch
+        raise
+    yield batch
+
+
+def _images(
+    record: Record, offsets: set[str], wanted: dict[tuple[str, str], Location]
+) -> tuple[Location, WatImages | None] | None:
+    """Give a WAT record's images and take its location from the wanted ones; None where it is not among them."""
+    try:
+        offset = container_offset(record.data, record.block_start)
+        if offset not in offsets or (key := (offset, record.url)) not in wanted or record.type != "metadata":
+            return None
+        images = html_images(record.data, record.block_start)
+    except ValueError:
+        return None  # its location stays wanted, and so is reported
+    return wanted.pop(key), images
+
+
+def _page(location: Location, images: WatImages | None) -> PageContent | RejectedDocument:
+    if images is None:
+        return rejected(location, Reason.NOT_HTML, "the WAT record has no HTML metadata")
+    return PageContent(location, links_of_wat(images, location.url))

@@ -1,0 +1,105 @@
+"""WARC files as the input: every HTML page that they hold is a document."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.commoncrawl.archive import records as all_records
+from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
+from mmc4_pipeline.errors import PermanentReadError, UserError
+from mmc4_pipeline.naming import document_key, site_of
+from mmc4_pipeline.pages.content import PageContent, rejected
+from mmc4_pipeline.pages.page_reader import PageReader
+from schemas.capture import Location
+from schemas.document import RejectedDocument
+from schemas.reasons import Reason
+from schemas.statistics import Counts
+
+_OK = 200
+
+
+class NoDocument(StrEnum):
+    """Why a response record is no document."""
+
+    STATUS = "not_ok"  # any HTTP status but 200
+    TYPE = "not_html"
+
+
+def warc_files(patterns: list[str]) -> list[str]:
+    """Give the WARC files that the patterns name, sorted; raises UserError for a pattern that names none."""
+    found: set[str] = set()
+    for pattern in patterns:
+        files = storage.matches(pattern)
+        if not files:
+            message = f"--warcs {pattern}: no such file; give a file or a glob pattern in quotes"
+            raise UserError(message)
+        found.update(files)
+    return sorted(found)
+
+
+def documents_of_warc(path: str, reader: PageReader, records: Counts) -> Iterator[PageContent | RejectedDocument]:
+    """Stream a WARC file and read its HTML pages; each is a document of its own.
+
+    `records` counts the response records and the damaged parts of the file: `kept` are documents, the others are
+    dropped for NoDocument. A damaged part is a rejected document without URL, and so is what follows where the file
+    can't be read on.
+    """
+    end = 0
+    try:
+        with storage.open_stream(path) as stream:
+            for record in all_records(stream):
+                end = record.offset + record.length
+                if isinstance(record, LostRecord):
+                    yield _lost(path, record.offset, record.why, records)
+                elif record.type == "response":
+                    yield from _response(path, record, reader, records)
+    except PermanentReadError as error:
+        yield _lost(path, end, f"the WARC file could not be read to its end: {error}", records)
+
+
+def _lost(path: str, offset: int, why: str, records: Counts) -> RejectedDocument:
+    records.seen += 1
+    records.kept += 1
+    return RejectedDocument("", "", f"{path}@{offset}", Reason.PAGE_UNREADABLE.value, why)
+
+
+def _response(
+    path: str, record: Record, reader: PageReader, records: Counts
+) -> Iterator[PageContent | RejectedDocument]:
+    records.seen += 1
+    problem, kind, body = None, "", b""
+    try:
+        kind, body = record.http_response()
+    except ValueError as error:
+        problem = f"corrupt record: {error}"
+    kind = kind or record.payload_type
+    if record.http_status != _OK:
+        records.dropped[NoDocument.STATUS.value] += 1
+    elif problem is None and "html" not in kind.lower():
+        records.dropped[NoDocument.TYPE.value] += 1
+    else:
+        records.kept += 1
+        yield _document(path, record, reader, kind, body, problem)
+
+
+def _document(
+    path: str, record: Record, reader: PageReader, kind: str, body: bytes, problem: str | None
+) -> PageContent | RejectedDocument:
+    source, date = f"{path}@{record.offset}", record.date
+    if date is None:
+        detail = "the record has no WARC-Date"
+        return RejectedDocument("", record.url, source, Reason.PAGE_UNREADABLE.value, detail)
+    time = date.replace(microsecond=0)
+    location = Location(
+        key=document_key(record.url, time),
+        url=record.url,
+        timestamp=time,
+        site=site_of(record.url),
+        source=source,
+        fetch_time=time,
+        warc_filename=path,
+        offset=record.offset,
+        length=record.length,
+        could_have_url_duplicate=False,
+    )
+    return rejected(location, Reason.PAGE_UNREADABLE, problem) if problem else reader.read(location, kind, body)

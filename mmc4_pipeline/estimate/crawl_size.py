@@ -1,0 +1,108 @@
+"""How large a crawl is: known for the crawl of C4, measured on a few of its files where they can be reached."""
+
+import gzip
+from dataclasses import dataclass
+from math import ceil
+from statistics import mean
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.commoncrawl.by_wat import wat_filename
+from mmc4_pipeline.commoncrawl.index import COLUMNS, index_files
+from mmc4_pipeline.errors import UserError
+
+_TIB = 1 << 40
+_SAMPLE = 5  # files of each kind whose size is looked up: they differ by a few per cent
+# Requests for index files over HTTP: for each, and for each of its row groups, what opening it takes, and the columns.
+_REQUESTS_OF_FILE, _REQUESTS_OF_GROUP = 3, 2 + len(COLUMNS)
+_ROW_GROUP_BYTES = 128 << 20  # as parquet-mr writes them where nobody says otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlSize:
+    """A crawl's captured pages, its WARC files (as many WAT files), the bytes of each kind, and where that is from.
+
+    `index_bytes` are at least those that locate reads of the columnar index, `index_requests` what it asks for.
+    """
+
+    name: str
+    source: str
+    pages: int
+    files: int
+    warc_bytes: int
+    wat_bytes: int
+    index_bytes: int
+    index_requests: int
+
+
+# Common Crawl's announcements give 2.5 billion pages in 56,000 files for this crawl, and for the one two months before
+# 2.9 billion pages in 59.86 TiB of WARC and 18.23 TiB of WAT files: its bytes a page are taken for both. Its index has
+# 0.26 TiB in 300 files, of which locate reads five of some thirty columns, the longest among them.
+C4_CRAWL = CrawlSize(
+    name="CC-MAIN-2019-18",
+    source="Common Crawl's announcements; --cc_root measures it",
+    pages=2_500_000_000,
+    files=56_000,
+    warc_bytes=int(59.86 * _TIB * 2.5 / 2.9),
+    wat_bytes=int(18.23 * _TIB * 2.5 / 2.9),
+    index_bytes=int(0.26 * _TIB),
+    index_requests=300 * _REQUESTS_OF_FILE + ceil(0.26 * _TIB / _ROW_GROUP_BYTES) * _REQUESTS_OF_GROUP,
+)
+
+
+def crawl_size(crawl: str, cc_root: str | None) -> CrawlSize:
+    """Give a crawl's size; raises UserError for another crawl than C4's that can't be reached."""
+    if cc_root:
+        return _measured(crawl, cc_root)
+    if crawl == C4_CRAWL.name:
+        return C4_CRAWL
+    message = f"--crawl {crawl}: its size is not known here; give --cc_root, so that it can be measured"
+    raise UserError(message)
+
+
+def _measured(crawl: str, cc_root: str) -> CrawlSize:
+    listed = storage.join(cc_root, f"crawl-data/{crawl}/warc.paths.gz")
+    if storage.exists(listed):
+        names = gzip.decompress(storage.read_bytes(listed)).decode().split()
+    else:
+        found = storage.matches_below(cc_root, f"crawl-data/{crawl}/segments/*/warc/*.warc.gz")
+        names = [path[path.rindex("crawl-data/") :] for path in found]
+    if not names:
+        message = f"{listed}: not there, nor any WARC files; check --cc_root and --crawl"
+        raise UserError(message)
+    sampled = _spread(names)
+    warc, wat = (
+        len(names) * mean(storage.size(storage.join(cc_root, name)) for name in paths)
+        for paths in (sampled, [wat_filename(name) for name in sampled])
+    )
+    index = index_files(cc_root, crawl)
+    footers = [_footer(path) for path in _spread(index)]
+    pages, read, asked = (
+        round(len(index) * mean(figure(footer) for footer in footers))
+        for figure in (lambda footer: footer.num_rows, _bytes_read, _requests)
+    )
+    source = f"{len(sampled)} of the {len(names):,} WARC files of {cc_root}"
+    return CrawlSize(crawl, source, pages, len(names), round(warc), round(wat), read, asked)
+
+
+def _spread(paths: list[str]) -> list[str]:
+    """Give a few of the paths, from the first to the last."""
+    paths = sorted(paths)
+    step = max(1, (len(paths) - 1) // max(1, _SAMPLE - 1))
+    return paths[::step][:_SAMPLE]
+
+
+def _footer(path: str) -> pq.FileMetaData:
+    return pq.read_metadata(pa.PythonFile(storage.open_read(path), mode="r"))
+
+
+def _bytes_read(footer: pq.FileMetaData) -> int:
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    return sum(int(column.total_compressed_size) for column in columns if column.path_in_schema in COLUMNS)
+
+
+def _requests(footer: pq.FileMetaData) -> int:
+    return _REQUESTS_OF_FILE + int(footer.num_row_groups) * _REQUESTS_OF_GROUP

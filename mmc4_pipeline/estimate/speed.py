@@ -1,0 +1,52 @@
+"""Measures how fast one core of this machine reads pages, by each page source, and the index."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.commoncrawl.by_range import pages_by_range
+from mmc4_pipeline.commoncrawl.by_scan import pages_by_scan
+from mmc4_pipeline.commoncrawl.by_wat import pages_by_wat, wat_filename
+from mmc4_pipeline.commoncrawl.index import read_captures
+from mmc4_pipeline.commoncrawl.wanted import BloomFilter, WantedUrls, hashes_of
+from mmc4_pipeline.estimate.estimate import Speeds
+from mmc4_pipeline.estimate.sample import write_index, write_sample
+from mmc4_pipeline.pages.page_reader import PageReader
+from mmc4_pipeline.recipe import LinkSettings
+
+_PAGES = 60
+_ROWS, _FALSE_ROWS = 100_000, 0.01  # of the index, and the share of them that pass its filter for nothing
+_WANTED = 7  # every seventh page is wanted in a scan: C4 has about 15% of its crawl's pages
+_ROUNDS = 3
+
+
+def measure_speeds(reader: PageReader) -> Speeds:
+    """Read a generated sample with each page source, and an index; takes seconds. `reader` says what a page has."""
+    with tempfile.TemporaryDirectory() as folder:
+        locations = write_sample(Path(folder), _PAGES)
+        index, urls = write_index(Path(folder), _ROWS)
+        wanted = WantedUrls({0: BloomFilter.of(hashes_of(urls[::_WANTED]), _FALSE_ROWS)}, 1)
+        warc = locations[0].warc_filename
+        few = locations[::_WANTED]
+        sizes = [storage.size(storage.join(folder, name)) for name in (warc, wat_filename(warc))]
+        plain = PageReader(LinkSettings())  # WAT files have no more than the plain links
+        return Speeds(
+            range_seconds_per_page=_seconds(lambda: pages_by_range(folder, warc, locations, reader)) / _PAGES,
+            wat_bytes_per_second=sizes[1] / _seconds(lambda: pages_by_wat(folder, warc, few, plain)),
+            warc_bytes_per_second=sizes[0] / _seconds(lambda: pages_by_scan(folder, warc, few, reader)),
+            index_rows_per_second=_ROWS / _seconds(lambda: read_captures(index, 0, wanted)),
+        )
+
+
+def _seconds(read: Callable[[], Iterable[object]]) -> float:
+    """Give the seconds of one core that reading takes."""
+    taken = []
+    for _ in range(_ROUNDS):
+        start = time.process_time()
+        for _ in read():
+            pass
+        taken.append(time.process_time() - start)
+    return median(taken)

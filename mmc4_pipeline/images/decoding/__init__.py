@@ -1,0 +1,1 @@
+"""Decodes and measures images, within bounds of memory and pixels."""

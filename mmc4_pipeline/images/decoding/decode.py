@@ -1,0 +1,146 @@
+"""Decodes an image once: what it is, how large, its perceptual hash and sharpness, and the JPEG to store."""
+
+from dataclasses import dataclass, field
+from io import BytesIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+
+from mmc4_pipeline.images.decoding.header import MAX_MEMORY, Header, Undecodable, read_header
+from mmc4_pipeline.images.decoding.memory_budget import MemoryBudget
+from mmc4_pipeline.images.decoding.phash import phash
+from mmc4_pipeline.images.decoding.sharpness import at_one_size, sharpness
+from mmc4_pipeline.recipe import ImageSettings
+from schemas.reasons import Reason
+
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_MIRRORED = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # how cv2.flip mirrors what was turned: 1 across, 0 down, -1 both
+_REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+_STRIP = 1 << 20  # pixels that are brought to BGR at a time
+_MEMORY = MemoryBudget(MAX_MEMORY)  # images are decoded in threads: several large ones must not be at once
+
+Pixels = npt.NDArray[np.uint8]
+
+# A line for each broken image, of which the web is full; each of them has its reason in the ledger.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What was measured on an image, and the JPEG to store. `width` and `height` are upright, as received.
+
+    `pixels` is what the measuring saw, for measuring more: upright, BGR, shape (height, width, 3), longest side at most
+    the recipe's. The stored JPEG has the same size.
+    """
+
+    format: str
+    width: int
+    height: int
+    phash: int
+    sharpness: float
+    jpeg: bytes
+    pixels: Pixels = field(compare=False, repr=False)
+
+
+def decode(body: bytes, settings: ImageSettings) -> Decoded | Undecodable:
+    """Decode the bytes that a link answered. Never raises: whatever the web sends ends in one of the two.
+
+    Waits while other threads decode so much that memory would not do.
+    """
+    header = read_header(body, settings.max_side)
+    if isinstance(header, Undecodable):
+        return header
+    with _MEMORY.reserve(header.memory):
+        pixels = _decode_pixels(body, header)
+        if pixels is None:
+            return Undecodable(Reason.CORRUPT, f"{header.format} that can't be decoded")
+        pixels = _upright(_shrink(pixels, header, settings.max_side), header.orientation)
+    turned = header.orientation in _TURNED
+    width, height = (header.height, header.width) if turned else (header.width, header.height)
+    grey = at_one_size(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), dtype=np.uint8))
+    keep = header.as_received and max(width, height) <= settings.max_side
+    jpeg = body if keep else encode(pixels, settings.jpeg_quality)
+    return Decoded(header.format.lower(), width, height, phash(grey), sharpness(grey), jpeg, pixels)
+
+
+def encode(pixels: Pixels, quality: int) -> bytes:
+    """Encode a BGR image as baseline JPEG."""
+    return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
+
+
+def _decode_pixels(body: bytes, header: Header) -> Pixels | None:
+    """Decode to BGR, not turned yet; of an animation the first frame. None: it fails."""
+    try:
+        match header.format:
+            case "JPEG":
+                return _opencv(body, _REDUCED[header.shrink] | cv2.IMREAD_IGNORE_ORIENTATION)
+            case "GIF":
+                return _gif(body)
+            case _:
+                return _opencv(body, cv2.IMREAD_UNCHANGED)
+    except Exception:  # noqa: BLE001 - cv2.error, and whatever Pillow raises for a broken GIF
+        return None
+
+
+def _opencv(body: bytes, flags: int) -> Pixels | None:
+    pixels = cv2.imdecode(np.frombuffer(body, dtype=np.uint8), flags)
+    return None if pixels is None else _as_bgr(np.asarray(pixels))
+
+
+def _gif(body: bytes) -> Pixels:
+    """Decode by Pillow, three times as fast as OpenCV, which reads all frames for the first."""
+    with PillowImage.open(BytesIO(body), formats=("GIF",)) as image:
+        rgba = np.asarray(image.convert("RGBA"))
+    return _as_bgr(rgba)[:, :, ::-1]
+
+
+def _as_bgr(pixels: npt.NDArray[np.uint8 | np.uint16]) -> Pixels:
+    """Bring grey, 16-bit and transparent images to 8-bit BGR, transparent ones on white; some rows at a time."""
+    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:  # noqa: PLR2004 - BGR already
+        return pixels.astype(np.uint8, copy=False)
+    height, width = pixels.shape[:2]
+    result = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP // width)
+    for start in range(0, height, rows):
+        result[start : start + rows] = _strip_as_bgr(pixels[start : start + rows])
+    return result
+
+
+def _strip_as_bgr(pixels: npt.NDArray[np.uint8 | np.uint16]) -> npt.NDArray[np.uint8]:
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]  # noqa: PLR2004 - height and width alone
+    if channels == 1:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+    if channels == 4 and int(pixels[:, :, 3].min()) < 255:  # noqa: PLR2004 - blue, green, red, alpha
+        alpha = pixels[:, :, 3:].astype(np.uint16)
+        return ((pixels[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return pixels[:, :, :3].astype(np.uint8, copy=False)
+
+
+def _shrink(pixels: Pixels, header: Header, max_side: int) -> Pixels:
+    """Bring the longest side to `max_side` where it is longer.
+
+    By less than a half bilinearly: as near to Lanczos as averaging areas, in a fifth of the time.
+    """
+    scale = max_side / max(header.width, header.height)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(header.width * scale)), max(1, round(header.height * scale)))
+    method = cv2.INTER_LINEAR if max(pixels.shape) < 2 * max_side else cv2.INTER_AREA
+    return np.asarray(cv2.resize(pixels, size, interpolation=method), dtype=np.uint8)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn or mirror the pixels as the EXIF orientation asks."""
+    if orientation in _TURNED:
+        pixels = np.asarray(cv2.transpose(pixels), dtype=np.uint8)
+    mirror = _MIRRORED.get(orientation)
+    return pixels if mirror is None else np.asarray(cv2.flip(pixels, mirror), dtype=np.uint8)

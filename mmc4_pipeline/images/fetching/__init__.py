@@ -1,0 +1,1 @@
+"""Fetches images over HTTP, politely."""

@@ -1,0 +1,100 @@
+"""Write the miniature web to disk.
+
+    python -m mmc4_pipeline.miniweb.generate FOLDER [--pages 200] [--seed 0]
+
+The same number of pages and seed give the same files, byte for byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmc4_pipeline.miniweb import crawl, sites
+from mmc4_pipeline.miniweb.planting import DUPLICATES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mmc4_pipeline.miniweb.planting import Answer
+    from mmc4_pipeline.miniweb.sites import Link, Page, Web
+
+
+def _write_c4(path: Path, pages: Iterable[Page]) -> None:
+    lines = []
+    for page in pages:
+        text = "\n".join(" ".join(sentences) for sentences in page.paragraphs)
+        lines.append(json.dumps({"text": text, "timestamp": crawl.timestamp(page.time), "url": page.url}) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
+
+
+def _write_answers(folder: Path, answers: Mapping[str, Answer]) -> None:
+    """Write every distinct body once, in bodies.tar under its SHA-256; answers.json says which address sends which."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bodies: dict[str, bytes] = {}
+    table = {}
+    for url, answer in sorted(answers.items()):
+        name = hashlib.sha256(answer.body).hexdigest()
+        bodies[name] = answer.body
+        table[url] = {"status": answer.status, "headers": answer.headers, "body": name, "behaviour": answer.behaviour}
+    (folder / "answers.json").write_text(json.dumps(table, indent=1) + "\n")
+    with tarfile.open(folder / "bodies.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, body in sorted(bodies.items()):
+            member = tarfile.TarInfo(name)
+            member.size = len(body)
+            tar.addfile(member, io.BytesIO(body))
+
+
+def _link_truth(page: Page, position: int, link: Link) -> dict[str, Any]:
+    return {
+        "page_url": page.url,
+        "image_url": link.image_url,
+        "position": position,
+        "kind": link.plant.kind,
+        "variant": link.plant.variant,
+        "reason": link.plant.reason,
+        "sentence": link.sentence,
+        "duplicate_of": link.duplicate_of,
+        "duplicate": DUPLICATES.get(link.plant.variant),
+    }
+
+
+def truth(web: Web) -> dict[str, Any]:
+    """Collect what a pipeline should find: the pages with their sentences, and every image link in page order."""
+    pages = {
+        page.url: {"sentences": [sentence for part in page.paragraphs for sentence in part], "located": located}
+        for group, located in ((web.pages, True), (web.missing, False))
+        for page in group
+    }
+    links = [_link_truth(page, position, link) for page in web.pages for position, link in enumerate(page.links)]
+    return {"pages": pages, "links": links}
+
+
+def generate(folder: Path, pages: int = 200, seed: int = 0) -> None:
+    """Write `c4/`, `commoncrawl/`, `images/` and `truth.json` under `folder`."""
+    web = sites.build(pages, seed)
+    _write_c4(folder / "c4" / "c4-train.00000-of-00001.json.gz", [*web.pages, *web.missing])
+    crawl.write_crawl(folder / "commoncrawl", [*web.pages, *web.others])
+    _write_answers(folder / "images", web.answers)
+    (folder / "truth.json").write_text(json.dumps(truth(web), indent=1) + "\n")
+
+
+def main() -> None:
+    """Read the command line and generate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pages", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    generate(args.folder, args.pages, args.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""What became of pages, packed small: as the pages stage stores it for each part of the crawl, and shuffles it."""
+
+import json
+import zlib
+from typing import Any
+
+import msgspec
+
+from mmc4_pipeline.pages.content import PageContent
+from schemas.document import RejectedDocument
+from schemas.page import OutcomeKind, Page, PageOutcome
+
+_DECODERS: dict[OutcomeKind, msgspec.json.Decoder[Any]] = {
+    OutcomeKind.CONTENT: msgspec.json.Decoder(PageContent),
+    OutcomeKind.PAGE: msgspec.json.Decoder(Page),
+    OutcomeKind.REJECT: msgspec.json.Decoder(RejectedDocument),
+    OutcomeKind.COUNTS: msgspec.json.Decoder(dict[str, Any]),
+}
+
+
+def pack(shard: int, kind: OutcomeKind, value: Any, source: str = "") -> PageOutcome:  # noqa: ANN401 - one of four types
+    """Pack a value of the kind; half of a character (a lone surrogate), which no text has, becomes a question mark."""
+    try:
+        as_json = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        as_json = json.dumps(msgspec.to_builtins(value), ensure_ascii=False).encode("utf-8", "replace")
+    return PageOutcome(shard, kind, source, zlib.compress(as_json, 1))
+
+
+def unpack(packed: PageOutcome) -> Any:  # noqa: ANN401 - one of four types
+    """Give the value back."""
+    return _DECODERS[packed.kind].decode(zlib.decompress(packed.data))

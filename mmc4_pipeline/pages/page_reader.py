@@ -1,0 +1,33 @@
+"""Reads what the recipe asks for from the bytes of a crawled page."""
+
+from dataclasses import dataclass
+
+from mmc4_pipeline.pages.content import PageContent, rejected
+from mmc4_pipeline.pages.html import decode_html
+from mmc4_pipeline.pages.html_links import links_of_html
+from mmc4_pipeline.pages.main_images import main_images
+from mmc4_pipeline.pages.main_text import UnreadablePageError, main_text
+from mmc4_pipeline.recipe import LinkSettings
+from schemas.capture import Location
+from schemas.document import RejectedDocument
+from schemas.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class PageReader:
+    """The recipe's part that says what is taken from a page."""
+
+    links: LinkSettings
+    text_source: str = "c4"
+
+    def read(self, location: Location, content_type: str, body: bytes) -> PageContent | RejectedDocument:
+        """Read a page's body; what the server calls neither HTML nor text is dropped."""
+        if content_type and not any(kind in content_type.lower() for kind in ("html", "text/plain")):
+            return rejected(location, Reason.NOT_HTML, f"Content-Type {content_type}")
+        html = decode_html(body, content_type)
+        try:
+            text = main_text(html, location.url) if self.text_source == "page" else None
+        except UnreadablePageError as error:
+            return rejected(location, Reason.NO_TEXT, str(error))
+        images = main_images(html) if self.links.main_content else None
+        return PageContent(location, links_of_html(html, location.url, self.links, images), text)

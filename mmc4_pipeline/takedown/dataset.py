@@ -1,0 +1,358 @@
+"""Takes denied documents and images out of one shard's ledger and the dataset's shards that it tells of.
+
+What is denied follows from the ledger, which has the URL of every link and page. The images that stay keep the
+sentences that they were assigned to; what is left of a document must still be what the recipe's document rules ask.
+"""
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any
+
+from filters.base import AssignedDocument, DocumentFilter
+from filters.deny_list import DenyList
+from filters.document import DocumentRules
+from mmc4_pipeline import storage
+from mmc4_pipeline.formats.base import Format
+from mmc4_pipeline.formats.registry import known_formats
+from mmc4_pipeline.recipe import parse_recipe
+from mmc4_pipeline.storage import WrittenFile
+from mmc4_pipeline.takedown.folders import (
+    Part,
+    mentions,
+    no_such_documents,
+    refuse_changed_bytes,
+    with_files,
+)
+from mmc4_pipeline.takedown.stages import Facts, Gone, Out, hashed, write_note
+from mmc4_pipeline.takedown.statistics import Change, statistics_after
+from mmc4_pipeline.takedown.transaction import NewFiles
+from schemas.ledger import LedgerRow
+from schemas.reasons import Reason, Stage
+from schemas.statistics import Counts
+
+Json = dict[str, Any]
+_BEFORE_CUT = (Stage.PAGES, Stage.IMAGES, Stage.SCORE)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a document of the ledger: its rows as they were, and as they will be.
+
+    `denied` says that its page is; `gone` that it goes, for that or because too little is left of it.
+    """
+
+    key: str
+    page_url: str
+    denied: bool
+    gone: bool
+    before: list[LedgerRow]
+    after: list[LedgerRow]
+
+    @property
+    def kept(self) -> list[LedgerRow]:
+        """Give the rows, as they were, of the images that the dataset had."""
+        return [row for row in self.before if row.reason is None]
+
+    @property
+    def left(self) -> list[LedgerRow]:
+        """Give the rows of the images that stay."""
+        return [row for row in self.after if row.reason is None]
+
+    @property
+    def changed(self) -> bool:
+        """Tell whether the document's shard must be written anew."""
+        return len(self.left) != len(self.kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A denied document without images, as only a recipe with `min_images: 0` keeps it: the ledger does not have it."""
+
+    url: str
+    sentences: int | None
+
+
+@dataclass(slots=True)
+class TakenOut:
+    """What went out of a dataset's shard, and by how much that changes the counts of the stages before."""
+
+    out: Out = field(default_factory=Out)
+    before: dict[str, Json] = field(default_factory=dict)
+
+
+def formats_of(part: Part) -> list[Format]:
+    """Give the formats that a dataset was written in, as its plan has them."""
+    chosen = part.folder.manifest()["options"]["formats"]
+    return [
+        known_formats()[item["name"]](**{key: value for key, value in item.items() if key != "name"}) for item in chosen
+    ]
+
+
+def document_rules(part: Part) -> list[DocumentFilter]:
+    """Give the recipe's rules for documents that images may go from: their sentences stay as they are."""
+    recipe = parse_recipe(part.folder.manifest()["recipe"], part.name)
+    return [
+        replace(item, min_sentences=None, max_sentences=None) if isinstance(item, DocumentRules) else item
+        for item in recipe.of_kind(DocumentFilter).values()
+    ]
+
+
+def take_out_of_dataset(part: Part, shard: int, deny: DenyList, gone: Gone | None, files: NewFiles) -> TakenOut:
+    """Take what is denied out of a dataset; `gone` is what went from the stages that it was cut from, where these are.
+
+    Raises UserError where a file is not as it was written.
+    """
+    if gone is not None and not gone.links:  # the ledger has the pages' links, no others
+        return TakenOut()
+    ledger = part.shard_name("ledger/ledger", shard)
+    note, formats = part.note(shard), formats_of(part)
+    bare = _documents_without_images(part, note, formats[0], deny)
+    if not bare and gone is None and not mentions(part.folder.file(ledger), deny):
+        return TakenOut()
+    refuse_changed_bytes(part, note, [ledger])
+    rows = list(storage.read_records(part.folder.file(ledger), LedgerRow))
+    verdicts = _verdicts(rows, deny, document_rules(part))
+    after = [row for verdict in verdicts for row in verdict.after]
+    newly = [old for old, row in zip(rows, after, strict=True) if row.image_url != old.image_url]
+    facts = dict(gone.facts) if gone else {}
+    written = _write_shards(part, note, formats, _by_shard(formats[0], note, verdicts), bare, deny, facts, files)
+    if rows != after:
+        written.append(replace(files.write_records(part.path(ledger), after, LedgerRow), name=ledger))
+    changed = note | {"files": with_files(note, written)}
+    changed["documents_in_shard"] = _documents_in_shard(_by_shard(formats[0], note, verdicts), note, bare)
+    if "statistics" in note:
+        changes = [_change(verdict, facts) for verdict in verdicts if verdict.changed]
+        changes += [Change([], None, Facts(found.sentences)) for items in bare.values() for found in items]
+        images = gone.images if gone else None
+        changed["statistics"] = statistics_after(note["statistics"], rows, after, newly, changes, images, shard)
+    denied = _denied_documents(verdicts, bare)
+    come_no_more = len(gone.documents) if gone else denied
+    write_note(part, shard, files, changed, _counts(note, after, newly, verdicts, bare, come_no_more))
+    out = Out(
+        documents=sum(bool(verdict.kept) and verdict.gone for verdict in verdicts) + _number(bare),
+        images=sum(len(verdict.kept) - len(verdict.left) for verdict in verdicts),
+        links=len(newly),
+    )
+    return TakenOut(out, _less_before(newly, denied, part.folder.manifest()["before"]))
+
+
+def _verdicts(rows: list[LedgerRow], deny: DenyList, rules: Sequence[DocumentFilter]) -> list[Verdict]:
+    return [_verdict(key, list(group), deny, rules) for key, group in groupby(rows, key=lambda row: row.document)]
+
+
+def _verdict(key: str, rows: list[LedgerRow], deny: DenyList, rules: Sequence[DocumentFilter]) -> Verdict:
+    """Decide on a document by its rows."""
+    url = rows[0].page_url
+    denied = deny.denies(url)
+    goes = [denied or deny.denies(row.image_url) for row in rows]
+    kept = [row for row in rows if row.reason is None]
+    left = [row for row, out in zip(rows, goes, strict=True) if row.reason is None and not out]
+    as_assigned = AssignedDocument(0, [row.matched_similarity or 0.0 for row in left])
+    broken = len(left) < len(kept) and any(rule.decide(as_assigned) for rule in rules)
+    after = []
+    for row, out in zip(rows, goes, strict=True):
+        if out:
+            after.append(_denied_row(row, hashed(url) if denied else url))
+        else:
+            after.append(_dropped(row) if broken and row.reason is None else row)
+    return Verdict(key, url, denied, denied or broken, rows, after)
+
+
+def _denied_row(row: LedgerRow, page_url: str) -> LedgerRow:
+    """Give the row of a link as if it had been denied from the start, but for its URLs."""
+    url = hashed(row.image_url)
+    return LedgerRow(page_url, url, row.position, row.document, stage=Stage.PAGES, reason=Reason.DENIED)
+
+
+def _dropped(row: LedgerRow) -> LedgerRow:
+    """Give the row of an image whose document is left with too little."""
+    return replace(
+        row,
+        stage=Stage.CUT,
+        reason=Reason.DOCUMENT,
+        matched_similarity=None,
+        sentence=None,
+        shard=None,
+        key=None,
+    )
+
+
+def _by_shard(named: Format, note: Json, verdicts: list[Verdict]) -> dict[int, list[Verdict]]:
+    """Give the documents of each of the dataset's shards, in their order there."""
+    numbers = {named.file_name(int(number)): int(number) for number in note["documents_in_shard"]}
+    found: dict[int, list[Verdict]] = {number: [] for number in numbers.values()}
+    for verdict in verdicts:
+        if verdict.kept:
+            name = verdict.kept[0].shard or ""
+            if name not in numbers:
+                raise no_such_documents(name)
+            found[numbers[name]].append(verdict)
+    return found
+
+
+def _documents_without_images(part: Part, note: Json, item: Format, deny: DenyList) -> dict[int, list[Bare]]:
+    """Look for denied documents without images, where there may be any, by the number of their shard."""
+    if "statistics" in note and not note["statistics"].get("images", {}).get("0"):
+        return {}
+    found: dict[int, list[Bare]] = {}
+    for number in map(int, note["documents_in_shard"]):
+        path = part.folder.file(item.file_name(number))
+        with storage.open_read(path) as stream:
+            for document in item.read_shard(stream, path):
+                bare = _bare(document.get("json", document))
+                if bare and deny.denies(bare.url):
+                    found.setdefault(number, []).append(bare)
+    return found
+
+
+def _bare(document: Json) -> Bare | None:
+    if "general_metadata" in document:  # OBELICS, where sentences are joined
+        return None if any(document["images"]) else Bare(document["general_metadata"]["url"], None)
+    return None if document["image_info"] else Bare(document["url"], len(document["text_list"]))
+
+
+def _number(bare: Mapping[int, list[Bare]]) -> int:
+    return sum(map(len, bare.values()))
+
+
+def _denied_documents(verdicts: list[Verdict], bare: Mapping[int, list[Bare]]) -> int:
+    """Count the denied documents that the dataset knows of: in its ledger, or without any link."""
+    linked = {verdict.page_url for verdict in verdicts if verdict.denied}
+    linkless = sum(found.url not in linked for items in bare.values() for found in items)
+    return sum(verdict.denied for verdict in verdicts) + linkless
+
+
+class _Stays:
+    """Says which images of each document of a shard stay; it is asked in the documents' order."""
+
+    def __init__(self, path: str, verdicts: list[Verdict], deny: DenyList) -> None:
+        self._path, self._verdicts, self._deny = path, iter(verdicts), deny
+
+    def __call__(self, page_url: str, image_urls: Sequence[str]) -> Sequence[bool] | None:
+        if not image_urls:
+            return None if self._deny.denies(page_url) else []
+        verdict = next(self._verdicts, None)
+        if verdict is None or Counter(image_urls) != Counter(row.image_url for row in verdict.kept):
+            raise no_such_documents(self._path)
+        stay = {row.image_url for row in verdict.left}
+        return None if verdict.gone else [url in stay for url in image_urls]
+
+    def finish(self) -> None:
+        """Raise UserError where the ledger has more documents than came."""
+        if next(self._verdicts, None) is not None:
+            raise no_such_documents(self._path)
+
+
+def _write_shards(
+    part: Part,
+    note: Json,
+    formats: list[Format],
+    verdicts: Mapping[int, list[Verdict]],
+    bare: Mapping[int, list[Bare]],
+    deny: DenyList,
+    facts: dict[str, Facts],
+    files: NewFiles,
+) -> list[WrittenFile]:
+    """Write the shards that something goes from, in all formats; add what they tell of the documents to the facts."""
+    written = []
+    for number, documents in verdicts.items():
+        if number not in bare and not any(verdict.changed for verdict in documents):
+            continue
+        names = [item.file_name(number) for item in formats]
+        refuse_changed_bytes(part, note, names)
+        _learn(part, formats, number, [verdict for verdict in documents if verdict.kept], facts)
+        for item, name in zip(formats, names, strict=True):
+            path, stays = part.folder.file(name), _Stays(part.folder.file(name), documents, deny)
+            with storage.open_read(path) as stream, files.open(part.path(name)) as writer:
+                item.copy_shard(stream, path, writer, item.stem(number), stays)
+            stays.finish()
+            written.append(WrittenFile(name, writer.position, writer.hexdigest()))
+    return written
+
+
+def _learn(part: Part, formats: list[Format], number: int, documents: list[Verdict], facts: dict[str, Facts]) -> None:
+    """Learn from a shard what is not known yet of documents that something goes from: sentences, and images' sizes."""
+    unknown = [verdict.changed and verdict.key not in facts for verdict in documents]
+    readable = sorted((item for item in formats if item.folder != "obelics"), key=lambda item: not item.needs_images)
+    if not any(unknown) or not readable:
+        return
+    path = part.folder.file(readable[0].file_name(number))
+    with storage.open_read(path) as stream:
+        read = (item for item in readable[0].read_shard(stream, path) if item.get("json", item)["image_info"])
+        for verdict, wanted, sample in zip(documents, unknown, read, strict=False):
+            if wanted:
+                facts[verdict.key] = _facts(verdict, sample)
+
+
+def _facts(verdict: Verdict, sample: Json) -> Facts:
+    document, in_order = sample.get("json", sample), sorted(verdict.kept, key=lambda row: row.sentence or 0)
+    positions = [row.position for row in in_order]  # as CutDocument.placed
+    infos = document["image_info"]
+    if "json" in sample:
+        stored = [len(sample[f"{number}.jpg"]) for number in range(len(infos))]
+    elif all("image_base64" in info for info in infos):
+        stored = [len(base64.b64decode(info["image_base64"])) for info in infos]
+    else:
+        return Facts(len(document["text_list"]))
+    return Facts(len(document["text_list"]), dict(zip(positions, stored, strict=True)))
+
+
+def _change(verdict: Verdict, facts: Mapping[str, Facts]) -> Change:
+    return Change(verdict.kept, None if verdict.gone else verdict.left, facts.get(verdict.key, Facts()))
+
+
+def _documents_in_shard(
+    verdicts: Mapping[int, list[Verdict]], note: Json, bare: Mapping[int, list[Bare]]
+) -> dict[str, int]:
+    gone = {
+        number: sum(verdict.gone for verdict in documents) + len(bare.get(number, ()))
+        for number, documents in verdicts.items()
+    }
+    return {number: count - gone[int(number)] for number, count in note["documents_in_shard"].items()}
+
+
+def _counts(
+    note: Json,
+    after: list[LedgerRow],
+    newly: list[LedgerRow],
+    verdicts: list[Verdict],
+    bare: Mapping[int, list[Bare]],
+    denied: int,
+) -> dict[str, Counts]:
+    """Give the shard's counts: denied documents don't come here any more, nor do denied links."""
+    documents, links = (Counts.from_json(note["counts"][what]) for what in ("documents", "links"))
+    documents.seen -= denied
+    documents.kept -= sum(bool(verdict.kept) and verdict.gone for verdict in verdicts) + _number(bare)
+    rest = documents.dropped.total() - documents.dropped[Reason.DOCUMENT]
+    documents.dropped[Reason.DOCUMENT] = documents.seen - documents.kept - rest
+    documents.dropped = +documents.dropped
+    links = Counts(seen=links.seen - sum(row.stage in (None, Stage.CUT) for row in newly))
+    links.decide(row.reason for row in after if row.stage in (None, Stage.CUT))
+    return {"documents": documents, "links": links}
+
+
+def _less_before(newly: list[LedgerRow], documents: int, before: Json) -> dict[str, Json]:
+    """Give by how much the counts of the stages before change, if links and documents are denied from the first on."""
+    change: dict[str, dict[str, Counts]] = {stage: {} for stage in before}
+    links = {stage: Counts() for stage in _BEFORE_CUT}
+    for row in newly:
+        for stage in _BEFORE_CUT:
+            if stage is Stage.PAGES:
+                links[stage].dropped[Reason.DENIED.value] += 1
+            else:
+                links[stage].seen -= 1
+            if row.stage is stage:
+                links[stage].dropped[(row.reason or Reason.DENIED).value] -= 1
+                break
+            links[stage].kept -= 1
+    for stage, count in links.items():
+        change.get(stage.value, {})["links"] = count
+    first = next(iter(stage for stage in (Stage.LOCATE, Stage.PAGES) if stage.value in before), None)
+    if first is not None:
+        change[first.value]["documents"] = Counts(0, -documents, Counter({Reason.DENIED.value: documents}))
+    if first is Stage.LOCATE and Stage.PAGES.value in before:
+        change[Stage.PAGES.value]["documents"] = Counts(-documents, -documents)
+    return {stage: {what: count.to_json() for what, count in counts.items()} for stage, counts in change.items()}

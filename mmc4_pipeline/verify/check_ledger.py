@@ -1,0 +1,67 @@
+"""Checks the ledger: its bytes, that each row is either dropped or kept, and what its rows add up to."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.storage import WrittenFile
+from mmc4_pipeline.verify.check_shard import AGAIN, HashingReader
+
+_COLUMNS = ["stage", "reason", "shard", "key", "sha256"]
+
+
+@dataclass(slots=True)
+class LedgerTotals:
+    """What the ledger's files hold together: links kept, dropped by stage and reason, and where each shard's rows are.
+
+    `whole` says that all files are as they were written, so that their rows mean something.
+    """
+
+    rows: int = 0
+    kept: int = 0
+    dropped: dict[str, Counter[str]] = field(default_factory=dict)
+    files_of_shard: dict[str, list[str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    whole: bool = True
+
+
+def check_ledger_file(path: str, expected: WrittenFile, totals: LedgerTotals) -> None:
+    """Check one of the ledger's files and add it to the totals, if it is what was written."""
+    try:
+        with storage.open_read(path) as stream:
+            if difference := HashingReader(stream).problem(expected):
+                totals.problems.append(f"{path}: {difference}")
+                totals.whole = False
+                return
+        with storage.open_read(path) as stream:
+            file = pq.ParquetFile(stream)
+            for batch in file.iter_batches(columns=_COLUMNS):
+                _add(path, pa.Table.from_batches([batch]), totals)
+    except UserError:
+        totals.problems.append(f"{path}: is in the manifest but cannot be read; {AGAIN}")
+        totals.whole = False
+    except (pa.ArrowException, OSError) as error:
+        totals.problems.append(f"{path}: no readable ledger ({str(error).splitlines()[0]}); {AGAIN}")
+        totals.whole = False
+
+
+def _add(path: str, rows: pa.Table, totals: LedgerTotals) -> None:
+    counted = [([], "count_all"), ("key", "count"), ("sha256", "count")]
+    groups = rows.group_by(["stage", "reason", "shard"]).aggregate(counted)
+    for group in groups.to_pylist():
+        stage, reason, shard, number = group["stage"], group["reason"], group["shard"], group["count_all"]
+        totals.rows += number
+        if reason is None:
+            totals.kept += number
+        else:
+            totals.dropped.setdefault(stage or "no stage", Counter())[reason] += number
+        if shard is not None and path not in totals.files_of_shard.setdefault(shard, []):
+            totals.files_of_shard[shard].append(path)
+        placed = shard is not None and group["key_count"] == number
+        if (reason is None) != placed or (reason is None and (stage is not None or group["sha256_count"] != number)):
+            rows_of = f"{number} rows with stage {stage}, reason {reason} and shard {shard}"
+            totals.problems.append(f"{path}: {rows_of} are neither kept nor dropped; {AGAIN}")

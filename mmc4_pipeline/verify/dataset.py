@@ -1,0 +1,164 @@
+"""Checks a whole dataset: each file, each shard against the ledger, all counts, and that it is a subset of another."""
+
+import multiprocessing
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.dataset.files import files_of, is_ledger, is_shard
+from mmc4_pipeline.dataset.subsets import missing_from
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.stage_folder import StageFolder
+from mmc4_pipeline.storage import WrittenFile
+from mmc4_pipeline.verify.check_ledger import LedgerTotals, check_ledger_file
+from mmc4_pipeline.verify.check_shard import AGAIN, Checked, HashingReader, check_shard
+from schemas.reasons import Stage
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found, and how much it looked at. A problem is one line: the file, what is wrong, what to do."""
+
+    files: int = 0
+    bytes: int = 0
+    documents: int = 0
+    images: int = 0
+    links: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(
+    folder: StageFolder,
+    whole: StageFolder | None = None,
+    *,
+    workers: int = 1,
+    advance: Callable[[], None] = lambda: None,
+) -> Report:
+    """Check a finished dataset, and that it is a subset of `whole` if that is given.
+
+    `workers` processes check shards side by side; `advance` is called after each file. Raises UserError only where
+    there is no manifest to check against: whatever else is wrong is in the report.
+    """
+    manifest = folder.manifest()
+    files = files_of(manifest)
+    report = Report(files=len(files), bytes=sum(file.bytes for file in files))
+    ledger = LedgerTotals()
+    for file in files:
+        if is_ledger(file.name):
+            check_ledger_file(folder.file(file.name), file, ledger)
+            advance()
+        elif not is_shard(file.name):
+            report.problems += _check_other(folder.file(file.name), file)
+            advance()
+    report.links = ledger.rows
+    report.problems += ledger.problems
+    shards = [file for file in files if is_shard(file.name)]
+    all_whole = True
+    for checked in _check_shards(folder, shards, ledger, workers):
+        report.problems += checked.problems
+        report.documents += checked.documents
+        report.images += checked.images
+        all_whole = all_whole and checked.whole
+        advance()
+    report.problems += _strangers(folder, files, ledger)
+    report.problems += _check_counts(folder, manifest, report if all_whole else None, ledger)
+    if whole is not None and ledger.whole:
+        report.problems += _check_subset(folder, whole)
+    return report
+
+
+def _check_shards(
+    folder: StageFolder, shards: list[WrittenFile], ledger: LedgerTotals, workers: int
+) -> Iterator[Checked]:
+    work = (
+        [folder.file(shard.name) for shard in shards],
+        shards,
+        [ledger.files_of_shard.get(shard.name, []) if ledger.whole else None for shard in shards],
+    )
+    if workers == 1:
+        yield from map(check_shard, *work)
+        return
+    # Spawned, not forked: Arrow and fsspec have threads of their own.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(check_shard, *work)
+
+
+def _check_other(path: str, expected: WrittenFile) -> Iterator[str]:
+    try:
+        with storage.open_read(path) as stream:
+            reader = HashingReader(stream)
+            if path.endswith(".tar"):
+                with tarfile.open(fileobj=reader, mode="r|") as tar:  # type: ignore[call-overload]
+                    for _ in tar:
+                        pass
+            difference = reader.problem(expected)
+    except UserError:
+        yield f"{path}: is in the manifest but cannot be read; {AGAIN}"
+    except tarfile.TarError as error:
+        yield f"{path}: not readable as a tar ({error}); {AGAIN}"
+    else:
+        if difference:
+            yield f"{path}: {difference}"
+
+
+def _strangers(folder: StageFolder, files: list[WrittenFile], ledger: LedgerTotals) -> Iterator[str]:
+    """Yield the shards and ledger files that the manifest doesn't list: who reads by a pattern would take them too."""
+    listed = {file.name for file in files}
+    for place, pattern in (("", "shard-*.tar"), ("ledger/", "*.parquet")):
+        for path in storage.matches_below(folder.path, place + pattern):
+            if place + path.rpartition("/")[2] not in listed:
+                yield f"{path}: is not in the manifest; remove it"
+    for shard in sorted(ledger.files_of_shard.keys() - listed) if ledger.whole else ():
+        yield f"{folder.file(shard)}: the ledger names this shard, the manifest does not; {AGAIN}"
+
+
+def _check_counts(
+    folder: StageFolder, manifest: dict[str, Any], shards: Report | None, ledger: LedgerTotals
+) -> Iterator[str]:
+    """Yield what does not add up: within the manifest, and with what was counted (None: not all could be read)."""
+    path, kept = folder.file("manifest.json"), {what: count["kept"] for what, count in manifest["counts"].items()}
+    stages = {**manifest["before"], Stage.CUT.value: manifest["counts"]}
+    for stage, parts in stages.items():
+        for what, count in parts.items():
+            total = count["kept"] + sum(count["dropped"].values())
+            if count["in"] != total:
+                yield _count(path, f"{what} that went into {stage}", count["in"], f"{total} kept and dropped")
+    if shards is not None and kept["documents"] != shards.documents:
+        yield _count(path, "documents kept", kept["documents"], f"{shards.documents} in the shards")
+    if shards is not None and kept["links"] != shards.images:
+        yield _count(path, "links kept", kept["links"], f"{shards.images} images in the shards")
+    if ledger.whole:
+        yield from _compare_with_ledger(path, kept["links"], stages, ledger)
+
+
+def _compare_with_ledger(path: str, kept: int, stages: dict[str, Any], ledger: LedgerTotals) -> Iterator[str]:
+    if kept != ledger.kept:
+        yield _count(path, "links kept", kept, f"{ledger.kept} in the ledger")
+    for stage, parts in stages.items():
+        if "links" not in parts:  # locate knows documents only
+            continue
+        said, found = Counter[str](parts["links"]["dropped"]), ledger.dropped.get(stage, Counter[str]())
+        for reason in sorted(said.keys() | found.keys()):
+            if said[reason] != found[reason]:
+                what = f"links dropped in {stage} for {reason}"
+                yield _count(path, what, said[reason], f"{found[reason]} in the ledger")
+
+
+def _count(path: str, what: str, said: int, found: str) -> str:
+    return f"{path}: {said} {what}, but {found}; {AGAIN}"
+
+
+def _check_subset(folder: StageFolder, whole: StageFolder) -> Iterator[str]:
+    try:
+        for document, images in groupby(missing_from(whole.path, folder.path), key=lambda image: image.document):
+            urls = [image.image_url for image in images]
+            more = f" and {len(urls) - 1} more" if len(urls) > 1 else ""
+            message = f"{folder.path}: document {document} has an image that {whole.path} lacks: {urls[0]}{more}"
+            yield f"{message}; cut both from the same scores, with a recipe that extends the other's"
+    except UserError as error:  # a problem among the others, which are listed all the same
+        yield str(error)

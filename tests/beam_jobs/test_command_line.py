@@ -1,0 +1,138 @@
+"""The command line: ours, Beam's, and what is neither."""
+
+from math import inf
+
+import pytest
+from apache_beam.options.pipeline_options import DirectOptions, StandardOptions, WorkerOptions
+
+from beam_jobs.command_line import OWN_OPTIONS, output_folder, parse
+from beam_jobs.from_options import dataset_settings, fetch_settings, http_settings, recipe_of, scorer_settings
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl
+from mmc4_pipeline.formats.openflamingo import OpenFlamingo
+
+
+def parsed(*argv: str):  # noqa: ANN201 - Beam's options
+    return parse(list(argv), "mmc4 build", "", OWN_OPTIONS)
+
+
+def test_the_local_runner_is_pinned_unless_another_is_named() -> None:
+    assert parsed().view_as(StandardOptions).runner == "FnApiRunner"
+    assert parsed("--runner", "FlinkRunner").view_as(StandardOptions).runner == "FlinkRunner"
+
+
+def test_beam_s_own_options_pass() -> None:
+    options = parsed("--direct_num_workers", "3", "--temp_location=/tmp/x", "--experiments=a", "--experiments=b")
+    assert options.view_as(DirectOptions).direct_num_workers == 3
+    assert parsed("--max_num_workers", "9").view_as(WorkerOptions).max_num_workers == 9
+
+
+@pytest.mark.parametrize(
+    ("flag", "near"),
+    [("--recpie", "--recipe"), ("--clip_modle=x", "--clip_model"), ("--direct_num_worker", "--direct_num_workers")],
+)
+def test_a_flag_that_nobody_knows_is_refused_with_the_nearest(flag: str, near: str) -> None:
+    with pytest.raises(UserError, match=f"unknown argument; did you mean {near}\\?"):
+        parsed(flag, "1")
+
+
+def test_a_remote_runner_may_know_flags_that_beam_s_sdk_does_not() -> None:
+    parsed("--runner=FlinkRunner", "--flag_of_the_runner=1")
+
+
+def test_what_is_said_reaches_the_settings() -> None:
+    options = parsed(
+        *(
+            "--output",
+            "out",
+            "--recipe",
+            "mmc4-core",
+            "--set",
+            "filters.similarity.min=0.2",
+            "--crawl",
+            "CC-MAIN-2020-05",
+        ),
+        *("--set", "filters.nsfw=null", "--image_routes", "{url}", "http://archive.example/{timestamp}/{url}"),
+        *("--fetch_user_agent", "mine/1 me@a.example", "--delay_per_host", "1.5", "--shard_seconds", "0"),
+        *("--fetch_timeout", "3", "--clip_model", "ViT-B-32", "--clip_pretrained", "random"),
+    )
+    recipe, fetch, scorer = recipe_of(options), fetch_settings(options), scorer_settings(options)
+    assert output_folder(options) == "out"
+    assert (recipe.name, recipe.crawl) == ("mmc4-core", "CC-MAIN-2020-05")
+    assert recipe.filters["similarity"].min == 0.2
+    assert recipe.assignment == "hungarian"
+    assert "nsfw" not in recipe.filters
+    assert fetch.routes == ("{url}", "http://archive.example/{timestamp}/{url}")
+    assert (fetch.timeout, fetch.delay_per_host, fetch.shard_seconds, fetch.robots_txt) == (3, 1.5, inf, True)
+    assert not fetch.allow_private_hosts
+    assert scorer.clip.name == "ViT-B-32_random"
+
+
+def test_the_assignment_on_the_command_line_overrides_the_recipe_s() -> None:
+    assert recipe_of(parsed("--assignment", "max")).to_json()["assignment"] == "max"
+    assert recipe_of(parsed("--assignment", "hungarian", "--set", "assignment=max")).assignment == "hungarian"
+
+
+def test_formats_and_shard_size_reach_the_settings() -> None:
+    assert dataset_settings(parsed()).formats == {"openflamingo": OpenFlamingo()}
+    chosen = dataset_settings(parsed("--formats", "mmc4_jsonl:compression=zip", "openflamingo", "--shard_bytes", "5"))
+    assert chosen.formats == {"mmc4_jsonl": Mmc4Jsonl("zip"), "openflamingo": OpenFlamingo()}
+    assert chosen.named_in_ledger(2) == "mmc4_jsonl/shard-00002.jsonl.zip"
+    assert chosen.to_json() == {
+        "formats": [
+            {"name": "mmc4_jsonl", "compression": "zip", "similarity_matrix": True},
+            {"name": "openflamingo"},
+        ],
+        "shard_bytes": 5,
+    }
+
+
+def test_a_shard_of_no_bytes_and_an_unknown_format_are_refused() -> None:
+    with pytest.raises(UserError, match="--shard_bytes 0: must be at least 1"):
+        dataset_settings(parsed("--shard_bytes", "0"))
+    with pytest.raises(UserError, match="--formats tfrecord: no such format"):
+        dataset_settings(parsed("--formats", "tfrecord"))
+
+
+def test_who_asks_is_said_once_for_images_and_common_crawl() -> None:
+    options = parsed("--fetch_user_agent", "mine/1 (+https://a.example)", "--cc_requests_per_second", "0.5")
+    assert fetch_settings(options).user_agent == http_settings(options).user_agent == "mine/1 (+https://a.example)"
+    assert http_settings(options).requests_per_second == 0.5
+    private = parsed("--allow_private_hosts")
+    assert fetch_settings(private).user_agent == http_settings(private).user_agent
+
+
+def test_who_hides_is_not_let_on_the_live_web() -> None:
+    for agent in ([], ["--fetch_user_agent", "mine/1"]):
+        with pytest.raises(UserError, match=r"--fetch_user_agent .*put your web or e-mail address in it"):
+            fetch_settings(parsed(*agent))
+
+
+def test_robots_txt_can_be_ignored() -> None:
+    assert not fetch_settings(parsed("--allow_private_hosts", "--ignore_robots_txt")).robots_txt
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("max_open_requests", "0"), ("max_open_per_host", "0"), ("delay_per_host", "-1.0"), ("shard_seconds", "nan")],
+)
+def test_manners_that_cannot_be_are_refused(flag: str, value: str) -> None:
+    with pytest.raises(UserError, match=f"--{flag} {value}: must be"):
+        fetch_settings(parsed("--allow_private_hosts", f"--{flag}={value}"))
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "nan"])
+def test_a_number_of_requests_that_is_none_is_refused(number: str) -> None:
+    with pytest.raises(UserError, match="--cc_requests_per_second: must be more than 0"):
+        http_settings(parsed(f"--cc_requests_per_second={number}"))
+
+
+@pytest.mark.parametrize("runner", ["FlinkRunner", "DataflowRunner"])
+def test_a_slip_of_the_pen_is_refused_on_every_runner(runner: str) -> None:
+    with pytest.raises(UserError, match=r"unknown argument; did you mean --recipe\?"):
+        parsed("--runner", runner, "--recpie", "mmc4-core")
+
+
+def test_prism_knows_no_flags_of_its_own() -> None:
+    with pytest.raises(UserError, match="--flag_of_the_runner: unknown argument"):
+        parsed("--runner=PrismRunner", "--flag_of_the_runner=1")

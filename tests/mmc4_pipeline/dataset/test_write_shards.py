@@ -1,0 +1,134 @@
+"""Shards: which documents go into which, and that their files are written in one pass over the images."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmc4_pipeline.dataset.cut import CutDocument, Placed
+from mmc4_pipeline.dataset.write_shards import expected_bytes, kept_in_parts, write_shard
+from mmc4_pipeline.formats.registry import parse_formats
+from mmc4_pipeline.stage_folder import StageFolder
+from schemas.image import Image
+from schemas.page import ImageLink, Page
+from schemas.reasons import Reason, Stage
+from schemas.score import ImageScore
+
+MOMENT = datetime(2019, 4, 25, tzinfo=UTC)
+
+
+def document(number: int, *lengths: int, text: str = "Word. ", reason: Reason | None = None) -> CutDocument:
+    """Give a document with an image of each given length; their offsets grow with the document's number."""
+    key = f"{number:032x}"
+    texts = [text * 20] * 12
+    links = [ImageLink(at, f"https://a.example/{number}/{at}.jpg", "", None, None) for at in range(len(lengths))]
+    page = Page(key, f"https://a.example/{number}", "a.example", MOMENT, False, texts, links)  # noqa: FBT003
+    placed = [
+        Placed(
+            Image(key, at, links[at].url, offset=1000 * number + at, length=length),
+            ImageScore(at, [-0.123456] * 12),
+            at % 12,
+            -0.123456,
+        )
+        for at, length in enumerate(lengths)
+    ]
+    return CutDocument(page, placed if reason is None else [], {}, {}, {}, reason)
+
+
+shards = st.lists(st.tuples(st.lists(st.integers(0, 50_000), min_size=1, max_size=5), st.booleans()), max_size=20)
+
+
+@given(shards, st.integers(1, 300_000))
+def test_parts_hold_what_was_kept_in_order_and_no_more_than_asked(
+    made: list[tuple[list[int], bool]], shard_bytes: int
+) -> None:
+    documents = [
+        document(number, *lengths, reason=None if kept else Reason.DOCUMENT)
+        for number, (lengths, kept) in enumerate(made)
+    ]
+    parts = list(kept_in_parts(documents, shard_bytes))
+    assert [item for part in parts for item in part] == [item for item in documents if item.reason is None]
+    for part in parts:
+        assert part
+        assert len(part) == 1 or sum(map(expected_bytes, part)) <= shard_bytes
+    for part, following in pairwise(parts):
+        assert sum(map(expected_bytes, part)) + expected_bytes(following[0]) > shard_bytes  # no smaller than needed
+
+
+@pytest.mark.parametrize("text", ["Plain words. ", "日本語。", 'Said "so". ', "\u2028 "])
+@pytest.mark.parametrize("lengths", [(1,), (5000,) * 10, (100_000, 33_333), (0,) * 40])
+def test_a_shard_s_file_is_at_most_as_large_as_expected(tmp_path: Path, text: str, lengths: tuple[int, ...]) -> None:
+    documents = [document(number, *lengths, text=text) for number in range(40)]
+    formats = parse_formats(["openflamingo", "webdataset"]).values()
+    files = write_shard(
+        StageFolder(str(tmp_path), Stage.CUT), formats, 0, documents, lambda image: b"x" * (image.length or 0)
+    )
+    expected = sum(map(expected_bytes, documents))
+    largest = max(file.bytes for file in files if "/" not in file.name)
+    assert largest <= expected + 10240  # a tar ends on a record of 10 KB
+    assert expected <= 3 * largest
+
+
+def test_all_formats_are_written_in_one_pass_over_the_images(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def read(image: Image) -> bytes:
+        asked.append(image.offset or 0)
+        return b"\xff\xd8"
+
+    formats = parse_formats(["openflamingo", "webdataset", "obelics", "mmc4_jsonl"]).values()
+    documents = [document(number, 10, 20) for number in range(5)]
+    files = write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 3, documents, read)
+    assert asked == [1000 * number + at for number in range(5) for at in range(2)]
+    assert [file.name for file in files] == [
+        "shard-00003.tar",
+        "webdataset/shard-00003.tar",
+        "obelics/shard-00003.parquet",
+        "mmc4_jsonl/shard-00003.jsonl.gz",
+    ]
+
+
+def test_no_image_is_read_for_formats_of_links(tmp_path: Path) -> None:
+    def read(image: Image) -> bytes:
+        pytest.fail(f"{image.url} was read")
+
+    formats = parse_formats(["obelics", "mmc4_jsonl"]).values()
+    write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 0, [document(0, 10)], read)
+
+
+def test_images_are_held_for_one_document_at_a_time(tmp_path: Path) -> None:
+    """A shard is larger than memory may be: what was read for a document is let go before the next is read."""
+    import tracemalloc
+
+    documents = [document(number, 1_000_000) for number in range(40)]
+    formats = parse_formats(["openflamingo", "webdataset"]).values()
+    tracemalloc.start()
+    write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 0, documents, lambda image: bytes(image.length or 0))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30_000_000  # 40 MB of images; orjson sets aside 8 times what it is given
+
+
+@pytest.mark.parametrize("formats", [["openflamingo"], ["webdataset", "obelics"]])
+def test_where_an_image_can_t_be_read_nothing_is_left(tmp_path: Path, formats: list[str]) -> None:
+    def fail_at(number: int) -> Callable[[Image], bytes]:
+        def read(image: Image) -> bytes:
+            if image.key == f"{number:032x}":
+                raise OSError
+            return b"\xff\xd8"
+
+        return read
+
+    with pytest.raises(OSError):  # noqa: PT011 - the reader's own, as it came
+        write_shard(
+            StageFolder(str(tmp_path), Stage.CUT),
+            parse_formats(formats).values(),
+            0,
+            [document(number, 10) for number in range(3)],
+            fail_at(2),
+        )
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

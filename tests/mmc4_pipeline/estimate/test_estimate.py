@@ -1,0 +1,126 @@
+"""The plan's arithmetic, against small crawls drawn at random and counted."""
+
+import random
+from collections import defaultdict
+from statistics import mean
+
+import pytest
+
+from mmc4_pipeline.estimate.crawl_size import CrawlSize
+from mmc4_pipeline.estimate.estimate import (
+    Prices,
+    Resources,
+    Speeds,
+    estimate,
+    index_needs,
+    merged_ranges,
+    touched_files,
+)
+
+SIZE = 1000  # bytes a record
+CRAWL = CrawlSize(
+    "small",
+    "drawn",
+    pages=400_000,
+    files=40,
+    warc_bytes=400_000 * SIZE,
+    wat_bytes=80_000 * SIZE,
+    index_bytes=9_000_000,
+    index_requests=90,
+)
+SPEEDS = Speeds(0.01, wat_bytes_per_second=1e6, warc_bytes_per_second=2e6, index_rows_per_second=1e4)
+FREE = Prices(core_hour=1.0, gigabyte=0.0, million_requests=0.0)
+AMPLE = Resources(cores=1, bytes_per_second=1e12, requests_per_second=1e12)
+
+
+def counted(documents: int, max_gap: int) -> tuple[int, int, int]:
+    """Draw documents of the crawl, merge neighbours, and count files, requests and bytes."""
+    per_file = CRAWL.pages // CRAWL.files
+    wanted = defaultdict(list)
+    drawn = random.Random(7).sample(range(CRAWL.pages), documents)  # noqa: S311 - the same each time
+    for page in sorted(drawn):
+        wanted[page // per_file].append(page % per_file)
+    requests = read = 0
+    for pages in wanted.values():
+        end = None
+        for page in pages:
+            if end is None or (page - end) * SIZE > max_gap:
+                requests += 1
+            else:
+                read += (page - end) * SIZE
+            read += SIZE
+            end = page + 1
+    return len(wanted), requests, read
+
+
+@pytest.mark.parametrize("max_gap", [0, 3 * SIZE, 40 * SIZE])
+@pytest.mark.parametrize("documents", [20_000, 60_000, 300_000])
+def test_the_estimate_is_what_a_drawn_crawl_takes(documents: int, max_gap: int) -> None:
+    files, requests, read = counted(documents, max_gap)
+    estimated = touched_files(documents, CRAWL.files)
+    assert estimated == pytest.approx(files)
+    assert merged_ranges(documents, estimated, CRAWL, max_gap) == pytest.approx((requests, read), rel=0.08)
+
+
+@pytest.mark.parametrize("documents", [1, 20, 50, 200])
+def test_the_files_touched_are_those_of_the_mean_draw(documents: int) -> None:
+    rng = random.Random(7)  # noqa: S311 - the same each time
+    drawn = [len({rng.randrange(40) for _ in range(documents)}) for _ in range(2_000)]
+    assert touched_files(documents, 40) == pytest.approx(mean(drawn), rel=0.02)
+
+
+def test_every_document_of_the_crawl_is_one_request_a_file() -> None:
+    requests, read = merged_ranges(CRAWL.pages, CRAWL.files, CRAWL, 0)
+    assert (requests, read) == pytest.approx((CRAWL.files, CRAWL.warc_bytes))
+
+
+def test_a_single_document_is_one_request_and_one_file() -> None:
+    needs = {item.source: item for item in estimate(1, CRAWL, SPEEDS, AMPLE, FREE, max_gap=0)}
+    assert (needs["warc"].requests, needs["warc"].bytes) == (1, SIZE)
+    assert (needs["wat"].requests, needs["wat"].bytes) == (1, CRAWL.wat_bytes // CRAWL.files)
+    assert needs["warc_scan"].bytes == CRAWL.warc_bytes // CRAWL.files
+
+
+def test_few_documents_are_cheapest_by_range_and_all_by_wat() -> None:
+    resources = Resources(cores=1, bytes_per_second=1e7, requests_per_second=20)
+    sources = [[item.source for item in estimate(n, CRAWL, SPEEDS, resources, FREE, 0)] for n in (3, 390_000)]
+    assert sources[0][0] == "warc"
+    assert sources[1][0] == "wat"
+
+
+@pytest.mark.parametrize(
+    ("resources", "limit", "hours"),
+    [
+        (Resources(1, 1e12, 1e12), "cores", 4_000 * 0.01 / 3600),
+        (Resources(4, 1e12, 1e12), "cores", 1_000 * 0.01 / 3600),
+        (Resources(1, 100, 1e12), "network", 4_000 * SIZE / 100 / 3600),
+        (Resources(1, 1e12, 2), "requests", 4_000 / 2 / 3600),
+    ],
+)
+def test_the_scarcest_resource_says_how_long_it_lasts(resources: Resources, limit: str, hours: float) -> None:
+    needs = {item.source: item for item in estimate(4_000, CRAWL, SPEEDS, resources, FREE, max_gap=-SIZE)}
+    assert needs["warc"].limit == limit
+    assert needs["warc"].hours == pytest.approx(hours, rel=0.01)
+    assert needs["warc"].dollars == pytest.approx(needs["warc"].hours * resources.cores)
+
+
+@pytest.mark.parametrize(
+    ("resources", "limit", "seconds"),
+    [
+        (Resources(4, 1e12, 1e12), "cores", 10),
+        (Resources(1, 1e5, 1e12), "network", 90),
+        (Resources(1, 1e12, 1), "requests", 90),
+    ],
+)
+def test_the_index_is_read_whole(resources: Resources, limit: str, seconds: float) -> None:
+    index = index_needs(CRAWL, SPEEDS, resources, FREE)
+    assert (index.requests, index.bytes, index.limit) == (90, 9_000_000, limit)
+    assert index.core_hours == pytest.approx(40 / 3600)
+    assert index.hours == pytest.approx(seconds / 3600)
+    assert index.dollars == pytest.approx(index.hours * resources.cores)
+
+
+def test_each_price_is_charged() -> None:
+    prices = Prices(core_hour=0.0, gigabyte=3.0, million_requests=5.0)
+    for item in estimate(4_000, CRAWL, SPEEDS, AMPLE, prices, max_gap=0):
+        assert item.dollars == pytest.approx(item.bytes / 1e9 * 3 + item.requests / 1e6 * 5, rel=0.01)

@@ -1,0 +1,52 @@
+"""MMC4's jsonl: the published fields, in gzip and in zip as published."""
+
+import gzip
+import json
+import zipfile
+from collections.abc import Callable
+from importlib.resources import files
+
+import jsonschema
+import pytest
+
+from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl, as_json
+
+SCHEMA = json.loads((files("schemas") / "mmc4_document.schema.json").read_text())
+
+
+@pytest.mark.parametrize("compression", ["gz", "zip"])
+def test_what_was_written_comes_back(
+    compression: str, documents: list[CutDocument], write: Callable, read: Callable
+) -> None:
+    item = Mmc4Jsonl(compression)  # type: ignore[arg-type]
+    back = read(item, write(item, documents))
+    assert back == [as_json(document) for document in documents if document.reason is None]
+    for document in back:
+        jsonschema.validate(document, SCHEMA)
+    assert [info["matched_text_index"] for info in back[1]["image_info"]] == [0, 0, 1]
+    assert back[1]["similarity_matrix"] == [[0.5, 0.1], [0.4, 0.123457], [0.3, 0.45]]
+    faces = [[info["face_detections"] for info in document["image_info"]] for document in back]
+    assert faces[1] == [None, [[1.0, 2.5, 30.0, 40.0, 0.97]], None]  # not looked for, found, looked for and not found
+    assert [document["could_have_url_duplicate"] for document in back] == [0, 1, 0]
+
+
+def test_the_matrix_can_be_left_out(documents: list[CutDocument], write: Callable, read: Callable) -> None:
+    item = Mmc4Jsonl(similarity_matrix=False)
+    with_matrix = read(Mmc4Jsonl(), write(Mmc4Jsonl(), documents))
+    for document in with_matrix:
+        del document["similarity_matrix"]
+    assert read(item, write(item, documents)) == with_matrix
+
+
+def test_the_usual_tools_read_it(documents: list[CutDocument], write: Callable, read: Callable) -> None:
+    expected = read(Mmc4Jsonl(), write(Mmc4Jsonl(), documents))
+    with gzip.open(write(Mmc4Jsonl(), documents), "rt", encoding="utf-8") as lines:
+        assert [json.loads(line) for line in lines] == expected
+    path = write(Mmc4Jsonl("zip"), documents)
+    assert path.name == "shard-00007.jsonl.zip"
+    with zipfile.ZipFile(path) as archive:  # as OpenFlamingo's converter does
+        assert archive.testzip() is None
+        assert archive.namelist() == ["shard-00007.jsonl"]
+        with archive.open(archive.namelist()[0]) as lines:
+            assert [json.loads(line) for line in lines] == expected

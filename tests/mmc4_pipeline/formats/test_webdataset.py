@@ -1,0 +1,52 @@
+"""WebDataset shards with image files: as plain webdataset groups them."""
+
+import io
+import tarfile
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image as Picture
+
+from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.formats.mmc4_jsonl import as_json
+from mmc4_pipeline.formats.webdataset import WebDataset
+from tests.mmc4_pipeline.formats.pictures import jpeg
+
+
+def expected(document: CutDocument) -> dict[str, object]:
+    images = {f"{number}.jpg": jpeg(item.image) for number, item in enumerate(document.placed)}
+    return {"__key__": document.page.key, "json": as_json(document), **images}
+
+
+def test_what_was_written_comes_back(documents: list[CutDocument], write: Callable, read: Callable) -> None:
+    samples = read(WebDataset(), write(WebDataset(), documents))
+    assert samples == [expected(document) for document in documents if document.reason is None]
+    assert [len(sample) - 2 for sample in samples] == [2, 3, 2]
+
+
+def test_webdataset_groups_and_decodes_it(documents: list[CutDocument], write: Callable) -> None:
+    path = write(WebDataset(), documents)
+    kept = [document for document in documents if document.reason is None]
+    plain = list(webdataset.WebDataset(str(path), shardshuffle=False))
+    assert [sample["__key__"] for sample in plain] == [document.page.key for document in kept]
+    for sample, document in zip(webdataset.WebDataset(str(path), shardshuffle=False).decode("rgb8"), kept, strict=True):
+        assert sample["json"] == as_json(document)
+        for number, item in enumerate(document.placed):
+            assert np.array_equal(sample[f"{number}.jpg"], np.asarray(Picture.open(io.BytesIO(jpeg(item.image)))))
+
+
+@pytest.mark.parametrize("lost", [".json", ".1.jpg"])
+def test_a_document_with_a_file_missing_is_refused(
+    lost: str, documents: list[CutDocument], write: Callable, read: Callable
+) -> None:
+    path = write(WebDataset(), documents)
+    with tarfile.open(path) as tar:
+        files = [(member, tar.extractfile(member).read()) for member in tar if member.name != f"{0:032x}{lost}"]  # type: ignore[union-attr]
+    with tarfile.open(path, "w") as tar:
+        for member, data in files:
+            tar.addfile(member, io.BytesIO(data))
+    with pytest.raises(UserError, match=f"not readable as a shard .{0:032x} has "):
+        read(WebDataset(), path)

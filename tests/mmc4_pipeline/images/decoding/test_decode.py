@@ -1,0 +1,460 @@
+"""Decoding: what the web calls an image, in every form in which it comes, whole and broken."""
+
+import io
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zlib
+from collections.abc import Callable
+
+import cv2
+import imagehash
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as PillowImage
+
+from mmc4_pipeline.images.decoding.decode import Decoded, decode
+from mmc4_pipeline.images.decoding.header import Undecodable
+from mmc4_pipeline.recipe import ImageSettings
+from schemas.reasons import Reason
+
+SETTINGS = ImageSettings(max_side=800, jpeg_quality=90)
+Photo = Callable[..., np.ndarray]
+
+
+def pillow(pixels: np.ndarray) -> PillowImage.Image:
+    return PillowImage.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+
+
+def saved(image: PillowImage.Image, kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def decoded(body: bytes, settings: ImageSettings = SETTINGS) -> Decoded:
+    result = decode(body, settings)
+    assert isinstance(result, Decoded), result
+    return result
+
+
+def stored(result: Decoded) -> np.ndarray:
+    """Give the stored JPEG's RGB pixels, as another program sees them."""
+    image = PillowImage.open(io.BytesIO(result.jpeg))
+    assert image.format == "JPEG"
+    return np.asarray(image.convert("RGB"), dtype=np.int16)
+
+
+def near(pixels: np.ndarray, other: np.ndarray, most: float = 4) -> bool:
+    """Tell whether two RGB pictures look the same."""
+    return pixels.shape == other.shape and float(np.abs(pixels.astype(np.int16) - other).mean()) <= most
+
+
+MAKERS: dict[str, Callable[[PillowImage.Image], bytes]] = {
+    "jpeg": lambda image: saved(image, "JPEG", quality=92),
+    "progressive": lambda image: saved(image, "JPEG", quality=92, progressive=True),
+    "png": lambda image: saved(image, "PNG"),
+    "webp": lambda image: saved(image, "WEBP", lossless=True, method=0),
+    "lossy webp": lambda image: saved(image, "WEBP", method=0),
+    "gif": lambda image: saved(image, "GIF"),
+    "palette png": lambda image: saved(image.quantize(256), "PNG"),
+    "rgba png": lambda image: saved(image.convert("RGBA"), "PNG"),
+    "grey png": lambda image: saved(image.convert("L"), "PNG"),
+    "mpo": lambda image: saved(image, "MPO", save_all=True, append_images=[image.rotate(180)]),
+}
+KINDS = list(MAKERS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_keeps_its_picture(photo: Photo, kind: str) -> None:
+    image = pillow(photo(3, 300, 200))
+    result = decoded(MAKERS[kind](image))
+    formats = {"progressive": "jpeg", "mpo": "jpeg"}
+    assert result.format == formats.get(kind, kind.rpartition(" ")[2])
+    assert (result.width, result.height) == (300, 200)
+    expected = np.asarray((image.convert("L") if "grey" in kind else image).convert("RGB"))
+    assert near(stored(result), expected, most=12 if kind in ("gif", "palette png") else 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_cut_short_is_never_accepted(photo: Photo, kind: str) -> None:
+    body = MAKERS[kind](pillow(photo(4, 300, 200)))
+    if kind == "mpo":  # its first picture is a whole one
+        body = body[: body.index(b"\xff\xd9\xff\xd8")]
+    for tenth in range(10):
+        result = decode(body[: len(body) * tenth // 10], SETTINGS)
+        assert isinstance(result, Undecodable), f"{tenth}/10 of the bytes"
+        assert result.reason in (Reason.CORRUPT, Reason.NOT_AN_IMAGE)
+
+
+def test_the_end_mark_of_a_thumbnail_does_not_hide_that_the_picture_is_cut(photo: Photo) -> None:
+    image = pillow(photo(5, 300, 200))
+    thumbnail = saved(image.resize((60, 40)), "JPEG")
+    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00" + thumbnail
+    body = saved(image, "JPEG", exif=exif)
+    assert thumbnail in body
+    assert isinstance(decode(body, SETTINGS), Decoded)
+    for share in (0.6, 0.8, 0.99):
+        result = decode(body[: int(len(body) * share)], SETTINGS)
+        assert isinstance(result, Undecodable)
+        assert result.reason is Reason.CORRUPT
+
+
+def test_fill_bytes_before_a_marker_are_no_damage(photo: Photo) -> None:
+    body = saved(pillow(photo(5, 300, 200)), "JPEG")
+    filled = body[:2] + b"\xff\xff" + body[2:]  # ITU T.81, B.1.1.2
+    assert (decoded(filled).width, decoded(filled).height) == (300, 200)
+
+
+def test_bytes_after_the_end_are_no_damage(photo: Photo) -> None:
+    for kind, make in MAKERS.items():
+        body = make(pillow(photo(5, 300, 200)))
+        assert isinstance(decode(body + b"\n<!-- served by -->", SETTINGS), Decoded), kind
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("max_side", [800, 150])
+def test_exif_orientation_turns_pixels_and_sizes_alike(
+    photo: Photo, kind: str, orientation: int, max_side: int
+) -> None:
+    upright = pillow(photo(6, 300, 200))
+    turns = {
+        1: None,
+        2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+        3: PillowImage.Transpose.ROTATE_180,
+        4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+        5: PillowImage.Transpose.TRANSPOSE,
+        6: PillowImage.Transpose.ROTATE_90,  # what the viewer turns clockwise lies turned the other way
+        7: PillowImage.Transpose.TRANSVERSE,
+        8: PillowImage.Transpose.ROTATE_270,
+    }
+    turn = turns[orientation]
+    exif = PillowImage.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True, "method": 0} if kind == "WEBP" else {"quality": 95} if kind == "JPEG" else {}
+    body = saved(upright.transpose(turn) if turn is not None else upright, kind, exif=exif, **options)
+    result = decoded(body, ImageSettings(max_side, 95))
+    assert (result.width, result.height) == (300, 200)
+    expected = upright if max_side == 800 else upright.resize((150, 100), PillowImage.Resampling.BOX)
+    assert near(stored(result), np.asarray(expected))
+
+
+def test_an_odd_orientation_is_upright(photo: Photo) -> None:
+    exif = PillowImage.Exif()
+    exif[0x0112] = 99
+    result = decoded(saved(pillow(photo(6, 300, 200)), "JPEG", exif=exif))
+    assert (result.width, result.height) == (300, 200)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\x00\x00", b"Exif\x00\x00no TIFF header at all", b"\x00" * 40])
+def test_broken_exif_data_costs_no_image(photo: Photo, exif: bytes) -> None:
+    for kind in ("JPEG", "PNG", "WEBP"):
+        result = decoded(saved(pillow(photo(6, 300, 200)), kind, exif=exif))
+        assert (result.width, result.height) == (300, 200)
+
+
+def test_what_is_transparent_is_white(photo: Photo) -> None:
+    rgba = np.dstack([cv2.cvtColor(photo(7, 300, 200), cv2.COLOR_BGR2RGB), np.full((200, 300), 255, np.uint8)])
+    rgba[:100, :, 3] = 0
+    rgba[100:150, :, 3] = 128
+    image = PillowImage.fromarray(rgba)
+    flat = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image).convert("RGB")
+    for body in (saved(image, "PNG"), saved(image, "WEBP", lossless=True, exact=True)):
+        assert near(stored(decoded(body)), np.asarray(flat))
+
+
+def test_transparent_palettes_and_greys_are_on_white_too() -> None:
+    palette = PillowImage.new("P", (200, 200), 0)
+    palette.putpalette([10, 20, 30, 200, 0, 0])
+    palette.paste(1, (0, 0, 200, 100))
+    grey = PillowImage.new("LA", (200, 200), (40, 0))
+    pixels = stored(decoded(saved(palette, "PNG", transparency=0)))
+    assert near(pixels[:90], np.full((90, 200, 3), (200, 0, 0)))
+    assert near(pixels[110:], np.full((90, 200, 3), 255))
+    assert near(stored(decoded(saved(grey, "PNG"))), np.full((200, 200, 3), 255))
+
+
+def test_16_bit_pictures_keep_their_brightness() -> None:
+    ramp = np.tile(np.linspace(0, 65535, 256).astype(np.uint16), (200, 1))
+    body = cv2.imencode(".png", ramp)[1].tobytes()
+    assert near(stored(decoded(body)), np.repeat((ramp >> 8)[:, :, None], 3, axis=2))
+    colour = np.dstack([ramp, ramp[:, ::-1], np.full_like(ramp, 30000)])  # blue, green, red
+    expected = np.dstack([colour[:, :, 2], colour[:, :, 1], colour[:, :, 0]]) >> 8
+    assert near(stored(decoded(cv2.imencode(".png", colour)[1].tobytes())), expected)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L", "1"])
+def test_other_colour_spaces(photo: Photo, mode: str) -> None:
+    image = pillow(photo(8, 300, 200)).convert(mode)
+    body = saved(image, "PNG" if mode == "1" else "JPEG")
+    result = decoded(body)
+    assert near(stored(result), np.asarray(image.convert("RGB")), most=6)
+
+
+@pytest.mark.parametrize(
+    ("size", "max_side", "kept"),
+    [
+        ((801, 400), 800, (800, 400)),
+        ((400, 1700), 800, (188, 800)),
+        ((2000, 1500), 200, (200, 150)),
+        ((1000, 3), 100, (100, 1)),
+        ((800, 800), 800, (800, 800)),
+        ((90, 60), 800, (90, 60)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_the_longest_side_of_what_is_stored_is_bounded(
+    photo: Photo, kind: str, size: tuple[int, int], max_side: int, kept: tuple[int, int]
+) -> None:
+    result = decoded(saved(pillow(photo(9, *size)), kind), ImageSettings(max_side, 90))
+    assert (result.width, result.height) == size  # as received
+    height, width = stored(result).shape[:2]
+    assert max(width, height) <= max_side
+    assert abs(width - kept[0]) <= 1
+    assert abs(height - kept[1]) <= 1
+
+
+def test_only_small_upright_baseline_jpegs_are_stored_as_they_came(photo: Photo) -> None:
+    image = pillow(photo(10, 300, 200))
+    turned = PillowImage.Exif()
+    turned[0x0112] = 3
+    plain = saved(image, "JPEG")
+    grey = saved(image.convert("L"), "JPEG")
+    for body in (plain, grey):
+        assert decoded(body).jpeg == body
+    again = [
+        saved(image, "JPEG", progressive=True),
+        saved(image, "JPEG", exif=turned),
+        saved(image.convert("CMYK"), "JPEG"),
+        saved(image, "PNG"),
+    ]
+    for body in again:
+        jpeg = decoded(body).jpeg
+        assert jpeg != body
+        reread = PillowImage.open(io.BytesIO(jpeg))
+        assert reread.mode == "RGB"
+        assert "progressive" not in reread.info
+        assert not reread.getexif()
+    assert decoded(plain, ImageSettings(250, 90)).jpeg != plain
+
+
+def test_the_same_bytes_give_the_same_jpeg(photo: Photo) -> None:
+    body = saved(pillow(photo(11, 900, 600)), "PNG")
+    assert decoded(body) == decoded(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<!DOCTYPE html><html><body>Not found</body></html>",
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100"/>',
+        b"\x00" * 1000,
+        b"%PDF-1.4",
+        b"\xff\xd8",
+        saved(PillowImage.new("RGB", (200, 200)), "TIFF"),
+        saved(PillowImage.new("RGB", (200, 200)), "BMP"),
+    ],
+)
+def test_what_is_none_of_the_formats_is_no_image(body: bytes) -> None:
+    result = decode(body, SETTINGS)
+    assert isinstance(result, Undecodable)
+    assert result.reason is Reason.NOT_AN_IMAGE
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\x00" * 1000)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("width", "height"), [(10_001, 10_000), (20_000, 20_000), (1_000_000, 1_000_000)])
+def test_a_bomb_is_refused_by_its_header_alone(width: int, height: int) -> None:
+    bomb = png_that_claims(width, height)
+    tracemalloc.start()
+    try:
+        result = decode(bomb, SETTINGS)
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+    assert isinstance(result, Undecodable)
+    assert result.reason is Reason.TOO_LARGE
+
+
+def jpeg_that_claims(body: bytes, width: int, height: int) -> bytes:
+    """Change the size in a JPEG's frame header, baseline or progressive."""
+    start = next(body.index(marker) for marker in (b"\xff\xc0", b"\xff\xc2") if marker in body)
+    return body[: start + 5] + struct.pack(">HH", height, width) + body[start + 9 :]
+
+
+def test_a_large_image_that_is_still_allowed_warns_nobody() -> None:
+    small = saved(PillowImage.new("L", (16, 16)), "JPEG")
+    body = jpeg_that_claims(small[:-2] + bytes(400_000) + small[-2:], 9_500, 10_000)
+    program = """
+import sys
+from mmc4_pipeline.images.decoding.decode import decode
+from mmc4_pipeline.recipe import ImageSettings
+result = decode(sys.stdin.buffer.read(), ImageSettings(800, 90))
+print(result.width, result.height)
+"""
+    done = subprocess.run([sys.executable, "-c", program], input=body, capture_output=True, check=True)
+    assert done.stdout.split() == [b"9500", b"10000"]
+    assert b"Warning" not in done.stderr
+
+
+def test_what_would_take_too_much_memory_is_refused_by_its_header_alone() -> None:
+    gif = bytearray(saved(PillowImage.new("P", (9, 9)), "GIF"))
+    gif[6:10] = struct.pack("<HH", 7_000, 7_000)
+    for body in (png_that_claims(7_000, 7_000), bytes(gif)):
+        result = decode(body, SETTINGS)
+        assert isinstance(result, Undecodable)
+        assert result.reason is Reason.TOO_LARGE
+        assert "MB to decode" in result.error
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_claims_more_than_its_bytes_can_hold_is_corrupt(*, progressive: bool) -> None:
+    flat = PillowImage.new("L", (2_000, 1_500), 77)
+    body = saved(flat, "JPEG", progressive=progressive, optimize=True)  # two bits a block, or hardly more than one
+    assert isinstance(decode(body, SETTINGS), Decoded)
+    result = decode(jpeg_that_claims(body, 8_000, 6_000), SETTINGS)
+    assert isinstance(result, Undecodable)
+    assert (result.reason, "can't hold" in result.error) == (Reason.CORRUPT, True)
+
+
+def test_a_jpeg_of_endless_scans_is_refused(photo: Photo) -> None:
+    body = saved(pillow(photo(3, 300, 200)), "JPEG", progressive=True)
+    last = body.rindex(b"\xff\xda")
+    assert isinstance(decode(body[:last] + body[last:-2] * 50 + b"\xff\xd9", SETTINGS), Decoded)
+    result = decode(body[:last] + body[last:-2] * 200 + b"\xff\xd9", SETTINGS)
+    assert isinstance(result, Undecodable)
+    assert result.reason is Reason.TOO_LARGE
+
+
+def jpeg_of_four(photo: np.ndarray, *, ycck: bool) -> bytes:
+    """Give a CMYK JPEG as Adobe writes it (inverted), or the same as YCCK, which Pillow can only read."""
+    cmyk = np.asarray(pillow(photo).convert("CMYK")).copy()
+    cmyk[:, :, 3] = np.linspace(0, 120, photo.shape[1], dtype=np.uint8)
+    if not ycck:
+        return saved(PillowImage.fromarray(cmyk, "CMYK"), "JPEG", quality=95)
+    luma = np.asarray(PillowImage.fromarray(cmyk[:, :, :3], "RGB").convert("YCbCr"))
+    body = saved(PillowImage.fromarray(np.dstack([255 - luma, cmyk[:, :, 3]]), "CMYK"), "JPEG", quality=95)
+    place = body.index(b"Adobe") + 11  # the transform in its APP14 segment: 0 CMYK, 2 YCCK
+    return body[:place] + b"\x02" + body[place + 1 :]
+
+
+def rendered(body: bytes) -> np.ndarray:
+    """Give a file's RGB pixels, on white, as Pillow has them."""
+    image = PillowImage.open(io.BytesIO(body)).convert("RGBA")
+    return np.asarray(PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image).convert("RGB"))
+
+
+def odd_kinds(photo: np.ndarray) -> dict[str, bytes]:
+    """Give files of rare kinds."""
+    image = pillow(photo)
+    alpha = np.tile(np.linspace(0, 255, photo.shape[1], dtype=np.uint8), (photo.shape[0], 1))
+    clear = image.copy()
+    clear.putalpha(PillowImage.fromarray(alpha))
+    other = PillowImage.fromarray(255 - np.asarray(image))
+    both = {"save_all": True, "append_images": [other], "duration": 100}
+    clear_both = {**both, "append_images": [other.convert("RGBA")]}
+    palette, four, grey = image.quantize(200, dither=0), image.quantize(4, dither=0), image.convert("L")
+    middle = (photo.shape[1] // 2, photo.shape[0] // 2)
+    return {
+        "cmyk": jpeg_of_four(photo, ycck=False),
+        "ycck": jpeg_of_four(photo, ycck=True),
+        "rgb jpeg": saved(image, "JPEG", quality=95, keep_rgb=True),
+        "animated gif": saved(image, "GIF", **both),
+        "transparent gif": saved(clear, "GIF"),
+        "animated transparent gif": saved(clear, "GIF", **clear_both, disposal=2),
+        "animated webp": saved(image, "WEBP", **both),
+        "animated transparent webp": saved(clear, "WEBP", **clear_both, lossless=True),
+        "transparent webp": saved(clear, "WEBP", quality=95),
+        "apng": saved(image, "PNG", **both),
+        "transparent apng": saved(clear, "PNG", **clear_both),
+        "palette, one transparent": saved(palette, "PNG", transparency=5),
+        "palette, all more or less": saved(palette, "PNG", transparency=bytes(range(200))),
+        "palette of four": saved(four, "PNG", bits=2, transparency=bytes([0, 100, 200, 255])),
+        "grey and alpha": saved(clear.convert("LA"), "PNG"),
+        "grey, one transparent": saved(grey, "PNG", transparency=grey.getpixel(middle)),
+        "colour, one transparent": saved(image, "PNG", transparency=image.getpixel(middle)),
+        "black and white": saved(image.convert("1", dither=0), "PNG"),
+    }
+
+
+ODD_KINDS = list(odd_kinds(np.zeros((8, 8, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("kind", ODD_KINDS)
+def test_rare_kinds_look_as_pillow_has_them(photo: Photo, kind: str) -> None:
+    body = odd_kinds(photo(3, 300, 200))[kind]
+    result = decoded(body, ImageSettings(800, 97))
+    expected = rendered(body)
+    assert near(stored(result), expected, most=4)
+    assert near(cv2.cvtColor(result.pixels, cv2.COLOR_BGR2RGB), expected, most=1.5)
+
+
+@pytest.mark.parametrize("size", [(1001, 700), (1601, 1203), (2399, 1601), (3300, 500)])
+def test_decoding_at_a_fraction_looks_as_if_shrunk_from_the_whole(photo: Photo, size: tuple[int, int]) -> None:
+    image = pillow(photo(9, *size))
+    body = saved(image, "JPEG", quality=95)
+    for max_side in (1000, 400, 150):
+        result = decoded(body, ImageSettings(max_side, 95))
+        height, width = result.pixels.shape[:2]
+        expected = np.asarray(image.resize((width, height), PillowImage.Resampling.LANCZOS))
+        assert (max(width, height), round(width * size[1] / size[0]) - height) == (max_side, 0)
+        assert near(cv2.cvtColor(result.pixels, cv2.COLOR_BGR2RGB), expected, most=2.5)
+
+
+def test_pixels_are_those_of_the_stored_jpeg(photo: Photo) -> None:
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    for body in (saved(pillow(photo(2, 300, 200)), "JPEG"), saved(pillow(photo(2, 1300, 900)), "JPEG", exif=exif)):
+        result = decoded(body)
+        assert result.pixels.dtype == np.uint8
+        assert near(cv2.cvtColor(result.pixels, cv2.COLOR_BGR2RGB), stored(result), most=2)
+
+
+@pytest.mark.parametrize("size", [(160, 200), (640, 480), (1300, 801), (2500, 1700)])
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_the_hash_is_at_most_four_bits_from_imagehash(photo: Photo, size: tuple[int, int], kind: str) -> None:
+    for seed in range(5):
+        body = MAKERS[kind](pillow(photo(seed, *size)))
+        theirs = int(str(imagehash.phash(PillowImage.open(io.BytesIO(body)))), 16)
+        assert (decoded(body).phash ^ theirs).bit_count() <= 4
+
+
+def test_sharpness_tells_blurred_pictures_whatever_their_size(photo: Photo) -> None:
+    noise = np.random.default_rng(0).integers(-40, 41, (600, 800, 1))
+    sharp = np.clip(photo(1, 800, 600) + noise, 0, 255).astype(np.uint8)
+    blurred = cv2.GaussianBlur(sharp, (0, 0), 3)
+    of_sharp, of_blurred = (decoded(saved(pillow(pixels), "PNG")).sharpness for pixels in (sharp, blurred))
+    assert of_sharp > 10 * of_blurred
+    larger = cv2.resize(blurred, (1600, 1200), interpolation=cv2.INTER_CUBIC)
+    assert decoded(saved(pillow(larger), "PNG")).sharpness == pytest.approx(of_blurred, rel=0.2)
+    assert decoded(saved(PillowImage.new("RGB", (300, 200), "red"), "PNG")).sharpness == 0
+
+
+STARTS = [b"", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", b"GIF89a", b"RIFF"]
+
+
+@given(st.sampled_from(STARTS), st.binary(max_size=300))
+def test_no_bytes_raise(start: bytes, rest: bytes) -> None:
+    assert isinstance(decode(start + rest, SETTINGS), Decoded | Undecodable)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_damage_raises(photo: Photo, kind: str) -> None:
+    body = MAKERS[kind](pillow(photo(12, 60, 40)))
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(body)
+        for place in random.integers(0, len(body), 3):
+            damaged[place] = int(random.integers(0, 256))
+        assert isinstance(decode(bytes(damaged), SETTINGS), Decoded | Undecodable)

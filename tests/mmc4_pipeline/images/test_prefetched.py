@@ -1,0 +1,183 @@
+"""Images out of shards that img2dataset made: found by URL, measured as if fetched, and every link accounted for."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.images.fetching.fetch import FetchSettings, Request
+from mmc4_pipeline.images.img2dataset_shards import read_shard, shard_files
+from mmc4_pipeline.images.prefetched import PrefetchedImages
+from mmc4_pipeline.images.process_shard import FetchedShard, decide_shard, fetch_shard
+from mmc4_pipeline.recipe import load_recipe
+from mmc4_pipeline.tar import read_image
+from schemas.page import ImageLink, Page
+from schemas.reasons import Reason
+from tests.mmc4_pipeline.images.img2dataset_like import Row, write_shard
+
+RECIPE = load_recipe("mmc4")
+MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
+SITE = "https://a.example/"
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    return cv2.imencode(".jpg", pixels)[1].tobytes()
+
+
+def page(key: str, *links: str) -> Page:
+    made = [ImageLink(position, SITE + link, "", None, None, reason=None) for position, link in enumerate(links)]
+    return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["One."], made)  # noqa: FBT003
+
+
+def ready_made(folder: Path, max_bytes: int = 1 << 20) -> PrefetchedImages:
+    """Index all shards of a folder."""
+    made = PrefetchedImages(tuple(shard_files([str(folder)])), str(folder / "index"), max_bytes)
+    for number in range(len(made.tars)):
+        made.index_shard(number)
+    return made
+
+
+def take(source: PrefetchedImages, pages: list[Page], tar: Path) -> FetchedShard:
+    # An address that nobody may ask for: what is not in the shards must not be fetched.
+    return fetch_shard(pages, RECIPE, FetchSettings(routes=("https://[::1]/{url}",)), str(tar), source=source)
+
+
+def test_every_link_has_the_row_of_its_url(tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:
+    good, other = jpeg(photo(1)), jpeg(photo(2))
+    first = write_shard(
+        tmp_path / "shards",
+        0,
+        [
+            Row(SITE + "good.jpg", good, original_width=320, original_height=240, sha256="ab" * 32),
+            Row(SITE + "gone.jpg", None, "failed_to_download", "HTTP Error 404: Not Found"),
+            Row("https://b.example/unwanted.jpg", jpeg(photo(9))),
+        ],
+    )
+    write_shard(tmp_path / "shards", 1, [Row(SITE + "other.jpg", other), Row(SITE + "page.jpg", b"<html>")])
+    pages = [page("k1", "good.jpg", "gone.jpg", "missing.jpg"), page("k2", "other.jpg#part", "page.jpg", "good.jpg")]
+    result = take(ready_made(tmp_path / "shards"), pages, tmp_path / "images.tar")
+    assert [(row.key, row.position, row.reason, row.http_status) for row in result.images] == [
+        ("k1", 0, None, None),
+        ("k1", 1, Reason.HTTP_ERROR, 404),
+        ("k1", 2, Reason.NOT_FETCHED, None),
+        ("k2", 0, None, None),
+        ("k2", 1, Reason.NOT_AN_IMAGE, None),
+        ("k2", 2, None, None),
+    ]
+    received, _, missing, second, _, again = result.images
+    assert (received.route, missing.error) == (str(first), "in none of the image shards")
+    assert (received.sha256, second.sha256) == ("ab" * 32, hashlib.sha256(other).hexdigest())
+    assert (received.offset, second.url) == (again.offset, SITE + "other.jpg#part")
+    with (tmp_path / "images.tar").open("rb") as tar:
+        for row, body in ((received, good), (second, other)):
+            assert read_image(tar, row.offset or 0, row.length or 0) == body
+
+
+def test_the_size_is_what_the_web_had_and_not_what_img2dataset_made_of_it(
+    tmp_path: Path, photo: Callable[..., np.ndarray]
+) -> None:
+    square = jpeg(photo(1, 256, 256))  # resize_mode=border makes all images so
+    rows = [
+        Row(SITE + "banner.jpg", square, original_width=728, original_height=90),
+        Row(SITE + "long.jpg", square, original_width=900, original_height=300),
+        Row(SITE + "good.jpg", square, original_width=1200, original_height=900),
+        Row(SITE + "turned.jpg", jpeg(photo(2, 320, 240)), original_width=240, original_height=320),
+    ]
+    write_shard(tmp_path / "shards", 0, rows)
+    links = ("banner.jpg", "long.jpg", "good.jpg", "turned.jpg")
+    result = take(ready_made(tmp_path / "shards"), [page("k", *links)], tmp_path / "images.tar")
+    assert [(row.width, row.height) for row in result.images] == [(728, 90), (900, 300), (1200, 900), (320, 240)]
+    verdicts = [row.reason for row in decide_shard(result.images, RECIPE, {})]
+    assert verdicts == [Reason.TOO_SMALL, Reason.ASPECT_RATIO, None, None]
+
+
+def test_of_a_url_in_several_shards_the_first_image_counts(tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:
+    failed = ("failed_to_download", "HTTP Error 503: Service Unavailable")
+    write_shard(tmp_path / "shards", 0, [Row(SITE + "a.jpg", None, *failed), Row(SITE + "b.jpg", None, *failed)])
+    one = write_shard(tmp_path / "shards", 1, [Row(SITE + "a.jpg", jpeg(photo(1)))])
+    write_shard(tmp_path / "shards", 2, [Row(SITE + "a.jpg", jpeg(photo(2))), Row(SITE + "b.jpg", None, "", "other")])
+    source = ready_made(tmp_path / "shards")
+    a, b = source.answers([Request(SITE + "a.jpg", MOMENT), Request(SITE + "b.jpg", MOMENT)])
+    assert (a.route, a.body) == (str(one), jpeg(photo(1)))
+    assert (b.route, b.status) == (source.tars[0], 503)
+
+
+def test_pages_without_links_and_shards_without_rows(tmp_path: Path) -> None:
+    write_shard(tmp_path / "shards", 0, [])
+    write_shard(tmp_path / "shards", 1, [Row(SITE + "a.jpg", None, "failed_to_download", "HTTP Error 410: Gone")])
+    source = ready_made(tmp_path / "shards")
+    assert take(source, [page("k")], tmp_path / "none.tar").images == []
+    (row,) = take(source, [page("k", "a.jpg")], tmp_path / "one.tar").images
+    assert (row.reason, row.http_status) == (Reason.HTTP_ERROR, 410)
+
+
+def test_an_image_larger_than_allowed_is_not_read(tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:
+    small, large = jpeg(photo(1)), jpeg(photo(2, 1000, 1000))
+    write_shard(tmp_path / "shards", 0, [Row(SITE + "large.jpg", large), Row(SITE + "small.jpg", small)])
+    source = ready_made(tmp_path / "shards", max_bytes=len(small))
+    answers = {
+        answer.url: answer
+        for answer in source.answers([Request(SITE + f"{n}.jpg", MOMENT) for n in ("large", "small")])
+    }
+    assert (answers[SITE + "large.jpg"].reason, answers[SITE + "large.jpg"].body) == (Reason.TOO_LARGE, b"")
+    assert answers[SITE + "small.jpg"].body == small
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "reason"),
+    [
+        ("failed_to_download", "Use of image disallowed by X-Robots-Tag directive", Reason.OPTED_OUT),
+        ("failed_to_download", "HTTP Error 403: Forbidden", Reason.HTTP_ERROR),
+        ("failed_to_download", "<urlopen error timed out>", Reason.TIMEOUT),
+        ("failed_to_download", "The read operation timed out", Reason.TIMEOUT),
+        ("failed_to_download", "<urlopen error [Errno -2] Name or service not known>", Reason.HOST_UNAVAILABLE),
+        ("failed_to_download", "Remote end closed connection without response", Reason.HOST_UNAVAILABLE),
+        ("failed_to_download", "IncompleteRead(512 bytes read, 1024 more expected)", Reason.CORRUPT),
+        ("failed_to_download", "<urlopen error unknown url type: data>", Reason.HTTP_ERROR),
+        ("failed_to_download", "hash mismatch", Reason.CORRUPT),
+        ("failed_to_resize", "Image decoding error", Reason.CORRUPT),
+        ("failed_to_resize", "image too small", Reason.TOO_SMALL),
+        ("failed_to_resize", "image area too large", Reason.TOO_LARGE),
+        ("failed_to_resize", "aspect ratio too large", Reason.ASPECT_RATIO),
+    ],
+)
+def test_what_img2dataset_says_becomes_a_reason(tmp_path: Path, status: str, error: str, reason: Reason) -> None:
+    (image,) = read_shard(str(write_shard(tmp_path, 0, [Row(SITE, None, status, error)])))
+    assert (image.reason, image.error, image.offset) == (reason, error, None)
+
+
+def test_patterns_name_tars(tmp_path: Path) -> None:
+    tars = [str(write_shard(tmp_path / "x [1]", number, [Row(SITE)])) for number in (0, 1, 2)]
+    folder = str(tmp_path / "x [1]")
+    assert shard_files([folder]) == tars
+    assert shard_files([tars[2], folder]) == tars
+    write_shard(tmp_path / "y", 7, [Row(SITE)])
+    write_shard(tmp_path / "y", 8, [Row(SITE)])
+    assert [path[-5:] for path in shard_files([f"{tmp_path}/y/{{00007..00008}}.tar"])] == ["7.tar", "8.tar"]
+    assert [path[-5:] for path in shard_files([f"{tmp_path}/y/*7.tar"])] == ["7.tar"]
+    for nothing in (f"{tmp_path}/z", f"{tmp_path}/y/9*.tar"):
+        with pytest.raises(UserError, match="no such tar"):
+            shard_files([nothing])
+
+
+def test_a_shard_that_is_not_whole_is_refused_by_its_name(tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:
+    tar = write_shard(tmp_path, 3, [Row(SITE, jpeg(photo(1)))])
+    whole, table = tar.read_bytes(), tar.with_suffix(".parquet").read_bytes()
+    tar.with_suffix(".parquet").write_bytes(table[:-10])  # as img2dataset leaves it when it is killed
+    with pytest.raises(UserError, match=r"00003\.parquet: cannot be read"):
+        read_shard(str(tar))
+    tar.with_suffix(".parquet").write_bytes(table)
+    tar.write_bytes(whole[:300])
+    with pytest.raises(UserError, match=r"00003\.tar: no whole tar"):
+        read_shard(str(tar))
+    tar.write_bytes(b"")
+    with pytest.raises(UserError, match=r"00003\.tar: no whole tar"):
+        read_shard(str(tar))
+    tar.write_bytes(whole[:2000])  # the image itself is cut off
+    with pytest.raises(UserError, match=r"00003\.tar: no whole tar"):
+        read_shard(str(tar))

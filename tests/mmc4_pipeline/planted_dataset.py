@@ -1,0 +1,71 @@
+"""Small datasets, made by the pipeline's own code from planted pages, images and scores."""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmc4_pipeline import storage
+from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
+from mmc4_pipeline.formats.openflamingo import write_shard
+from mmc4_pipeline.recipe import load_recipe
+from mmc4_pipeline.stage_folder import StageFolder
+from schemas.image import Image
+from schemas.ledger import LedgerRow
+from schemas.page import ImageLink, Page
+from schemas.reasons import Stage
+from schemas.score import DocumentScores, ImageScore
+from schemas.statistics import Counts
+
+MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
+SENTENCES = 5
+
+
+def jpeg(number: int) -> bytes:
+    """Give a small picture of its own for each number."""
+    coarse = np.random.default_rng(number).integers(0, 255, (4, 5, 3), dtype=np.uint8)
+    return bytes(cv2.imencode(".jpg", cv2.resize(coarse, (200, 160)))[1])
+
+
+def page_of(number: int) -> tuple[Page, list[Image], DocumentScores]:
+    """Give a page of four images: the third unlike any sentence, the last stored otherwise than received."""
+    key, site = hashlib.sha256(str(number).encode()).hexdigest()[:32], f"site{number}.example"
+    links = [ImageLink(at, f"https://{site}/{at}.jpg", "", None, None) for at in range(4)]
+    texts = [f"Sentence {at} of document {number}." for at in range(SENTENCES)]
+    page = Page(key, f"https://{site}/", site, MOMENT, False, texts, links)  # noqa: FBT003
+    images, scores = [], []
+    for link in links:
+        at = link.position
+        received = jpeg(10 * number + at) + b"trailer" * (at == 3)
+        hashes = {"sha256": hashlib.sha256(received).hexdigest(), "byte_size": len(received)}
+        size = {"width": 200, "height": 160, "phash": (0xFFF << (12 * at)) & (2**64 - 1)}
+        images.append(Image(key, at, link.url, http_status=200, **hashes, **size))
+        row = [0.1] * SENTENCES
+        row[(3 * at + number) % SENTENCES] = 0.05 if at == 2 else 0.3 + at / 100
+        scores.append(ImageScore(at, row, nsfw=0.01))
+    return page, images, DocumentScores(key, scores)
+
+
+def write_dataset(path: Path, *, shards: int = 2, documents: int = 12, recipe: str = "mmc4") -> StageFolder:
+    """Write a finished dataset of documents 0, 1, … in shards, as the cut stage does."""
+    folder = StageFolder(str(path), Stage.CUT)
+    folder.begin({"recipe": load_recipe(recipe).to_json(), "input": {}, "before": {}}, shards, resume=False)
+    for shard in range(shards):
+        numbers = range(shard, documents, shards)
+        pages, images, scores = zip(*map(page_of, numbers), strict=True) if numbers else ((), (), ())
+        every = [image for group in images for image in group]
+        stored = {image.url: jpeg(10 * number + at) for number, group in zip(numbers, images, strict=True)
+                  for at, image in enumerate(group)}  # fmt: skip
+        cut = list(cut_shard(pages, every, scores, load_recipe(recipe)))
+        name = f"shard-{shard:05d}.tar"
+        files = [write_shard(folder.file(name), cut, lambda image, stored=stored: stored[image.url])]
+        rows = [row for document in cut for row in ledger_rows(document, name)]
+        files.append(storage.write_records(folder.shard_file("ledger/ledger", shard, shards), rows, LedgerRow))
+        counts = {"documents": Counts(len(pages)), "links": Counts(len(every))}
+        counts["documents"].decide(document.reason for document in cut)
+        counts["links"].decide(reason for document in cut for reason in document.cut_reasons())
+        folder.finish_shard(shard, files, counts)
+    folder.finish()
+    return folder

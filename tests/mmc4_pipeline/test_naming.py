@@ -1,0 +1,75 @@
+"""Names that must never change: a resumed run, another machine and a published ledger all rest on them."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmc4_pipeline.naming import document_key, image_name, shard_name, shard_of, site_of, stable_hash
+
+MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
+
+
+def test_keys_are_those_of_every_run() -> None:
+    # Computed once with sha256sum: printf 'https://a.example/\n2019-04-25T12:57:54Z' | sha256sum
+    import hashlib
+
+    digest = hashlib.sha256(b"https://a.example/\n2019-04-25T12:57:54Z").hexdigest()
+    assert document_key("https://a.example/", MOMENT) == digest[:32]
+    assert image_name("abc") == "ba7816bf8f01cfea4141.jpg"  # FIPS 180-4's example of SHA-256
+    assert stable_hash("abc") == 0xBA7816BF8F01CFEA
+
+
+def test_a_key_is_of_url_and_moment_whatever_the_time_zone() -> None:
+    elsewhere = MOMENT.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    key = document_key("https://a.example/", MOMENT)
+    assert document_key("https://a.example/", elsewhere) == key
+    assert document_key("https://a.example/", MOMENT + timedelta(seconds=1)) != key
+    assert document_key("https://a.example/b", MOMENT) != key
+
+
+@pytest.mark.parametrize(
+    ("url", "site"),
+    [
+        ("https://news.example.co.uk/a", "example.co.uk"),
+        ("http://EXAMPLE.com:8080/", "example.com"),
+        ("http://user@www.example.com/", "example.com"),
+        ("http://192.0.2.7/a.jpg", "192.0.2.7"),
+        ("http://localhost/a", "localhost"),
+        ("http://[2001:db8::1]/a", "2001:db8::1"),
+        ("http://[broken/", ""),
+        ("", ""),
+    ],
+)
+def test_sites(url: str, site: str) -> None:
+    assert site_of(url) == site
+
+
+@given(st.text(), st.integers(1, 50))
+def test_shards_are_in_range_and_take_any_name(name: str, shards: int) -> None:
+    assert 0 <= shard_of(name, shards) < shards
+
+
+def test_shards_take_about_the_same_number_of_sites() -> None:
+    counts = [0] * 10
+    for number in range(5000):
+        counts[shard_of(f"site{number}.example", 10)] += 1
+    assert min(counts) > 400
+    assert max(counts) < 600
+
+
+def test_another_process_gives_the_same_shards() -> None:
+    code = "from mmc4_pipeline.naming import shard_of; print([shard_of(str(n), 97) for n in range(20)])"
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"}
+    )
+    assert other.stdout.strip() == str([shard_of(str(n), 97) for n in range(20)])
+
+
+def test_shard_names_sort_as_their_numbers() -> None:
+    names = [shard_name("pages", shard, 12) for shard in range(12)]
+    assert names[3] == "pages-00003-of-00012"
+    assert names == sorted(names)
