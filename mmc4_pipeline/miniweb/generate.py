@@ -77,9 +77,15 @@ def truth(web: Web) -> dict[str, Any]:
     return {"pages": pages, "links": links}
 
 
-def generate(folder: Path, pages: int = 200, seed: int = 0) -> None:
-    """Write `c4/`, `commoncrawl/`, `images/` and `truth.json` under `folder`."""
+def generate(folder: Path, pages: int = 200, seed: int = 0, *, stalled: bool = False) -> None:
+    """Write `c4/`, `commoncrawl/`, `images/` and `truth.json` under `folder`.
+
+    With `stalled`, two images in a hundred pages never respond, so that every shard that has one waits for several
+    timeouts. Otherwise they respond with 404; nothing else changes.
+    """
     web = sites.build(pages, seed)
+    if not stalled:
+        sites.remove_stalled(web)
     _write_c4(folder / "c4" / "c4-train.00000-of-00001.json.gz", [*web.pages, *web.missing])
     crawl.write_crawl(folder / "commoncrawl", [*web.pages, *web.others])
     _write_answers(folder / "images", web.answers)

@@ -23,6 +23,7 @@ DEAD_HOSTS = ("pics.gone-gallery.example", "img.lost-prints.example", "old-mirro
 _SECTIONS = ("gallery", "news", "visit", "archive", "blog/2019", "rooms/east")
 _TOPICS = ("summer-show", "new-arrivals", "behind-the-scenes", "a-walk-through-town", "letters", "opening-night")
 _NAMES = ("photo", "view", "picture", "exhibit", "wall", "room", "visit", "detail")
+NOT_FOUND = Plant("scene", "404", "http_error", 0)
 _CRAWL_START = datetime(2019, 4, 18, 10, 12, 43, tzinfo=UTC)
 
 
@@ -217,7 +218,7 @@ def _second_capture(page: Page, number: int, rng: np.random.Generator) -> Page:
     time = page.time + sign * timedelta(hours=31, minutes=number)
     other = Page(page.url, f"{page.title} (other version)", time, capture=1)
     src = f"/media/2018/earlier-{number}.jpg"
-    other.links.append(Link(src, urljoin(page.url, src), Plant("scene", "404", "http_error", 0)))
+    other.links.append(Link(src, urljoin(page.url, src), NOT_FOUND))
     return _text_only(other, rng)
 
 
@@ -238,6 +239,15 @@ def build(pages: int, seed: int) -> Web:
     for number in range(math.ceil(pages / 20)):
         web.others.append(_second_capture(web.pages[int(rng.integers(pages))], number, rng))
     return web
+
+
+def remove_stalled(web: Web) -> None:
+    """Let the images that never respond respond with 404 instead, in the web and in its truth."""
+    for page in web.pages:
+        for position, link in enumerate(page.links):
+            if link.plant.variant == "slow":
+                page.links[position] = replace(link, plant=NOT_FOUND)
+                web.answers[link.image_url] = planting.answer(NOT_FOUND.variant, None)
 
 
 def counts(web: Web) -> Counter[str]:

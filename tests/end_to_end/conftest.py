@@ -14,7 +14,7 @@ from tests.end_to_end.running import Web, mmc4, succeeded
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """Give a miniature web of 60 pages."""
     folder = tmp_path_factory.mktemp("miniweb")
-    generate(folder, pages=60)
+    generate(folder, pages=60, stalled=True)
     with serving(folder) as address:
         yield Web(folder, address)
 

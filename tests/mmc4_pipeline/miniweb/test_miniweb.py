@@ -38,7 +38,7 @@ INDEX = "cc-index/table/cc-main/warc/crawl=CC-MAIN-2019-18/subset=warc"
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("miniweb")
-    generate(folder, pages=PAGES, seed=3)
+    generate(folder, pages=PAGES, seed=3, stalled=True)
     return folder
 
 
@@ -94,10 +94,25 @@ def _body(answers: dict[str, Any], url: str) -> bytes:
 
 
 def test_same_seed_same_bytes(web: Path, tmp_path: Path) -> None:
-    generate(tmp_path, pages=PAGES, seed=3)
+    generate(tmp_path, pages=PAGES, seed=3, stalled=True)
     files = sorted(path.relative_to(web) for path in web.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
     assert [file for file in files if (web / file).read_bytes() != (tmp_path / file).read_bytes()] == []
+
+
+def test_without_stalled_images_only_their_responses_differ(web: Path, truth: dict[str, Any], tmp_path: Path) -> None:
+    generate(tmp_path, pages=PAGES, seed=3)
+    files = [path for path in web.rglob("*") if path.is_file()]
+    changed = [path.name for path in files if path.read_bytes() != (tmp_path / path.relative_to(web)).read_bytes()]
+    assert sorted(changed) == ["answers.json", "bodies.tar", "truth.json"]
+    before, after = load_answers(web), load_answers(tmp_path)
+    stalled = {link["image_url"] for link in truth["links"] if link["reason"] == "timeout"}
+    assert {url for url in before if before[url].behaviour == "slow"} == stalled != set()
+    assert {url for url in before if before[url] != after[url]} == stalled
+    links = zip(truth["links"], json.loads((tmp_path / "truth.json").read_text())["links"], strict=True)
+    assert {
+        one["image_url"]: (one["reason"], other["reason"]) for one, other in links if one != other
+    } == dict.fromkeys(stalled, ("timeout", "http_error"))
 
 
 def test_index_leads_to_pages_with_the_true_links(
