@@ -127,7 +127,7 @@ def _require_flink(options: FlinkRunnerOptions) -> None:
     """Ask the job manager for its version, as Beam will: over its REST port."""
     url = f"{FlinkRunner.add_http_scheme(options.flink_master)}/config"
     try:
-        with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:  # noqa: S310 - the user's own address
+        with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:
             version = str(json.load(answer)["flink-version"])
     except (OSError, ValueError, KeyError) as error:
         why = getattr(error, "reason", None) or f"{type(error).__name__}: {error}"
@@ -198,7 +198,7 @@ def _cancel_on_flink(address: str, job: str) -> None:
     name, deadline = job.rpartition("_")[0], time.monotonic() + 3 * _PATIENCE
     asked = False
     while True:
-        with urllib.request.urlopen(f"{address}/jobs/overview", timeout=_PATIENCE) as answer:  # noqa: S310 - as above
+        with urllib.request.urlopen(f"{address}/jobs/overview", timeout=_PATIENCE) as answer:
             jobs = json.load(answer)["jobs"]
         going_on = [found["jid"] for found in jobs if found["name"] == name and found["state"] not in _ENDED]
         if not going_on:
@@ -207,7 +207,7 @@ def _cancel_on_flink(address: str, job: str) -> None:
             message = f"Flink has not ended it in {3 * _PATIENCE:.0f} seconds"
             raise TimeoutError(message)
         for jid in () if asked else going_on:
-            request = urllib.request.Request(f"{address}/jobs/{jid}?mode=cancel", method="PATCH")  # noqa: S310 - as above
-            urllib.request.urlopen(request, timeout=_PATIENCE).close()  # noqa: S310 - as above
+            request = urllib.request.Request(f"{address}/jobs/{jid}?mode=cancel", method="PATCH")
+            urllib.request.urlopen(request, timeout=_PATIENCE).close()
         asked = True
         time.sleep(0.2)

@@ -29,7 +29,7 @@ def finish_shard(
     shard: int,
     files: Iterable[WrittenFile],
     counts: dict[str, Counts],
-    **extra: Any,  # noqa: ANN401 - whatever the note is to say besides
+    **extra: Any,
 ) -> None:
     """Note that a shard is finished, as `StageFolder.finish_shard` does, and count it."""
     written = list(files)

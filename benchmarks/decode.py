@@ -48,7 +48,7 @@ def main() -> None:
     if arguments.be_the_peer:
         serve(Path(arguments.be_the_peer))
         return
-    if subprocess.run([arguments.peer, "-c", "import img2dataset, imagehash"], check=False).returncode:  # noqa: S603
+    if subprocess.run([arguments.peer, "-c", "import img2dataset, imagehash"], check=False).returncode:
         parser.error("no peer: python -m venv V; V/bin/pip install img2dataset imagehash; add --peer V/bin/python")
     with tempfile.TemporaryDirectory() as folder:
         sizes = generate(Path(folder), arguments.images)
@@ -151,7 +151,7 @@ def bits_apart(mine: list[Measured], theirs: list[Measured]) -> Iterator[int]:
 @contextmanager
 def peer_process(python: str, folder: Path) -> Iterator[Callable[[str, str], tuple[float, list[Measured]]]]:
     """Run the peer's interpreter; it does one turn for each line."""
-    with subprocess.Popen(  # noqa: S603 - what the caller named
+    with subprocess.Popen(
         [python, __file__, "--be_the_peer", str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
 

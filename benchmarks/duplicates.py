@@ -61,7 +61,7 @@ def run(size: int) -> dict[str, float]:
     reported = np.frombuffer(file.read_bytes(), dtype="<u8")
     missed = len(np.setdiff1d(near, reported))
     by_chance = np.setdiff1d(reported, near)
-    wrong = sum(int((np.bitwise_count(hashes ^ one) <= DISTANCE).sum() < 2) for one in by_chance)  # noqa: PLR2004 - itself, and a copy
+    wrong = sum(int((np.bitwise_count(hashes ^ one) <= DISTANCE).sum() < 2) for one in by_chance)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     counts = {"missed": missed, "wrong": wrong, "beyond": len(beyond), "by_chance": len(by_chance)}
     return {"seconds": seconds, "cpu_seconds": cpu, "peak_mb": peak, **counts}
@@ -80,7 +80,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for size in SIZES:
             command = [sys.executable, __file__, "--one", str(size)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - this file
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
             runs[size].append(json.loads(done.stdout.splitlines()[-1]))
             print(size, runs[size][-1], flush=True)
     small, large = (runs[size] for size in SIZES)

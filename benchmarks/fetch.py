@@ -81,15 +81,15 @@ def main() -> None:
 
 def compare(peer: str, repeats: int, cases: list[str]) -> dict[str, object]:
     """Run both by turns on each case."""
-    if subprocess.run([peer, "-c", "import img2dataset"], capture_output=True, check=False).returncode:  # noqa: S603 - the user's
+    if subprocess.run([peer, "-c", "import img2dataset"], capture_output=True, check=False).returncode:
         sys.exit(f"{peer} has no img2dataset: python -m venv peer && peer/bin/pip install img2dataset; --peer …")
     rates: dict[str, list[tuple[float, float]]] = {case: [] for case in cases}
     result: dict[str, object] = {"images": IMAGES, "open": OPEN, "repeats": repeats}
     with tempfile.TemporaryDirectory() as folder:
         make_certificates(Path(folder))
         command = [sys.executable, __file__, "--serve", folder]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as server:  # noqa: S603 - this file
-            assert server.stdout is not None  # noqa: S101 - it is a pipe
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
             ports, truth = json.loads(server.stdout.readline())
             environment = {**os.environ, "SSL_CERT_FILE": f"{folder}/ca.pem", "SSL_CERT_DIR": folder}
             for repeat in range(repeats):
@@ -120,7 +120,7 @@ def compare(peer: str, repeats: int, cases: list[str]) -> dict[str, object]:
 
 def run(command: list[str], urls: list[str], environment: dict[str, str]) -> tuple[float, float, dict[str, str]]:
     """Fetch in a process of its own; give seconds, CPU seconds, and the mark of what was kept, by URL."""
-    done = subprocess.run(  # noqa: S603 - this file, or the user's Python
+    done = subprocess.run(
         command,
         input=json.dumps(urls),
         env=environment,
@@ -192,7 +192,7 @@ async def serve(folder: Path) -> None:
     truth: dict[str, str | None] = {name: marked(body) for name, body in images.items()}
     truth |= {f"{kind}-{number}.jpg": None for number in range(REFUSED) for kind in ("gone", "noai")}
 
-    def answering(*, keep: bool) -> Any:  # noqa: ANN401 - a handler, as aiohttp has it
+    def answering(*, keep: bool) -> Any:
         async def answer(request: web.Request) -> web.Response:
             name = request.path.removeprefix("/")
             if name.startswith("noai"):
@@ -243,7 +243,7 @@ def make_certificates(folder: Path) -> None:
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import NameOID
 
-    def made(name: str, issuer: Any = None, *extensions: Any) -> tuple[Any, Any]:  # noqa: ANN401 - of cryptography
+    def made(name: str, issuer: Any = None, *extensions: Any) -> tuple[Any, Any]:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = dt.datetime.now(dt.UTC)

@@ -48,8 +48,8 @@ def measure(kind: str, arguments: argparse.Namespace) -> dict[str, object]:
     """Fetch from a server in a process of its own; give the shares, and the most open to one host."""
     words = ["--hosts", str(arguments.hosts), "--latency", str(arguments.latency), "--serve", kind]
     command = [sys.executable, __file__, *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as server:  # noqa: S603 - this file
-        assert server.stdout is not None  # noqa: S101 - it is a pipe
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as server:
+        assert server.stdout is not None
         port = int(server.stdout.readline())
         seconds = asyncio.run(fetch(port, arguments, skipped=1 if kind == "one_slow" else 0))
         told, _ = server.communicate(b"\n", timeout=60)

@@ -181,7 +181,7 @@ def write_documents(folder: Path, files: int, count: int) -> None:
     rows = np.sort(random.choice(files * ROWS, count, replace=False))
     random.shuffle(rows)
     row, kind = captures(rows), np.arange(count) % 100
-    late, gone = kind < 3, (kind >= 3) & (kind < 6)  # noqa: PLR2004
+    late, gone = kind < 3, (kind >= 3) & (kind < 6)
     urls = pc.if_else(pa.array(gone), join(url_of(row), "?gone"), url_of(row))
     times = row["time"] + late * 3601
     truth = {

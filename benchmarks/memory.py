@@ -64,7 +64,7 @@ def peak(program: str, *arguments: str) -> float:
     The kernel's figure for a process that ended would be no less than that of the process which started it.
     """
     command = [sys.executable, "-c", f"{program}; {TELL}", *arguments]
-    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603 - our own program
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return int(told.split()[-2]) / 1000
 
 

@@ -65,7 +65,7 @@ def main() -> None:
                 best[name] = run(way, [output for output, _ in shards], Path(folder) / name)
                 seconds[name].append(time.perf_counter() - started)
                 of_cpu[name].append(time.process_time() - before)
-    assert best["dofn"].keys() == best["run_inference"].keys()  # noqa: S101 - the two must do the same work
+    assert best["dofn"].keys() == best["run_inference"].keys()
     apart = max(abs(best["dofn"][key] - best["run_inference"][key]) for key in best["dofn"])
     count = sum(images for _, images in shards)
     medians = {name: statistics.median(count / item for item in items[1:]) for name, items in seconds.items()}

@@ -84,7 +84,7 @@ def theirs(path: Path) -> Pages:
 
 def write_warc(path: Path, size: int) -> None:
     """Write a WARC file of at least this size in bytes."""
-    chance = random.Random(0)  # noqa: S311 - reproducible, not secret
+    chance = random.Random(0)
     letters = "eeeeeettttaaaoooiiinnnsssrrrhhhlllddccuummffppggwwyybbvk"
     words = ["".join(chance.choices(letters, k=2 + int(chance.expovariate(0.25)) % 9)) for _ in range(6000)]
     lines = [html_line(chance, words) for _ in range(40_000)]

@@ -104,7 +104,7 @@ def our_pages(folder: str, locations: list[Location]) -> Iterator[object]:
 def peer_seconds(python: str, path: Path, links: Path | None) -> float:
     """Give the CPU seconds of the peer, in a process of its own, and write its links if asked to."""
     command = [python, "-c", PEER, str(path), *([str(links)] if links else [])]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def compare(folder: str, locations: list[Location], peer: Path) -> tuple[bool, int]:
@@ -137,7 +137,7 @@ class Written:
 def write_wat(path: Path, size: int) -> Written:
     """Write a WAT file of at least this size in bytes, with Common Crawl's three records for each page."""
     path.parent.mkdir(parents=True)
-    chance = random.Random(0)  # noqa: S311 - reproducible, not secret
+    chance = random.Random(0)
     words = make_words(chance)
     sites = [Site(chance, chance.sample(words, 500)) for _ in range(200)]
     written = Written([], 0)
@@ -193,11 +193,11 @@ class Site:
 
     def _link(self, chance: random.Random, words: list[str]) -> str:
         kind = chance.random()
-        if kind < 0.145:  # noqa: PLR2004
+        if kind < 0.145:
             return self._image(chance, words)
-        if kind < 0.16:  # noqa: PLR2004
+        if kind < 0.16:
             return f'{{"path":"FORM@/action","url":"{self.origin}/search","method":"get"}}'
-        if kind < 0.17:  # noqa: PLR2004
+        if kind < 0.17:
             return f'{{"path":"IFRAME@/src","url":"https://player.example/embed/{chance.getrandbits(40):x}?rel=0"}}'
         start = chance.choice((self.origin, self.origin, "", f"https://{chance.choice(words)}.example"))
         title = chance.choice(
@@ -222,7 +222,7 @@ class Site:
             ),
             (30, 26, 6, 10, 11, 3, 1, 13),
         )[0]
-        alt = f',"alt":"{phrase(chance, words, 9)}"' if chance.random() < 0.5 else ""  # noqa: PLR2004
+        alt = f',"alt":"{phrase(chance, words, 9)}"' if chance.random() < 0.5 else ""
         return f'{{"path":"IMG@/src","url":"{url}"{alt}}}'
 
     def html(self, chance: random.Random) -> str:
@@ -230,7 +230,7 @@ class Site:
         first = chance.randrange(len(self.links))
         count = min(len(self.links), int(chance.lognormvariate(4.7, 0.75)))  # 148 on average
         links = (self.links * 2)[first : first + count]
-        base = f',"Base":"{self.origin}/"' if chance.random() < 0.03 else ""  # noqa: PLR2004
+        base = f',"Base":"{self.origin}/"' if chance.random() < 0.03 else ""
         metas = ",".join(
             f'{{"property":"og:{name}","content":"{phrase(chance, self.words, 20)}"}}'
             for name in (

@@ -46,7 +46,7 @@ class Filter(ABC):
     stage: ClassVar[Stage]
     stricter: ClassVar[Mapping[str, Stricter]] = {}
 
-    def prepared(self, read: Callable[[str], bytes]) -> Self:  # noqa: ARG002 - for the filters that need it
+    def prepared(self, read: Callable[[str], bytes]) -> Self:
         """Give the filter ready to decide: one of texts or links that names a file gets its content here, by `read`.
 
         Raises ValueError where the content can't be used.

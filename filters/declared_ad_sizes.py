@@ -23,6 +23,6 @@ class DeclaredAdSizes(LinkFilter):
         """Refuse what is no size."""
         check_sizes(self.sizes)
 
-    def decide(self, link: ImageLink, page_url: str = "") -> Reason | None:  # noqa: ARG002 - alike on any page
+    def decide(self, link: ImageLink, page_url: str = "") -> Reason | None:
         """Compare width and height, to the pixel."""
         return Reason.AD if f"{link.declared_width}x{link.declared_height}" in self.sizes else None

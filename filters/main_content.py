@@ -13,6 +13,6 @@ class MainContent(LinkFilter):
 
     needs = "main_content"
 
-    def decide(self, link: ImageLink, page_url: str = "") -> Reason | None:  # noqa: ARG002 - it was measured on its page
+    def decide(self, link: ImageLink, page_url: str = "") -> Reason | None:
         """Judge what was measured; on a page that trafilatura could not be asked of, every image is kept."""
         return Reason.NOT_MAIN_CONTENT if link.in_main_content is False else None

@@ -36,7 +36,7 @@ def _checked(similarity: npt.ArrayLike) -> npt.NDArray[np.floating]:
     except ValueError as error:  # rows of different lengths
         message = f"the similarity matrix is none: {error}"
         raise ValueError(message) from error
-    if matrix.ndim != 2 or matrix.shape[1] == 0:  # noqa: PLR2004 - images x sentences
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
         message = f"a matrix of images x sentences with at least one sentence is needed, not of shape {matrix.shape}"
         raise ValueError(message)
     if matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():

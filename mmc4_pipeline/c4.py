@@ -177,7 +177,7 @@ def _lines(path: str, raw: BinaryIO, columns: dict[str, str]) -> Iterator[dict[s
                 yield row if isinstance(row, str) else "no JSON object"
 
 
-def _json(line: bytes) -> Any:  # noqa: ANN401 - JSON is anything
+def _json(line: bytes) -> Any:
     """Give what a line holds; a string says why it is no JSON (or is what the line held: no object either way)."""
     try:
         value = orjson.loads(line)

@@ -143,7 +143,7 @@ class _PoliteAdapter(HTTPAdapter):
         super().__init__(pool_maxsize=_CONNECTIONS, max_retries=0)
         self._client = client
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:  # noqa: ANN401 - passed on
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         """Send in turn."""
         self._client.turns(request.url or "").wait()
         return super().send(request, *args, **options)
@@ -205,7 +205,7 @@ class RetryState:
             message = f"{self._url}: no answer in {self._failures} tries ({trouble}); try later, with --resume"
             raise UserError(message) from trouble
         longest = min(settings.longest_wait, settings.first_wait * 2 ** (self._failures - 1))
-        wait = trouble.retry_after + random.uniform(0, longest)  # noqa: S311 - no secret
+        wait = trouble.retry_after + random.uniform(0, longest)
         if trouble.busy:
             self._client.turns(self._url).pause(wait)  # all threads: a busy server wants to hear less of everybody
         logging.getLogger(__name__).warning("%s: %s; next try in %.1f s", self._url, trouble, wait)

@@ -83,7 +83,7 @@ class HttpStream(io.RawIOBase):
         self._stop = None
         return bytes(view[:filled])
 
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any buffer
+    def readinto(self, buffer: Any) -> int:
         """Read some bytes, at least one before the end."""
         view = memoryview(buffer).cast("B")
         wanted = len(view) if self._stop is None else min(len(view), self._stop - self._position)
@@ -210,12 +210,12 @@ class HttpFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
     def _strip_protocol(cls, path: str) -> str:
         return path
 
-    def info(self, path: str, **_: Any) -> dict[str, Any]:  # noqa: ANN401 - fsspec's signature
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Describe a file; raises FileNotFoundError."""
         with HttpStream(path) as stream:
             return {"name": path, "size": stream.size(), "type": "file"}
 
-    def exists(self, path: str, **_: Any) -> bool:  # noqa: ANN401 - fsspec's signature
+    def exists(self, path: str, **_: Any) -> bool:
         """Tell whether there is such a file; a busy server is no "no"."""
         try:
             with HttpStream(path) as stream:
@@ -224,14 +224,14 @@ class HttpFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
             return False
         return True
 
-    def glob(self, path: str, **_: Any) -> list[str]:  # noqa: ANN401 - fsspec's signature
+    def glob(self, path: str, **_: Any) -> list[str]:
         """Give a file by its name; HTTP has no folders to search. A ? begins a query here."""
         if any(sign in path for sign in "*["):
             message = f"{path}: over HTTP no files can be searched for; give their names"
             raise UserError(message)
         return [path] if self.exists(path) else []
 
-    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:  # noqa: ANN401
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         """Read a part of a file, or all of it."""
         with HttpStream(path) as stream:
             if end is not None:
@@ -245,7 +245,7 @@ class HttpFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
         stream.peek(1)
         return stream
 
-    def _open(self, path: str, mode: str = "rb", **_: Any) -> BinaryIO:  # noqa: ANN401 - fsspec's signature
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> BinaryIO:
         if mode != "rb":
             message = f"{path}: over HTTP nothing can be written; give a local folder, s3:// or gs://"
             raise UserError(message)

@@ -286,7 +286,7 @@ def _parse(settings: dict[str, Any], name: str, where: str) -> Recipe:
     return Recipe(name=name, filters=filters, **plain)
 
 
-def _validate(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - a type hint and a YAML value
+def _validate(hint: Any, value: Any, where: str) -> Any:
     """Check a value against its type hint and make the dataclass; raises UserError with the key's name."""
     _refuse_unknown_below(hint, value, where)
     try:
@@ -298,7 +298,7 @@ def _validate(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - a typ
         raise UserError(message) from error
 
 
-def _refuse_unknown_below(hint: Any, value: Any, where: str) -> None:  # noqa: ANN401
+def _refuse_unknown_below(hint: Any, value: Any, where: str) -> None:
     """Refuse keys that a dataclass, or a dataclass in its optional fields, does not have."""
     record = next((item for item in (hint, *get_args(hint)) if is_dataclass(item)), None)
     if record is None or not isinstance(value, dict):

@@ -105,7 +105,7 @@ class StageFolder:
             for path in storage.matches_below(self.path, f"{notes}/*.json")
         }
 
-    def finish_shard(self, shard: int, files: Iterable[WrittenFile], counts: dict[str, Counts], **extra: Any) -> None:  # noqa: ANN401
+    def finish_shard(self, shard: int, files: Iterable[WrittenFile], counts: dict[str, Counts], **extra: Any) -> None:
         """Note that a shard is finished; raises ArithmeticError if its counts don't add up."""
         for what, count in counts.items():
             count.check(f"{what} of {self.stage} shard {shard}")
@@ -163,7 +163,7 @@ def fingerprint(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:  # noqa: ANN401
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
     """Flatten nested objects to dotted keys, so that a change is named by its key.
 
     The order of filters is a leaf too: it decides which reason counts.

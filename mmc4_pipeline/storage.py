@@ -212,7 +212,7 @@ class _Guarded(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return self._stream.seek(offset, whence)
 
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any buffer
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         data = _read(self._path, lambda _: self._stream.read(len(view)))
         view[: len(data)] = data
@@ -237,7 +237,7 @@ def _refusal(path: str, error: Exception) -> UserError:
     return kind(f"{path}: cannot be read ({why})")
 
 
-def read_json(path: str) -> Any:  # noqa: ANN401 - JSON is anything
+def read_json(path: str) -> Any:
     """Read a JSON file; raises UserError where it is missing or no JSON."""
     try:
         return orjson.loads(read_bytes(path))
@@ -271,7 +271,7 @@ class HashingWriter(io.RawIOBase):
         """Give the number of bytes written."""
         return self.position
 
-    def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
+    def write(self, data: Any) -> int:
         """Write and hash."""
         view = memoryview(data).cast("B")
         self._stream.write(view)
@@ -335,12 +335,12 @@ def write_bytes(path: str, data: bytes) -> WrittenFile:
     return written(path, writer)
 
 
-def write_json(path: str, value: Any) -> WrittenFile:  # noqa: ANN401
+def write_json(path: str, value: Any) -> WrittenFile:
     """Write a JSON file, indented, for people to read too."""
     return write_bytes(path, json_bytes(value))
 
 
-def json_bytes(value: Any) -> bytes:  # noqa: ANN401
+def json_bytes(value: Any) -> bytes:
     """Give what `write_json` writes."""
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n"
 

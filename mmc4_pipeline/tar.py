@@ -37,7 +37,7 @@ def add_file(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     return start + tarfile.BLOCKSIZE
 
 
-def open_tar(stream: Any) -> tarfile.TarFile:  # noqa: ANN401 - tarfile's own protocol is private
+def open_tar(stream: Any) -> tarfile.TarFile:
     """Open a new tar on anything with write and tell. USTAR and fixed headers: the same files give the same bytes."""
     return tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT)
 

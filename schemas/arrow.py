@@ -27,7 +27,7 @@ _PLAIN: dict[Any, pa.DataType] = {
 }
 
 
-def arrow_type(hint: Any) -> pa.DataType:  # noqa: ANN401 - a type hint is anything
+def arrow_type(hint: Any) -> pa.DataType:
     """Give the Arrow type of a field's type hint; raises TypeError for one that records must not use."""
     if hint in _PLAIN:
         return _PLAIN[hint]
@@ -53,7 +53,7 @@ def arrow_schema(record: type) -> pa.Schema:
     return pa.schema(columns)
 
 
-def _is_record(hint: Any) -> bool:  # noqa: ANN401
+def _is_record(hint: Any) -> bool:
     return is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, msgspec.Struct))
 
 
@@ -63,7 +63,7 @@ def to_table(records: Iterable[Any], record: type) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=arrow_schema(record))
 
 
-def _reader(hint: Any) -> Callable[[Any], Any]:  # noqa: ANN401
+def _reader(hint: Any) -> Callable[[Any], Any]:
     """Give a function that turns what Arrow gives for a field back into what the record holds."""
     if get_origin(hint) in (Union, UnionType):
         inner = _reader(next(arg for arg in get_args(hint) if arg is not NoneType))

@@ -35,7 +35,7 @@ class _FusedSelfAttention(nn.Module):
         _keys: torch.Tensor,
         _values: torch.Tensor,
         *,
-        need_weights: bool,  # noqa: ARG002 - always False where open_clip calls
+        need_weights: bool,
         attn_mask: torch.Tensor | None,
     ) -> tuple[torch.Tensor, None]:
         """Give the attention's output for x of shape (batch, length, width), as nn.MultiheadAttention does."""

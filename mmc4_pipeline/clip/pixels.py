@@ -79,7 +79,7 @@ class Pixels:
 
 def _side_of(geometry: list[Any]) -> int | None:
     """Give the side in pixels where the geometry is CLIP's: bicubic, shorter side to it, centre of the longer."""
-    if len(geometry) < 2 or not isinstance(geometry[0], Resize) or not isinstance(geometry[1], CenterCrop):  # noqa: PLR2004
+    if len(geometry) < 2 or not isinstance(geometry[0], Resize) or not isinstance(geometry[1], CenterCrop):
         return None
     resize, crop = geometry[:2]
     plain = isinstance(resize.size, int) and resize.interpolation is InterpolationMode.BICUBIC

@@ -15,7 +15,7 @@ _BYTES_A_TOKEN = 32  # CLIP's vocabulary has no longer one
 class Tokenizer:
     """RateLimiter sentences into tokens of CLIP's own vocabulary; those of other models are left to open_clip."""
 
-    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - open_clip has no types
+    def __init__(self, tokenizer: Any) -> None:
         """Wrap what open_clip.get_tokenizer gives."""
         self._tokenizer = tokenizer
         self._is_clip_s = (

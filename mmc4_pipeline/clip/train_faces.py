@@ -46,7 +46,7 @@ def train_face_head(examples: Examples, settings: FaceHeadSettings, seed: int) -
     logits = examples.features[held] @ weight + bias
     cutoff = _cutoff(logits, examples.has_face[held], settings.recall)
     head = _head(weight, bias - cutoff)
-    flagged = probabilities(head, examples.features[held]) > 0.5  # noqa: PLR2004 - where heads are cut off
+    flagged = probabilities(head, examples.features[held]) > 0.5
     found = flagged & examples.has_face[held]
     figures = {
         "recall": float(found.sum() / examples.has_face[held].sum()),

@@ -53,7 +53,7 @@ def html_images(data: bytes, start: int) -> WatImages | None:
     return WatImages.of(html) if isinstance(html, dict) else None
 
 
-def _below(value: Any, *keys: str) -> Any:  # noqa: ANN401 - JSON is anything
+def _below(value: Any, *keys: str) -> Any:
     """Give what nested JSON objects hold under the keys; None where they don't."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None

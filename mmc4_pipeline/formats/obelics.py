@@ -42,7 +42,7 @@ class Obelics(Format):
     needs_images = False
 
     @contextmanager
-    def open_shard(self, writer: HashingWriter, stem: str) -> Iterator[Add]:  # noqa: ARG002 - of other formats
+    def open_shard(self, writer: HashingWriter, stem: str) -> Iterator[Add]:
         """Begin a shard."""
         with _writing(writer) as write:
             yield lambda document, _: write(as_row(document))
@@ -57,7 +57,7 @@ class Obelics(Format):
         except (pa.ArrowException, OSError, orjson.JSONDecodeError) as error:
             raise unreadable(path, str(error).partition("\n")[0]) from error
 
-    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:  # noqa: ARG002 - of other formats
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:
         """Copy a shard, but for what goes."""
         with _writing(writer) as write:
             for row in self.read_shard(stream, path):

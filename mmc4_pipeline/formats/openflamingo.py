@@ -29,7 +29,7 @@ class OpenFlamingo(Format):
     extension = "tar"
 
     @contextmanager
-    def open_shard(self, writer: HashingWriter, stem: str) -> Iterator[Add]:  # noqa: ARG002 - of other formats
+    def open_shard(self, writer: HashingWriter, stem: str) -> Iterator[Add]:
         """Begin a shard."""
         with open_tar(writer) as tar:
 
@@ -42,7 +42,7 @@ class OpenFlamingo(Format):
         """Yield the documents of a shard."""
         return (document for _, document in read_shard(stream, path))
 
-    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:  # noqa: ARG002 - of other formats
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:
         """Copy a shard, but for what goes."""
         with open_tar(writer) as tar:
             for key, document in read_shard(stream, path):

@@ -27,7 +27,7 @@ class WebDataset(Format):
     extension = "tar"
 
     @contextmanager
-    def open_shard(self, writer: HashingWriter, stem: str) -> Iterator[Add]:  # noqa: ARG002 - of other formats
+    def open_shard(self, writer: HashingWriter, stem: str) -> Iterator[Add]:
         """Begin a shard."""
         with open_tar(writer) as tar:
 
@@ -54,7 +54,7 @@ class WebDataset(Format):
                 raise unreadable(path, f"{key} has the files {', '.join(sample)}, and not one for each image")
             yield {"__key__": key, **sample, "json": document}
 
-    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:  # noqa: ARG002 - of other formats
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:
         """Copy a shard, but for what goes; the images that stay are numbered anew."""
         with open_tar(writer) as tar:
             for sample in self.read_shard(stream, path):

@@ -39,7 +39,7 @@ _VERSION = "from importlib.metadata import version; print(version('img2dataset')
 def version_of(python: str) -> str:
     """Give the version of img2dataset that a Python has; raises UserError where it has none."""
     try:
-        done = subprocess.run(  # noqa: S603 - the user's own Python
+        done = subprocess.run(
             [python, "-c", _VERSION], env=_environment(python), capture_output=True, text=True, check=False, timeout=60
         )
     except OSError as error:
@@ -182,7 +182,7 @@ def _downloaded(folder: Path) -> Iterator[Answer]:
 def _run_alone(command: Iterable[str], log: int, limit: float | None) -> int | None:
     """Run a program, its processes in a group of their own; give its exit status, None where time was over first."""
     arguments = list(command)
-    with subprocess.Popen(  # noqa: S603 - ours, in the user's own Python
+    with subprocess.Popen(
         arguments,
         env=_environment(arguments[0]),
         stdin=subprocess.PIPE,

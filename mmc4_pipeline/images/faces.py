@@ -125,7 +125,7 @@ def _yunet(detector: FaceDetector) -> Callable[[Pixels, float], Boxes]:
     return lambda pixels, _: _faces(net, pixels)
 
 
-def _faces(net: Any, pixels: Pixels) -> Boxes:  # noqa: ANN401 - OpenCV's bindings have no types
+def _faces(net: Any, pixels: Pixels) -> Boxes:
     """Run YuNet. The image is put into the corner of one with sides that it takes."""
     height, width = (-(-side // _STRIDE) * _STRIDE for side in pixels.shape[:2])
     padded = np.zeros((height, width, 3), np.uint8)

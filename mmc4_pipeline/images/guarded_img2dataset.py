@@ -75,7 +75,7 @@ class Connection(http.client.HTTPConnection):
 
     response_class = Response
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - http.client's
+    def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._create_connection = _connected
 
@@ -85,7 +85,7 @@ class SecureConnection(http.client.HTTPSConnection):
 
     response_class = Response
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - http.client's
+    def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._create_connection = _connected
 
@@ -115,7 +115,7 @@ class Redirects(urllib.request.HTTPRedirectHandler):
 class Only200(urllib.request.HTTPErrorProcessor):
     """Takes no other answer for an image."""
 
-    def http_response(self, request: urllib.request.Request, response: Any) -> Any:  # noqa: ANN401 - urllib's
+    def http_response(self, request: urllib.request.Request, response: Any) -> Any:
         """Let 200 pass."""
         if response.status == _OK:
             return response

@@ -68,6 +68,6 @@ def _sentences_in_shards(dataset: Path) -> dict[tuple[str, str], str]:
     return found
 
 
-def _share(verdicts: Any) -> float:  # noqa: ANN401 - any iterable of truth values
+def _share(verdicts: Any) -> float:
     answers = list(verdicts)
     return sum(answers) / len(answers) if answers else 1.0

@@ -104,4 +104,4 @@ def pixels(value: object) -> int | None:
     if value is None:
         return None
     digits = str(value).strip().lower().removesuffix("px").strip()
-    return int(digits) if digits.isdecimal() and len(digits) < 7 else None  # noqa: PLR2004 - a page is no million pixels
+    return int(digits) if digits.isdecimal() and len(digits) < 7 else None

@@ -18,7 +18,7 @@ _DECODERS: dict[OutcomeKind, msgspec.json.Decoder[Any]] = {
 }
 
 
-def pack(shard: int, kind: OutcomeKind, value: Any, source: str = "") -> PageOutcome:  # noqa: ANN401 - one of four types
+def pack(shard: int, kind: OutcomeKind, value: Any, source: str = "") -> PageOutcome:
     """Pack a value of the kind; half of a character (a lone surrogate), which no text has, becomes a question mark."""
     try:
         as_json = msgspec.json.encode(value)
@@ -27,6 +27,6 @@ def pack(shard: int, kind: OutcomeKind, value: Any, source: str = "") -> PageOut
     return PageOutcome(shard, kind, source, zlib.compress(as_json, 1))
 
 
-def unpack(packed: PageOutcome) -> Any:  # noqa: ANN401 - one of four types
+def unpack(packed: PageOutcome) -> Any:
     """Give the value back."""
     return _DECODERS[packed.kind].decode(zlib.decompress(packed.data))

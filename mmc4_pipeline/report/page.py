@@ -96,7 +96,7 @@ def _recipe_rows(recipe: Json) -> list[tuple[str, list[tuple[str, str]]]]:
     ]
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - any value of a recipe
+def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value))
     if isinstance(value, dict):

@@ -254,7 +254,7 @@ def _new_manifest(part: Part, staging: Staging, written: Sequence[str], old: Jso
     return {**old, "counts": counts, "files": [file for note in notes for file in note["files"]]}
 
 
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 - what a plan says of an input
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     return names.get(value, value) if isinstance(value, str) else value
 
 

@@ -208,7 +208,7 @@ def take_out_images(part: Part, shard: int, gone: Gone, files: NewFiles) -> Out:
     return Out(images=len(stored) - len(stays), links=len(rows) - len(left))
 
 
-def _copy_tar(old: BinaryIO, writer: Any, stays: Mapping[int, int]) -> dict[int, int]:  # noqa: ANN401 - as in open_tar
+def _copy_tar(old: BinaryIO, writer: Any, stays: Mapping[int, int]) -> dict[int, int]:
     """Copy the files at those offsets, of those lengths, in their order; give the new offset of each."""
     with open_tar(writer) as tar:
         return {offset: _copy_file(old, tar, offset, length) for offset, length in sorted(stays.items())}

@@ -98,7 +98,7 @@ class NewFiles:
             storage.write_table(writer, records, record)
         return storage.written(name, writer)
 
-    def write_json(self, name: str, value: Any) -> None:  # noqa: ANN401 - JSON is anything
+    def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file."""
         with self.open(name) as writer:
             writer.write(storage.json_bytes(value))
@@ -108,5 +108,5 @@ class _Nowhere(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
+    def write(self, data: Any) -> int:
         return len(data)

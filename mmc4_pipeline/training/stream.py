@@ -55,8 +55,8 @@ class ShardedDocuments(IterableDataset[Sample]):
             return
         shards = list(self._shards)
         name = f"{self._seed} {int(self._epoch)}"
-        random.Random(name).shuffle(shards)  # noqa: S311 - no secret; the same on all processes
-        buffer = random.Random(f"{name} {process}")  # noqa: S311
+        random.Random(name).shuffle(shards)
+        buffer = random.Random(f"{name} {process}")
         yield from _shuffled(_documents(shards, process, processes), self._buffer, buffer)
 
 

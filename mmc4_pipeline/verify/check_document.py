@@ -11,7 +11,7 @@ _IMAGE = {"image_name", "raw_url", "matched_text_index", "matched_sim", "image_b
 _BOX = 5  # left, top, width, height, confidence
 
 
-def problem_of(document: Any) -> str | None:  # noqa: ANN401 - what JSON holds is what is checked
+def problem_of(document: Any) -> str | None:
     """Say what is wrong with a document of an OpenFlamingo shard, None where nothing is."""
     if not isinstance(document, dict):
         return "it is no JSON object"
@@ -40,7 +40,7 @@ def _problem_of_fields(document: dict[str, Any]) -> str | None:
     return None if isinstance(document["image_info"], list) else "its image_info is no list"
 
 
-def _problem_of_matrix(matrix: Any, images: int, sentences: int) -> str | None:  # noqa: ANN401
+def _problem_of_matrix(matrix: Any, images: int, sentences: int) -> str | None:
     if not isinstance(matrix, list) or not all(isinstance(row, list) for row in matrix):
         return "its similarity_matrix is no list of rows"
     if len(matrix) != images or any(len(row) != sentences for row in matrix):
@@ -50,7 +50,7 @@ def _problem_of_matrix(matrix: Any, images: int, sentences: int) -> str | None: 
     return None
 
 
-def _problem_of_image(info: Any, row: list[float]) -> str | None:  # noqa: ANN401
+def _problem_of_image(info: Any, row: list[float]) -> str | None:
     if not isinstance(info, dict):
         return "is no JSON object"
     if info.keys() - {"face_detections"} != _IMAGE:
@@ -65,7 +65,7 @@ def _problem_of_image(info: Any, row: list[float]) -> str | None:  # noqa: ANN40
     return None
 
 
-def _problem_of_faces(boxes: Any) -> str | None:  # noqa: ANN401
+def _problem_of_faces(boxes: Any) -> str | None:
     if boxes is None:
         return None
     fits = isinstance(boxes, list) and all(isinstance(box, list) and len(box) == _BOX for box in boxes)
@@ -74,5 +74,5 @@ def _problem_of_faces(boxes: Any) -> str | None:  # noqa: ANN401
     return None
 
 
-def _is_similarity(value: Any) -> bool:  # noqa: ANN401
+def _is_similarity(value: Any) -> bool:
     return type(value) in (int, float) and -1 <= value <= 1

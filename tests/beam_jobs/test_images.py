@@ -73,7 +73,7 @@ def write_pages(folder: StageFolder, address: str) -> None:
         ("corpus_copies={max_copies: 21, max_distance: 5}", False),
     ],
 )
-def test_what_the_corpus_has_too_often_is_dropped_everywhere(tmp_path: Path, rule: str, dropped: bool) -> None:  # noqa: FBT001
+def test_what_the_corpus_has_too_often_is_dropped_everywhere(tmp_path: Path, rule: str, dropped: bool) -> None:
     common = cv2.imencode(".jpg", common_picture())[1].tobytes()
     files = {f"/common-{number}.jpg": common for number in range(PAGES)}
     files |= {f"/own-{number}.jpg": cv2.imencode(".jpg", picture(number))[1].tobytes() for number in range(PAGES)}

@@ -113,7 +113,7 @@ def wait_for_server(url: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(url).close()  # noqa: S310 - loopback
+            urllib.request.urlopen(url).close()
         except OSError:
             time.sleep(0.05)
         else:

@@ -51,7 +51,7 @@ def test_what_they_drop_is_never_asked_for(web: Web, built: Path, lists: dict[st
         succeeded(mmc4("pages", *recipe, *(word for item in settings for word in ("--set", item))))
         fetch = ("--image_routes", f"{address}/{{url}}", "--fetch_timeout", "1", "--delay_per_host", "0")
         succeeded(mmc4("images", *recipe, *fetch, "--allow_private_hosts"))
-        with urllib.request.urlopen(f"{address}/__stats") as answer:  # noqa: S310 - loopback
+        with urllib.request.urlopen(f"{address}/__stats") as answer:
             asked = json.load(answer)["per_url"]
     pages = rows(output, "pages/pages-*.parquet")
     found = {(page["url"], link["position"]): link["reason"] for page in pages for link in page["links"]}

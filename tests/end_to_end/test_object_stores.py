@@ -59,7 +59,7 @@ def gs() -> Iterator[str]:
             json.dumps({"name": BUCKET}).encode(),
             {"Content-Type": "application/json"},
         )
-        urllib.request.urlopen(asked).close()  # noqa: S310 - loopback
+        urllib.request.urlopen(asked).close()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("STORAGE_EMULATOR_HOST", f"http://{place}")
             yield f"gs://{BUCKET}"

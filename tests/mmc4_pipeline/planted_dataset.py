@@ -34,7 +34,7 @@ def page_of(number: int) -> tuple[Page, list[Image], DocumentScores]:
     key, site = hashlib.sha256(str(number).encode()).hexdigest()[:32], f"site{number}.example"
     links = [ImageLink(at, f"https://{site}/{at}.jpg", "", None, None) for at in range(4)]
     texts = [f"Sentence {at} of document {number}." for at in range(SENTENCES)]
-    page = Page(key, f"https://{site}/", site, MOMENT, False, texts, links)  # noqa: FBT003
+    page = Page(key, f"https://{site}/", site, MOMENT, False, texts, links)
     images, scores = [], []
     for link in links:
         at = link.position

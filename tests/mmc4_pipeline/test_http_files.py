@@ -34,7 +34,7 @@ from tests.mmc4_pipeline.file_server import (
 )
 
 Serve = Callable[[dict[str, bytes]], FileServer]
-FILE = random.Random(1).randbytes(3 << 20)  # noqa: S311 - no secret
+FILE = random.Random(1).randbytes(3 << 20)
 PASSING = [
     *(status(code) for code in (429, 500, 502, 503, 504)),
     status(503, Retry_After="0"),
@@ -273,7 +273,7 @@ def test_a_missing_file_is_not_asked_for_once_a_range(server: FileServer) -> Non
 
 def test_a_column_of_a_parquet_file_costs_its_own_bytes(serve: Serve) -> None:
     rows = 50_000
-    big = pa.array([random.Random(row).randbytes(100) for row in range(rows)])  # noqa: S311 - no secret
+    big = pa.array([random.Random(row).randbytes(100) for row in range(rows)])
     out = io.BytesIO()
     pq.write_table(pa.table({"small": range(rows), "big": big, "last": range(rows)}), out, row_group_size=rows // 4)
     server = serve({"/a": out.getvalue()})
@@ -288,7 +288,7 @@ def test_errors_pass_through_the_readers_of_formats(serve: Serve) -> None:
     out = io.BytesIO()
     writer = WARCWriter(out, gzip=True)
     for number in range(200):
-        body = random.Random(number).randbytes(20_000)  # noqa: S311 - no secret
+        body = random.Random(number).randbytes(20_000)
         writer.write_record(
             writer.create_warc_record(f"http://a.example/{number}", "resource", io.BytesIO(body), len(body))
         )

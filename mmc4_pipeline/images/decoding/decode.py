@@ -103,7 +103,7 @@ def _gif(body: bytes) -> Pixels:
 
 def _as_bgr(pixels: npt.NDArray[np.uint8 | np.uint16]) -> Pixels:
     """Bring grey, 16-bit and transparent images to 8-bit BGR, transparent ones on white; some rows at a time."""
-    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:  # noqa: PLR2004 - BGR already
+    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         return pixels.astype(np.uint8, copy=False)
     height, width = pixels.shape[:2]
     result = np.empty((height, width, 3), np.uint8)
@@ -116,10 +116,10 @@ def _as_bgr(pixels: npt.NDArray[np.uint8 | np.uint16]) -> Pixels:
 def _strip_as_bgr(pixels: npt.NDArray[np.uint8 | np.uint16]) -> npt.NDArray[np.uint8]:
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]  # noqa: PLR2004 - height and width alone
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels == 1:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
-    if channels == 4 and int(pixels[:, :, 3].min()) < 255:  # noqa: PLR2004 - blue, green, red, alpha
+    if channels == 4 and int(pixels[:, :, 3].min()) < 255:
         alpha = pixels[:, :, 3:].astype(np.uint16)
         return ((pixels[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     return pixels[:, :, :3].astype(np.uint8, copy=False)

@@ -110,7 +110,7 @@ def _bytes_a_pixel(image: PillowImage.Image, body: bytes) -> int:
     if image.format == "GIF":
         return 12  # Pillow: a palette's, as RGBA, that as an array, and the result
     channels, result = 4, 3  # as if all were transparent, most of which could only be told from later chunks
-    depth = 2 if image.format == "PNG" and body[24] == 16 else 1  # noqa: PLR2004 - IHDR's bits a channel
+    depth = 2 if image.format == "PNG" and body[24] == 16 else 1
     copies = 4 if getattr(image, "is_animated", False) else 2
     return copies * channels * depth + result
 
@@ -133,14 +133,14 @@ class _JpegFrame:
         """Walk over the segments up to the first scan."""
         start_of_frame = components = 0
         position = 2
-        while position + 4 <= len(body) and body[position] == 0xFF:  # noqa: PLR2004 - every marker's first byte
+        while position + 4 <= len(body) and body[position] == 0xFF:  # the first byte of every marker
             marker = body[position + 1]
-            if marker == 0xFF:  # noqa: PLR2004 - a fill byte before the marker
+            if marker == 0xFF:
                 position += 1
                 continue
-            if marker == 0xDA:  # noqa: PLR2004 - start of scan
+            if marker == 0xDA:  # start of scan
                 return cls(start_of_frame, components, body[position + 4], position)
-            if 0xC0 <= marker <= 0xCF and marker not in cls._NO_FRAME:  # noqa: PLR2004
+            if 0xC0 <= marker <= 0xCF and marker not in cls._NO_FRAME:
                 start_of_frame, components = marker, body[position + 9]
             position += 2 + int.from_bytes(body[position + 2 : position + 4], "big")
         return cls(start_of_frame, components, 0, len(body))

@@ -15,7 +15,7 @@ def phash(pixels: npt.NDArray[np.uint8]) -> int:
 
     One bit a frequency, set where it is above the median (Zauner 2010, as in imagehash.phash with hash_size 8).
     """
-    grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels  # noqa: PLR2004 - with channels
+    grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
     small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     low = _BASIS @ small.astype(np.float64) @ _BASIS.T
     return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")

@@ -15,7 +15,7 @@ def at_one_size(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     height, width = grey.shape
     scale = LONGEST_SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    method = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA  # noqa: PLR2004 - as a stored image is shrunk
+    method = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
     return np.asarray(cv2.resize(grey, size, interpolation=method), dtype=np.uint8)
 
 

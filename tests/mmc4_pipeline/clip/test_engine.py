@@ -166,7 +166,7 @@ class Small(ClipModel):
         self._refuse(tokens.numel() > self.tokens)
         return super()._encode_tokens(tokens)
 
-    def _refuse(self, full: bool) -> None:  # noqa: FBT001
+    def _refuse(self, full: bool) -> None:
         if full:
             self.failed += 1
             message = "CUDA out of memory."

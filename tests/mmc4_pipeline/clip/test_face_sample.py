@@ -45,7 +45,7 @@ def write_run(output: Path, faces: list[list[float]] | None) -> tuple[StageFolde
             for site in (f"{shard}{number}.example" for number in range(SITES)):
                 files = [jpeg(len(rows) + 100 * shard + at) for at in range(PICTURES)] + [PORTRAIT]
                 links = [ImageLink(at, f"https://{site}/{at}.jpg", "", None, None) for at in range(len(files))]
-                of_shard.append(Page(f"key of {site}", f"https://{site}/", site, MOMENT, False, ["One."], links))  # noqa: FBT003
+                of_shard.append(Page(f"key of {site}", f"https://{site}/", site, MOMENT, False, ["One."], links))
                 for link, data in zip(links, files, strict=True):
                     place = {"offset": add_file(tar, "a.jpg", data), "length": len(data)}
                     reason = Reason.DOCUMENT_DUPLICATE if link.position == 0 else None

@@ -32,7 +32,7 @@ Shard = tuple[list[Page], list[Image], io.BytesIO, dict[int, bytes]]
 
 
 def page(key: str, sentences: list[str]) -> Page:
-    return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, sentences, [])  # noqa: FBT003
+    return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, sentences, [])
 
 
 def jpeg(seed: int) -> bytes:

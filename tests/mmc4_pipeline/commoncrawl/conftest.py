@@ -56,7 +56,7 @@ class Crawl:
             length = out.tell() - offset
         url = url.strip("<>")
         key = document_key(url, MOMENT)
-        location = Location(key, url, MOMENT, site_of(url), "c4:1", MOMENT, FILE, offset, length, False)  # noqa: FBT003
+        location = Location(key, url, MOMENT, site_of(url), "c4:1", MOMENT, FILE, offset, length, False)
         self.locations.append(location)
         return location
 

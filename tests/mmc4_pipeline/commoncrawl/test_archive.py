@@ -48,7 +48,7 @@ class Pipe(io.RawIOBase):
     def __init__(self, data: bytes) -> None:
         self._stream = io.BytesIO(data)
 
-    def read(self, _size: int = -1) -> bytes:  # noqa: D102
+    def read(self, _size: int = -1) -> bytes:
         return self._stream.read(777)
 
 
@@ -83,12 +83,7 @@ def test_each_record_has_its_place_and_content(stream: type) -> None:
 
 def test_records_of_any_size_are_whole() -> None:
     sizes = (0, 1, 4000, 70_000, 1 << 20, 5 << 20)
-    data, planted = archive_of(
-        [
-            random.Random(size).randbytes(size)  # noqa: S311 - reproducible
-            for size in sizes
-        ]
-    )
+    data, planted = archive_of([random.Random(size).randbytes(size) for size in sizes])
     check_untouched(data, planted, read(data))
 
 

@@ -41,7 +41,7 @@ MOMENT = datetime(2019, 4, 25, tzinfo=UTC)
 
 def at(offset: int, length: int) -> Location:
     url = f"https://a.example/{offset}-{length}"
-    return Location(url, url, MOMENT, "a.example", "c4:1", MOMENT, "f", offset, length, False)  # noqa: FBT003
+    return Location(url, url, MOMENT, "a.example", "c4:1", MOMENT, "f", offset, length, False)
 
 
 def spans(locations: list[Location]) -> list[tuple[int, int]]:
@@ -106,7 +106,7 @@ def far(crawl: Any, page: Page) -> Any:
     for group in range(3):
         for number in range(3):
             crawl.write(f"https://a.example/{group}/{number}", page(f"{group}{number}.jpg"))
-        filler = random.Random(group).randbytes(MAX_GAP + 1000)  # noqa: S311 - no secret
+        filler = random.Random(group).randbytes(MAX_GAP + 1000)
         crawl.write(f"https://a.example/{group}/video", filler, "video/mp4")
         crawl.locations.pop()
     return crawl

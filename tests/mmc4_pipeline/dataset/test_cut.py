@@ -25,7 +25,7 @@ def one_document(similarity: list[list[float]], sentences: int = 2, **nsfw: floa
     """Give a document with an image a row; `nsfw` is by position: p0=0.9."""
     links = [ImageLink(at, f"https://a.example/{at}.jpg", "", None, None) for at in range(len(similarity))]
     texts = [f"Sentence {number}." for number in range(sentences)]
-    page = Page("k", "https://a.example/", "a.example", MOMENT, False, texts, links)  # noqa: FBT003
+    page = Page("k", "https://a.example/", "a.example", MOMENT, False, texts, links)
     images = [
         Image("k", at, link.url, sha256=str(at), width=300, height=300, phash=(0xFFF << (12 * at)) & (2**64 - 1))
         for at, link in enumerate(links)
@@ -61,7 +61,7 @@ def test_scores_that_are_no_row_of_the_matrix_are_an_error_that_names_the_image(
 def test_each_drop_has_its_stage_and_reason() -> None:
     (page,), images, (scores,) = one_document([[0.5, 0.1]] * 5, p3=0.2)
     links = [ImageLink(5, "https://a.example/logo.jpg", "", None, None, reason=Reason.URL_TOKEN)]
-    page = Page(page.key, page.url, page.site, MOMENT, True, page.sentences, page.links + links)  # noqa: FBT003
+    page = Page(page.key, page.url, page.site, MOMENT, True, page.sentences, page.links + links)
     images[1] = Image("k", 1, images[1].url, http_status=404, reason=Reason.HTTP_ERROR)
     marked = [item for item in scores.images if item.position != 1]
     marked[1] = ImageScore(2, [], reason=Reason.CORRUPT)
@@ -118,7 +118,7 @@ def scored_shards(draw: st.DrawFn) -> Data:
         links = [
             ImageLink(at, f"https://a.example/{at}", "", None, None, reason=reason) for at, reason in enumerate(reasons)
         ]
-        pages.append(Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["S."] * sentences, links))  # noqa: FBT003
+        pages.append(Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["S."] * sentences, links))
         for link in links:
             if link.reason is None:
                 phash = (1 << draw(st.integers(0, 30))) - 1  # often near one another

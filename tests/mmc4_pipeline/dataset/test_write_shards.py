@@ -26,7 +26,7 @@ def document(number: int, *lengths: int, text: str = "Word. ", reason: Reason | 
     key = f"{number:032x}"
     texts = [text * 20] * 12
     links = [ImageLink(at, f"https://a.example/{number}/{at}.jpg", "", None, None) for at in range(len(lengths))]
-    page = Page(key, f"https://a.example/{number}", "a.example", MOMENT, False, texts, links)  # noqa: FBT003
+    page = Page(key, f"https://a.example/{number}", "a.example", MOMENT, False, texts, links)
     placed = [
         Placed(
             Image(key, at, links[at].url, offset=1000 * number + at, length=length),

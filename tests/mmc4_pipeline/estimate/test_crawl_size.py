@@ -40,7 +40,7 @@ def write_crawl(root: Path, files: int, *, listed: bool) -> None:
 
 @pytest.mark.parametrize("listed", [True, False])
 @pytest.mark.parametrize("files", [1, 3, 12])
-def test_a_crawl_is_measured_on_some_of_its_files(tmp_path: Path, files: int, listed: bool) -> None:  # noqa: FBT001
+def test_a_crawl_is_measured_on_some_of_its_files(tmp_path: Path, files: int, listed: bool) -> None:
     write_crawl(tmp_path, files, listed=listed)
     size = crawl_size(CRAWL, str(tmp_path))
     assert (size.files, size.pages, size.warc_bytes, size.wat_bytes) == (files, 14, 300 * files, 100 * files)

@@ -37,7 +37,7 @@ def counted(documents: int, max_gap: int) -> tuple[int, int, int]:
     """Draw documents of the crawl, merge neighbours, and count files, requests and bytes."""
     per_file = CRAWL.pages // CRAWL.files
     wanted = defaultdict(list)
-    drawn = random.Random(7).sample(range(CRAWL.pages), documents)  # noqa: S311 - the same each time
+    drawn = random.Random(7).sample(range(CRAWL.pages), documents)
     for page in sorted(drawn):
         wanted[page // per_file].append(page % per_file)
     requests = read = 0
@@ -64,7 +64,7 @@ def test_the_estimate_is_what_a_drawn_crawl_takes(documents: int, max_gap: int) 
 
 @pytest.mark.parametrize("documents", [1, 20, 50, 200])
 def test_the_files_touched_are_those_of_the_mean_draw(documents: int) -> None:
-    rng = random.Random(7)  # noqa: S311 - the same each time
+    rng = random.Random(7)
     drawn = [len({rng.randrange(40) for _ in range(documents)}) for _ in range(2_000)]
     assert touched_files(documents, 40) == pytest.approx(mean(drawn), rel=0.02)
 

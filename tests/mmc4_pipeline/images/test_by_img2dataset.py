@@ -72,7 +72,7 @@ def test_both_engines_write_the_same_bytes(tmp_path: Path, photo: Callable[..., 
         async with serving(handler) as server:
             links = [server.address + name for name in (*files, "/moved.jpg", "/no.jpg", "/gone.jpg", "/0.jpg#again")]
             made = [ImageLink(position, link, "", None, None, reason=None) for position, link in enumerate(links)]
-            pages = [Page("k", "https://a.example/", "a.example", MOMENT, False, ["One."], made)]  # noqa: FBT003
+            pages = [Page("k", "https://a.example/", "a.example", MOMENT, False, ["One."], made)]
             settings, recipe = FetchSettings(**USUAL), load_recipe("mmc4")  # type: ignore[arg-type]
             theirs = Img2dataset(PYTHON, settings, DIRECTIVES)
             both = [

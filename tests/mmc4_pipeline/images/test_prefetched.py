@@ -31,7 +31,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 def page(key: str, *links: str) -> Page:
     made = [ImageLink(position, SITE + link, "", None, None, reason=None) for position, link in enumerate(links)]
-    return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["One."], made)  # noqa: FBT003
+    return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["One."], made)
 
 
 def ready_made(folder: Path, max_bytes: int = 1 << 20) -> PrefetchedImages:

@@ -78,7 +78,7 @@ def page(key: str, *links: str, dropped: tuple[int, ...] = ()) -> Page:
         ImageLink(position, link, "", None, None, reason=Reason.URL_TOKEN if position in dropped else None)
         for position, link in enumerate(links)
     ]
-    return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["One."], made)  # noqa: FBT003
+    return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["One."], made)
 
 
 def fetch(pages: list[Page], path: Path, detector: FaceDetector | None = None, **settings: object) -> FetchedShard:

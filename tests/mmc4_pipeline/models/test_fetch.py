@@ -17,7 +17,7 @@ from mmc4_pipeline.recipe import load_recipe
 from tests.mmc4_pipeline.file_server import FileServer, cut, stalled, status, well, without_range
 
 Serve = Callable[[dict[str, bytes]], FileServer]
-CONTENT = random.Random(5).randbytes(5_000_000)  # noqa: S311 - no secret
+CONTENT = random.Random(5).randbytes(5_000_000)
 HALF = 2_500_000
 ENDLESS = 99
 

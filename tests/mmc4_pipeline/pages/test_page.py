@@ -18,7 +18,7 @@ from schemas.page import ImageLink, Page
 from schemas.reasons import Reason
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
-LOCATION = Location("k", "https://a.example/", MOMENT, "a.example", "c4:1", MOMENT, "f.warc.gz", 77, 9, True)  # noqa: FBT003
+LOCATION = Location("k", "https://a.example/", MOMENT, "a.example", "c4:1", MOMENT, "f.warc.gz", 77, 9, True)
 
 
 def link(url: str, position: int = 0) -> ImageLink:

@@ -18,7 +18,7 @@ TEXT = st.text(max_size=30)
 @given(st.lists(TEXT, max_size=5), TEXT, st.none() | st.integers(0, 10**6))
 def test_pages_and_their_contents_come_back(sentences: list[str], alt: str, width: int | None) -> None:
     links = [ImageLink(0, f"https://a.example/{alt}", alt, width, None, reason=Reason.URL_TOKEN)]
-    page = Page("k", LOCATION.url, LOCATION.site, LOCATION.fetch_time, True, sentences, links)  # noqa: FBT003
+    page = Page("k", LOCATION.url, LOCATION.site, LOCATION.fetch_time, True, sentences, links)
     for kind, value in ((OutcomeKind.PAGE, page), (OutcomeKind.CONTENT, PageContent(LOCATION, links, "text"))):
         packed = pack(3, kind, value, "c4:7")
         assert (packed.shard, packed.kind, packed.source, unpack(packed)) == (3, kind, "c4:7", value)

@@ -52,7 +52,7 @@ def make_document() -> Callable[..., CutDocument]:
     ) -> CutDocument:
         sentences = sentences or [f"Sentence {number} of {key}." for number in range(len(similarities) + 2)]
         links = [ImageLink(position, image_url, "", None, None) for position in range(len(similarities))]
-        page = Page(key, url, site, datetime(2019, 4, 25, tzinfo=UTC), False, sentences, links)  # noqa: FBT003
+        page = Page(key, url, site, datetime(2019, 4, 25, tzinfo=UTC), False, sentences, links)
         placed = []
         for position, similarity in enumerate(similarities):
             row = [similarity if number == position else -0.5 for number in range(len(sentences))]

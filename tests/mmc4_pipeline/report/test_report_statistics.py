@@ -71,7 +71,7 @@ def test_duplicates_are_grouped_by_hash_and_reason_with_the_first_as_an_example(
             images[at] = Image(key, at, url, width=200, height=200, phash=phash, offset=512 * (at + 1), length=9)
             reasons[at] = (Stage.IMAGES, reason)
         page = made.page
-        page = Page(page.key, page.url, page.site, page.timestamp, False, page.sentences, links)  # noqa: FBT003
+        page = Page(page.key, page.url, page.site, page.timestamp, False, page.sentences, links)
         return CutDocument(page, [], reasons, images, {}, Reason.DOCUMENT)
 
     big, inside, everywhere = 2**64 - 1, Reason.DOCUMENT_DUPLICATE, Reason.CORPUS_DUPLICATE

@@ -58,7 +58,7 @@ def red(image: Image.Image) -> int:
 class Words:
     """Tokenizes as those of transformers do: a mapping with input_ids. A special token or a word is one token."""
 
-    eos_token = "</s>"  # noqa: S105 - no password
+    eos_token = "</s>"
 
     def __call__(self, text: str) -> dict[str, list[int]]:
         """Give the ids of the words."""

@@ -66,7 +66,7 @@ class Hostile:
 def serving(cases: list[Case]) -> Iterator[Hostile]:
     """Serve in a thread until the block ends."""
     hostile, loop = Hostile(cases), asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(hostile.answer, "0.0.0.0", 0))  # noqa: S104 - 127/8
+    server = loop.run_until_complete(asyncio.start_server(hostile.answer, "0.0.0.0", 0))
     hostile.port = server.sockets[0].getsockname()[1]
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -107,7 +107,7 @@ def fetch() -> None:
 
     wanted = json.load(sys.stdin)
     links = [ImageLink(position, url, "", None, None) for position, url in enumerate(wanted["urls"])]
-    page = Page("k", "https://a.example/", "a.example", MOMENT, False, ["One."], links)  # noqa: FBT003
+    page = Page("k", "https://a.example/", "a.example", MOMENT, False, ["One."], links)
     settings = FetchSettings(
         user_agent="tester (+mailto:tester@a.example)",
         timeout=TIMEOUT,

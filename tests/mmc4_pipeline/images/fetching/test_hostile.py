@@ -53,7 +53,7 @@ HOSTS = """
 10.0.0.1 router.example
 """
 FORBIDDEN = (
-    "127.0.0.1", "localhost", "inside.example", "[::1]", "[::ffff:127.0.0.1]", "[::]", "0.0.0.0",  # noqa: S104 - nothing is bound
+    "127.0.0.1", "localhost", "inside.example", "[::1]", "[::ffff:127.0.0.1]", "[::]", "0.0.0.0",
     "169.254.169.254", "metadata.example", "10.0.0.1", "router.example", "224.0.0.1",
 )  # fmt: skip
 

@@ -50,7 +50,7 @@ def test_it_can_be_ignored() -> None:
         ("mine/2.0 (+https://a.example)", "", True),
     ],
 )
-def test_whom_it_is_about(agent: str, rules: str, allowed: bool) -> None:  # noqa: FBT001
+def test_whom_it_is_about(agent: str, rules: str, allowed: bool) -> None:
     (answer,), server = ask(GOOD, "/a.jpg", robots=text(rules), user_agent=agent)
     assert answer.reason is (None if allowed else Reason.ROBOTS)
     assert server.asked == (["/a.jpg"] if allowed else [])
@@ -186,7 +186,7 @@ def test_a_replay_server_is_asked_for_the_robots_txt_of_the_host_it_replays() ->
         (FetchSettings().user_agent, False),
     ],
 )
-def test_a_contact_is_a_web_or_e_mail_address(user_agent: str, contact: bool) -> None:  # noqa: FBT001
+def test_a_contact_is_a_web_or_e_mail_address(user_agent: str, contact: bool) -> None:
     assert has_contact(user_agent) is contact
 
 
