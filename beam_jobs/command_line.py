@@ -12,9 +12,9 @@ from mmc4_pipeline.assignment import Assignment
 from mmc4_pipeline.clip.settings import Precision
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.registry import known_formats
-from mmc4_pipeline.http_client import USER_AGENT, HttpSettings
 from mmc4_pipeline.images.fetching.fetch import FetchSettings
 from mmc4_pipeline.recipe import recipe_names
+from mmc4_pipeline.storage.http.client import USER_AGENT, HttpSettings
 
 DATAFLOW_RUNNER = "DataflowRunner"
 SHARD_SECONDS = 7200.0

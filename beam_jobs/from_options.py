@@ -28,7 +28,6 @@ from mmc4_pipeline.clip.settings import ScorerSettings
 from mmc4_pipeline.dataset.write_shards import DatasetSettings
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.registry import parse_formats
-from mmc4_pipeline.http_client import HttpSettings
 from mmc4_pipeline.images.by_img2dataset import version_of
 from mmc4_pipeline.images.fetching.fetch import FetchSettings
 from mmc4_pipeline.images.fetching.robots import has_contact
@@ -36,6 +35,7 @@ from mmc4_pipeline.images.img2dataset_shards import shard_files
 from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.models.folder import default_nsfw_weights
 from mmc4_pipeline.recipe import Recipe, load_recipe
+from mmc4_pipeline.storage.http.client import HttpSettings
 
 if TYPE_CHECKING:
     from mmc4_pipeline.images.faces import FaceDetector

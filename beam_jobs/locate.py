@@ -22,7 +22,7 @@ from beam_jobs.command_line import CommonOptions, LocateOptions, WebOptions, out
 from beam_jobs.from_options import http_settings, recipe_of
 from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.stage_runner import refuse_nothing_kept, run_stage, stage_folder
-from mmc4_pipeline import http_client, storage
+from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import DocumentFields, document_files, look_at, parse_fields, read_references
 from mmc4_pipeline.commoncrawl.index import index_files, read_captures, row_groups
 from mmc4_pipeline.commoncrawl.locate import locate
@@ -30,6 +30,7 @@ from mmc4_pipeline.commoncrawl.wanted import BloomFilter, WantedUrls, by_part, f
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.naming import document_key, shard_of
 from mmc4_pipeline.stage_folder import StageFolder
+from mmc4_pipeline.storage.http import client as http_client
 from schemas.capture import Capture, Location
 from schemas.document import DocumentReference, RejectedDocument
 from schemas.reasons import Reason, Stage

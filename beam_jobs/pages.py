@@ -17,7 +17,7 @@ from beam_jobs.from_options import http_settings, recipe_of
 from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.stage_runner import refuse_nothing_kept, run_stage, stage_folder
 from filters.base import LinkFilter, TextFilter
-from mmc4_pipeline import http_client, storage
+from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import DocumentFields, read_documents
 from mmc4_pipeline.commoncrawl.by_range import pages_by_range
 from mmc4_pipeline.commoncrawl.by_scan import pages_by_scan
@@ -34,6 +34,7 @@ from mmc4_pipeline.pages.page_sorter import PageSorter
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.stage_folder import StageFolder, add_up, fingerprint
+from mmc4_pipeline.storage.http import client as http_client
 from schemas.capture import Location
 from schemas.document import Document, RejectedDocument
 from schemas.page import OutcomeKind, Page, PageOutcome

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.naming import document_key
-from mmc4_pipeline.parquet import footer, holds_text, texts
+from mmc4_pipeline.storage.foreign_parquet import footer, holds_text, texts
 from schemas.document import Document, DocumentReference, RejectedDocument
 from schemas.reasons import Reason
 

@@ -15,9 +15,9 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.estimate.crawl_size import CrawlSize, crawl_size
 from mmc4_pipeline.estimate.estimate import Needs, Prices, Resources, Speeds, estimate, index_needs
 from mmc4_pipeline.estimate.speed import measure_speeds
-from mmc4_pipeline.http_client import HttpSettings
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import load_recipe, recipe_names
+from mmc4_pipeline.storage.http.client import HttpSettings
 
 _GB, _MB = 10**9, 10**6
 _DAY = 24

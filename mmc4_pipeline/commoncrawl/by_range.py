@@ -10,9 +10,9 @@ from warcio.exceptions import ArchiveLoadFailed
 from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.warc_record import MAX_RECORD_BYTES
 from mmc4_pipeline.errors import PermanentReadError
-from mmc4_pipeline.http_client import BYTES_OF_A_REQUEST
 from mmc4_pipeline.pages.content import PageContent, rejected, target
 from mmc4_pipeline.pages.page_reader import PageReader
+from mmc4_pipeline.storage.http.client import BYTES_OF_A_REQUEST
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.wanted import WantedUrls
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.parquet import footer, holds_text, texts
+from mmc4_pipeline.storage.foreign_parquet import footer, holds_text, texts
 from schemas.capture import Capture
 
 _SCHEMA = pa.schema(

@@ -429,6 +429,7 @@ def test_stopped_at_any_file_it_ends_with_the_same_bytes(
         replace(path, with_name)
 
     monkeypatch.setattr(storage, "rename", stop)
+    monkeypatch.setattr(storage.writing, "rename", stop)  # what writing atomically calls
     folder, stops = shutil.copytree(alone, tmp_path / "stopped" / "all"), 0
     while True:
         left = 2 * stops  # each run gets a bit further, and is stopped again

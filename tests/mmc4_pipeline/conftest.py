@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mmc4_pipeline import http_client
 from mmc4_pipeline.stage_folder import StageFolder
+from mmc4_pipeline.storage.http import client as http_client
 from tests.mmc4_pipeline.file_server import FileServer, serving
 from tests.mmc4_pipeline.planted_dataset import write_dataset
 

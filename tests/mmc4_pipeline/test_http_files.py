@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from warcio.warcwriter import WARCWriter
 
-from mmc4_pipeline import http_client, storage
+from mmc4_pipeline import storage
 from mmc4_pipeline.errors import PermanentReadError, UserError
-from mmc4_pipeline.http_files import HttpStream
+from mmc4_pipeline.storage.http import client as http_client
+from mmc4_pipeline.storage.http.files import HttpStream
 from tests.mmc4_pipeline.file_server import (
     FileServer,
     Way,

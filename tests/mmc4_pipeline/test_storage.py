@@ -67,7 +67,7 @@ def test_broken_json_is_named_and_good_json_comes_back(tmp_path: Path) -> None:
     storage.write_json(str(path), {"b": [1, None], "a": "ü"})
     assert storage.read_json(str(path)) == {"b": [1, None], "a": "ü"}
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(UserError, match=r"a\.json: no JSON"):
+    with pytest.raises(UserError, match=r"a\.json: .*JSON"):
         storage.read_json(str(path))
 
 

@@ -18,12 +18,12 @@ from yarl import URL
 
 from filters.hosts import host_and_port, split
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.http_client import USER_AGENT, retry_after
 from mmc4_pipeline.images.fetching import robots
 from mmc4_pipeline.images.fetching.addresses import FORBIDDEN, public_socket
 from mmc4_pipeline.images.fetching.manners import Host, Hosts, NoTurnError
 from mmc4_pipeline.images.fetching.robots import Robots
 from mmc4_pipeline.images.fetching.routes import LIVE, Route
+from mmc4_pipeline.storage.http.client import USER_AGENT, retry_after
 from schemas.reasons import Reason
 
 ALLOWED_REDIRECTS = 5

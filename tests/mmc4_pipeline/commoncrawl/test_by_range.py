@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmc4_pipeline import http_client
 from mmc4_pipeline.commoncrawl.by_range import MAX_GAP, MAX_RANGE_BYTES, Range, pages_by_range, plan_ranges
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.pages.content import PageContent
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import LinkSettings
+from mmc4_pipeline.storage.http import client as http_client
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason

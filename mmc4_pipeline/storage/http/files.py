@@ -12,7 +12,7 @@ from fsspec import AbstractFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 from mmc4_pipeline.errors import PermanentReadError, UserError
-from mmc4_pipeline.http_client import BYTES_OF_A_REQUEST, HttpClient, RetryableError, RetryState, client
+from mmc4_pipeline.storage.http.client import BYTES_OF_A_REQUEST, HttpClient, RetryableError, RetryState, client
 
 _BLOCK = 256 << 10  # bytes that random access reads ahead: little beside a column chunk, and a Parquet footer fits
 _STREAM_BUFFER = 1 << 20

@@ -3,14 +3,14 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.storage.reading import open_read
 
 
 def footer(path: str) -> tuple[pq.FileMetaData, pa.Schema]:
     """Give a file's metadata and its columns; raises UserError where it is no Parquet file or cut short."""
     try:
-        with storage.open_read(path) as stream:
+        with open_read(path) as stream:
             metadata = pq.read_metadata(pa.PythonFile(stream, mode="r"))
         return metadata, metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:

@@ -1,0 +1,61 @@
+"""Work with paths on any file system that fsspec supports (local, s3://, gs://, hdfs://), without opening files.
+
+gs:// needs the package gcsfs, s3:// needs s3fs, and hdfs:// needs Hadoop's libhdfs; webhdfs:// needs nothing.
+"""
+
+import os
+from functools import cache
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from mmc4_pipeline.errors import UserError
+
+# Stores that cannot rename an object, but in which an object exists only once it has been uploaded completely.
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}
+
+
+@cache
+def _filesystem(protocol: str) -> fsspec.AbstractFileSystem:
+    try:
+        # Without a cache of listings: this process waits for files that other processes write.
+        return fsspec.filesystem(protocol, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{protocol}:// is not available here: {error}") from error
+
+
+def filesystem(path: str) -> fsspec.AbstractFileSystem:
+    """Return the file system of a path or URL.
+
+    Raises UserError for HTTP, which is not one, and if the package that the file system needs is missing.
+    """
+    if is_over_http(path):
+        raise UserError(f"{path}: over HTTP nothing can be written; give a local folder, s3:// or gs://")
+    return _filesystem(fsspec.utils.get_protocol(path))
+
+
+def is_over_http(path: str) -> bool:
+    """Return whether a path is the URL of a file on a web server."""
+    return fsspec.utils.get_protocol(path) in ("http", "https")
+
+
+def is_local(path: str) -> bool:
+    """Return whether a path is on this machine's own file system."""
+    return not is_over_http(path) and isinstance(filesystem(path), LocalFileSystem)
+
+
+def is_in_object_store(path: str) -> bool:
+    """Return whether a path is in a store that cannot rename files."""
+    return fsspec.utils.get_protocol(path) in _OBJECT_STORES
+
+
+def join(folder: str, *names: str) -> str:
+    """Join a folder, local or a URL, with the names below it."""
+    return "/".join([folder.rstrip("/"), *names])
+
+
+def above(folder: str, levels: int) -> str:
+    """Return the folder that many levels above."""
+    # abspath, unlike Path.resolve, does not follow links.
+    folder = os.path.abspath(fsspec.core.strip_protocol(folder)) if is_local(folder) else folder.rstrip("/")  # noqa: PTH100
+    return folder.rsplit("/", levels)[0] or "/"

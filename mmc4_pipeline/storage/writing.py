@@ -1,0 +1,128 @@
+"""Write files atomically, hash them while they are written, rename and remove them."""
+
+import hashlib
+import io
+import os
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO
+
+from fsspec.implementations.local import LocalFileSystem
+
+from mmc4_pipeline.storage.paths import filesystem, is_in_object_store
+from mmc4_pipeline.storage.reading import matches_below
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A finished file as manifests list it; `bytes` is its size."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class HashingWriter(io.RawIOBase):
+    """A stream that hashes what it passes on, so that a finished file need not be read again for its manifest."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self.position = 0
+
+    def writable(self) -> bool:
+        """Return True: Arrow checks this."""
+        return True
+
+    def tell(self) -> int:
+        """Return the number of bytes written."""
+        return self.position
+
+    def write(self, data: Any) -> int:
+        """Write and hash."""
+        view = memoryview(data).cast("B")
+        self._stream.write(view)
+        self._hash.update(view)
+        self.position += len(view)
+        return len(view)
+
+    def hexdigest(self) -> str:
+        """Return the sha256 of the bytes written."""
+        return self._hash.hexdigest()
+
+
+@contextmanager
+def write_atomically(path: str) -> Iterator[HashingWriter]:
+    """Write a complete file or none; after an error `path` is as it was before.
+
+    If the store can rename, the file is written under a temporary name next to `path` and renamed at the end. An object
+    store cannot rename, but an object exists there only once it is uploaded: the file is written on this machine first.
+    """
+    fs = filesystem(path)
+    if is_in_object_store(path):
+        with tempfile.TemporaryDirectory() as folder:
+            local = f"{folder}/whole"
+            with open(local, "wb") as stream:  # noqa: PTH123 - the same call as fs.open below
+                yield HashingWriter(stream)
+            fs.put_file(local, path)
+        return
+    fs.makedirs(path.rpartition("/")[0] or ".", exist_ok=True)
+    temporary = f"{path}.tmp-{uuid.uuid4().hex[:12]}"
+    try:
+        with fs.open(temporary, "wb") as stream:
+            yield HashingWriter(stream)
+        rename(temporary, path)
+    except BaseException:
+        if fs.exists(temporary):
+            fs.rm(temporary)
+        raise
+
+
+def rename(path: str, to: str) -> None:
+    """Rename a file within its storage and replace the file that had the new name; atomic if the store can do that."""
+    fs = filesystem(to)
+    fs.makedirs(to.rpartition("/")[0] or ".", exist_ok=True)
+    if isinstance(fs, LocalFileSystem):
+        os.replace(path, to)  # noqa: PTH105 - fsspec's mv does not replace atomically
+    else:
+        if fs.exists(to):  # the file of a shard that was not finished: HDFS does not rename to an existing name
+            fs.rm(to)
+        fs.mv(path, to)
+
+
+def written(path: str, writer: HashingWriter) -> WrittenFile:
+    """Describe the file that a writer has written."""
+    return WrittenFile(path.rpartition("/")[2], writer.position, writer.hexdigest())
+
+
+def write_bytes(path: str, data: bytes) -> WrittenFile:
+    """Write a small file atomically."""
+    with write_atomically(path) as writer:
+        writer.write(data)
+    return written(path, writer)
+
+
+def remove(path: str) -> None:
+    """Remove a file."""
+    filesystem(path).rm(path)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove the temporary files that a killed run left under a folder."""
+    for path in matches_below(folder, "**/*.tmp-*"):
+        filesystem(path).rm(path)
+
+
+def remove_folder(folder: str) -> None:
+    """Remove a folder and everything in it, if it exists."""
+    fs = filesystem(folder)
+    if fs.exists(folder):
+        fs.rm(folder, recursive=True)
+
+
+def as_json(files: Iterable[WrittenFile]) -> list[dict[str, Any]]:
+    """Return written files as a manifest lists them."""
+    return [asdict(file) for file in files]
