@@ -17,6 +17,7 @@ from beam_jobs.from_options import (
     score_hints,
     scorer_settings,
 )
+from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
 
 OPTIONS = tuple(options for options in OWN_OPTIONS if options is not CutOptions)
@@ -24,6 +25,7 @@ OPTIONS = tuple(options for options in OWN_OPTIONS if options is not CutOptions)
 
 def run(options: PipelineOptions) -> dict[str, Any]:
     """Run all stages and give the dataset's manifest. What can be checked is checked before any page is read."""
+    require_score_extra("mmc4 build")
     settings = scorer_settings(options)
     fetch_settings(options)
     face_detector(options)

@@ -17,6 +17,7 @@ from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.stage_runner import run_stage, stage_folder
 from filters.base import ScoreFilter
 from mmc4_pipeline import storage
+from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.clip.features import write_features
 from mmc4_pipeline.clip.settings import ScorerSettings
 from mmc4_pipeline.errors import UserError
@@ -38,7 +39,8 @@ _ONE_AT_A_TIME = Lock()  # a runner may have several threads in a worker process
 
 
 def run(options: PipelineOptions) -> dict[str, Any]:
-    """Run the stage and give its manifest."""
+    """Run the stage and return its manifest."""
+    require_score_extra("mmc4 score")
     recipe, settings, output = recipe_of(options), scorer_settings(options), output_folder(options)
     require_models(recipe, settings)
     images = stage_folder(output, Stage.IMAGES)
@@ -155,7 +157,8 @@ class ScoreShards(beam.PTransform):
 
 @lru_cache(maxsize=1)
 def loaded_scorer(settings: ScorerSettings) -> "Scorer":
-    """Load the model once a worker process, not once a shard."""
+    """Load the model once per worker process, not once per shard."""
+    require_score_extra("mmc4 score")  # the launching machine has it; a worker's image may lack it
     from mmc4_pipeline.clip.score import Scorer
 
     return Scorer(settings)

@@ -10,8 +10,9 @@ The notes are what resuming, progress and statistics rest on: unlike a runner's 
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import orjson
@@ -24,7 +25,7 @@ from schemas.reasons import Stage
 from schemas.statistics import Counts
 
 FILES_AT_ONCE = 32  # that are looked at: on remote storage each look takes a while
-PACKAGES = (
+PACKAGES = (  # whose versions the manifest records, if they are installed: PyTorch is an extra
     "mmc4-pipeline",
     "apache-beam",
     "numpy",
@@ -131,7 +132,7 @@ class StageFolder:
         notes = [{"counts": note["counts"], "files": note["files"]} for note in read]  # statistics are the bulk of them
         manifest = {
             **plan,
-            "versions": {name: version(name) for name in PACKAGES},
+            "versions": _versions(),
             "counts": {what: count.to_json() for what, count in add_up(note["counts"] for note in notes).items()},
             "files": [file for note in notes for file in note["files"]],
         }
@@ -144,6 +145,14 @@ class StageFolder:
             message = f"{self.path}: the {self.stage} stage is not finished here; run `mmc4 {self.stage}` first"
             raise UserError(message)
         return storage.read_json(self.file("manifest.json"))  # type: ignore[no-any-return]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def add_up(counts: Iterable[dict[str, Any]]) -> dict[str, Counts]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.funnel import print_funnel
 from mmc4_pipeline.stage_folder import StageFolder
@@ -24,6 +25,7 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--pages", type=int, default=200, help="pages of the miniature web (default: 200)")
     arguments, rest = parser.parse_known_args(argv)
+    require_score_extra("mmc4 demo")
     console = Console()
     started = time.monotonic()
     folder = arguments.output

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from mmc4_pipeline import storage
+from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models.clip_choice import ClipChoice, file_sha256
 from mmc4_pipeline.progress import counting_files
@@ -18,6 +19,7 @@ from schemas.reasons import Stage
 def main(argv: list[str]) -> None:
     """Run from the command line."""
     arguments = _parser().parse_args(argv)
+    require_score_extra("mmc4 train_faces")
     recipe = load_recipe(arguments.recipe, tuple(arguments.set))
     clip = ClipChoice(arguments.clip_model, arguments.clip_pretrained)
     if Path(arguments.head).suffix == ".json":

@@ -1,7 +1,11 @@
-"""Reads a dataset for training: interleaved sequences, as a torch IterableDataset or a webdataset pipeline."""
+"""Read a dataset for training: interleaved sequences, as a torch IterableDataset or a webdataset pipeline."""
 
 from mmc4_pipeline.training.sequence import END_OF_CHUNK, IMAGE, Interleaver, Sequence, SequenceOptions
-from mmc4_pipeline.training.stream import InterleavedDataset, ShardedDocuments, interleaved_pipeline
+
+try:
+    from mmc4_pipeline.training.stream import InterleavedDataset, ShardedDocuments, interleaved_pipeline
+except ModuleNotFoundError as error:
+    raise ImportError(f"mmc4_pipeline.training needs {error.name}: pip install 'mmc4-pipeline[score]'") from error
 
 __all__ = [
     "END_OF_CHUNK",
