@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument
 from mmc4_pipeline.formats.base import Format
+from mmc4_pipeline.formats.registry import known_formats
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import WrittenFile
 from schemas.image import Image
@@ -27,6 +28,13 @@ class DatasetSettings:
         """Give the settings as a plan records them; the order of formats counts."""
         formats = [{"name": name, **asdict(item)} for name, item in self.formats.items()]  # type: ignore[call-overload]
         return {"formats": formats, "shard_bytes": self.shard_bytes}
+
+    @classmethod
+    def from_json(cls, settings: dict[str, Any]) -> Self:
+        """Read what `to_json` returned."""
+        chosen = [dict(item) for item in settings["formats"]]
+        formats = {name: known_formats()[name](**item) for item in chosen if (name := item.pop("name"))}
+        return cls(formats, settings["shard_bytes"])
 
     def named_in_ledger(self, number: int) -> str:
         """Give the name of the file by which the ledger says where a document lies."""

@@ -1,1 +1,1 @@
-"""The published formats, one a file: a Format dataclass that writes shards, with its reader beside it."""
+"""The published formats, one per module: a Format dataclass that writes shards, reads them back and copies them."""

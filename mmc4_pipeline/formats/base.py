@@ -1,54 +1,94 @@
-"""What a format is: how documents become a shard's file, and come back from it."""
+"""Defines what a format must provide: writing a shard, reading it back, and copying it without some of its images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar
 
 from mmc4_pipeline.dataset.cut import CutDocument
 from mmc4_pipeline.storage import HashingWriter
+from mmc4_pipeline.tar import unreadable
 
 Json = dict[str, Any]
 Add = Callable[[CutDocument, Sequence[bytes]], None]  # a kept document and the JPEG of each image in `placed`
-# Which of a document's images stay, by the URLs of its page and of the images; None: the whole document goes.
-Stays = Callable[[str, Sequence[str]], Sequence[bool] | None]
+# Takes a page's URL and those of its images. Returns for each image whether to keep it; None removes the document.
+Choose = Callable[[str, Sequence[str]], Sequence[bool] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentView:
+    """A stored document as every format can describe it.
+
+    `image_urls` is in reading order. `sentences` is their number, and `image_bytes` has the size of each stored JPEG;
+    both are None if the format does not store them.
+    """
+
+    url: str
+    image_urls: tuple[str, ...]
+    sentences: int | None = None
+    image_bytes: tuple[int, ...] | None = None
 
 
 class Format(ABC):
-    """A frozen dataclass of the format's settings. Known by its module's name; shard 3 is shard 3 in every format.
+    """A frozen dataclass of the format's settings, known by its module's name.
 
-    `folder` is where its shards lie below the dataset's own folder. `needs_images` is false where a format has links
-    only, so that no image has to be read for it.
+    `folder` holds its shards, below the dataset's own folder. A shard has the same number in every format.
+    `needs_images` is false for a format that stores only links: no image is read to write it.
+    `loader` is the builder of Hugging Face `datasets` that loads its shards, None if no builder does.
     """
 
     folder: ClassVar[str]
     needs_images: ClassVar[bool] = True
+    loader: ClassVar[str | None] = None
 
     @property
     @abstractmethod
     def extension(self) -> str:
-        """Give the extension of a shard's file, without the first dot."""
+        """Return the extension of a shard's file, without the first dot."""
+
+    @property
+    @abstractmethod
+    def media_type(self) -> str:
+        """Return the media type of a shard's file."""
 
     @abstractmethod
-    def open_shard(self, writer: HashingWriter, stem: str) -> AbstractContextManager[Add]:
-        """Begin a shard whose file is called `stem` without its extension; the same documents give the same bytes."""
+    def open_shard(self, writer: HashingWriter, stem: str, /) -> AbstractContextManager[Add]:
+        """Open a new shard, whose file name without extension is `stem`. The same documents give the same bytes."""
 
     @abstractmethod
     def read_shard(self, stream: BinaryIO, path: str) -> Iterator[Json]:
-        """Yield the documents of a shard as the format has them; raises UserError where it is damaged or none."""
+        """Yield a shard's documents as the format stores them.
+
+        Raises UserError, naming `path`, if the file is damaged or is not a shard of this format.
+        """
 
     @abstractmethod
-    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:
-        """Copy a shard, but for what goes: what remains is as `open_shard` writes documents that never had the rest.
+    def view(self, stored: Json) -> DocumentView:
+        """Return a view of a document that `read_shard` yielded."""
 
-        `stays` is asked for each document, in their order. Raises UserError as `read_shard` does.
+    def documents(self, stream: BinaryIO, path: str) -> Iterator[DocumentView]:
+        """Yield a view of each of a shard's documents, in order. Raises UserError as `read_shard` does."""
+        for stored in self.read_shard(stream, path):
+            try:
+                view = self.view(stored)
+            except (KeyError, TypeError, AttributeError) as error:
+                raise unreadable(path, f"it has a document that is not of this format: {error!r}") from error
+            yield view
+
+    @abstractmethod
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, choose: Choose, /) -> None:
+        """Copy a shard without what `choose` removes. It is called for each document, in order.
+
+        The copy has the bytes that `open_shard` writes for documents that never had the removed images.
+        Raises UserError as `read_shard` does.
         """
 
     def file_name(self, number: int) -> str:
-        """Give the name of a shard's file, below the dataset's folder: "webdataset/shard-00003.tar"."""
+        """Return the name of a shard's file, below the dataset's folder: "webdataset/shard-00003.tar"."""
         return f"{self.folder}/{self.stem(number)}.{self.extension}".lstrip("/")
 
     @staticmethod
     def stem(number: int) -> str:
-        """Give the name of a shard's file without its extension."""
+        """Return the name of a shard's file without its extension."""
         return f"shard-{number:05d}"

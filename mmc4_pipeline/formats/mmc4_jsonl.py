@@ -1,7 +1,8 @@
-"""MMC4's own format: one JSON document a line, images as links, in a zip of one file as published, or in gzip.
+"""MMC4's own format: one JSON document per line, images as links, compressed with gzip or, as published, zip.
 
 The paper's project publishes `docs_no_face_shard_<i>_v2.jsonl.zip`; here shard i is `mmc4_jsonl/shard-<i>.jsonl.gz` or
-`.zip`. What reads theirs reads these: OpenFlamingo's converter, for one, takes the first file of each zip.
+`.zip`. Programs that read MMC4's files read these too: OpenFlamingo's converter, for example, takes the first file of
+each zip.
 """
 
 import gzip
@@ -16,33 +17,42 @@ from typing import IO, BinaryIO, Literal
 import orjson
 
 from mmc4_pipeline.dataset.cut import CutDocument, Placed
-from mmc4_pipeline.formats.base import Add, Format, Json, Stays
+from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.naming import image_name
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import unreadable
 
 DIGITS = 6  # of a similarity: float32 has no more, and shorter numbers keep shards small
-_EARLIEST = (1980, 1, 1, 0, 0, 0)  # what a zip can say; any fixed date would do
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip entry; any fixed date would do
 
 
 @dataclass(frozen=True)
 class Mmc4Jsonl(Format):
-    """`similarity_matrix=false` leaves out what takes most of the room beside the text."""
+    """MMC4's documents without image bytes.
+
+    `similarity_matrix=false` leaves out the matrix, which takes most of the space after the text.
+    """
 
     compression: Literal["gz", "zip"] = "gz"
     similarity_matrix: bool = True
 
     folder = "mmc4_jsonl"
     needs_images = False
+    loader = "json"
 
     @property
     def extension(self) -> str:
-        """Give the extension."""
+        """Return the extension."""
         return f"jsonl.{self.compression}"
 
+    @property
+    def media_type(self) -> str:
+        """Return the media type of the compressed file."""
+        return "application/zip" if self.compression == "zip" else "application/gzip"
+
     @contextmanager
-    def open_shard(self, writer: HashingWriter, stem: str) -> Iterator[Add]:
-        """Begin a shard."""
+    def open_shard(self, writer: HashingWriter, stem: str, /) -> Iterator[Add]:
+        """Open a new shard."""
         with _compressed(writer, f"{stem}.jsonl", self.compression) as lines:
 
             def add(document: CutDocument, _: Sequence[bytes]) -> None:
@@ -54,7 +64,7 @@ class Mmc4Jsonl(Format):
             yield add
 
     def read_shard(self, stream: BinaryIO, path: str) -> Iterator[Json]:
-        """Yield the documents, of either compression."""
+        """Yield the documents of a shard in either compression."""
         try:
             with _decompressed(stream) as lines:
                 for line in lines:
@@ -62,17 +72,21 @@ class Mmc4Jsonl(Format):
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile, orjson.JSONDecodeError) as error:
             raise unreadable(path, error) from error
 
-    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:
-        """Copy a shard, but for what goes."""
+    def view(self, stored: Json) -> DocumentView:
+        """Return a view of a document."""
+        return view_of(stored)
+
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, choose: Choose, /) -> None:
+        """Copy a shard without what `choose` removes."""
         with _compressed(writer, f"{stem}.jsonl", self.compression) as lines:
             for document in self.read_shard(stream, path):
-                if (left := what_stays(document, stays)) is not None:
-                    lines.write(orjson.dumps(left, option=orjson.OPT_APPEND_NEWLINE))
+                if (remaining := with_chosen(document, choose)) is not None:
+                    lines.write(orjson.dumps(remaining, option=orjson.OPT_APPEND_NEWLINE))
 
 
 @contextmanager
 def _compressed(writer: HashingWriter, name: str, compression: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """Open a file in gzip or zip that has no date and no name but its own."""
+    """Open a new gzip or zip file without a date, so that the same lines give the same bytes."""
     if compression == "gz":
         with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=writer, mtime=0) as lines:
             yield lines
@@ -88,9 +102,8 @@ def _decompressed(stream: BinaryIO) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """Open the lines of a gzip file, or of the first file of a zip."""
     start = stream.read(2)
     stream.seek(0)
-    if not start:
-        message = "it is empty"  # which gzip would take for no lines
-        raise EOFError(message)
+    if not start:  # gzip would read it as a file without lines
+        raise EOFError("it is empty")
     if start != b"PK":
         with gzip.GzipFile(fileobj=stream) as lines:
             yield lines
@@ -100,7 +113,7 @@ def _decompressed(stream: BinaryIO) -> Iterator[IO[bytes] | gzip.GzipFile]:
 
 
 def as_json(document: CutDocument) -> Json:
-    """Give a document as MMC4 publishes it (`schemas/mmc4_document.schema.json`); image i is `document.placed[i]`."""
+    """Return a document as MMC4 publishes it (`schemas/mmc4_document.schema.json`), with its images as in `placed`."""
     return {
         "url": document.page.url,
         "text_list": document.page.sentences,
@@ -110,13 +123,19 @@ def as_json(document: CutDocument) -> Json:
     }
 
 
-def what_stays(document: Json, stays: Stays) -> Json | None:
-    """Give a document as MMC4 publishes it without the images that go, None where all of it goes."""
-    chosen = stays(document["url"], [info["raw_url"] for info in document["image_info"]])
+def view_of(document: Json) -> DocumentView:
+    """Return a view of a document in MMC4's form."""
+    urls = tuple(info["raw_url"] for info in document["image_info"])
+    return DocumentView(document["url"], urls, len(document["text_list"]))
+
+
+def with_chosen(document: Json, choose: Choose) -> Json | None:
+    """Return a document in MMC4's form with only the images that `choose` keeps, None if it removes the document."""
+    chosen = choose(document["url"], [info["raw_url"] for info in document["image_info"]])
     if chosen is None or all(chosen):
         return document if chosen is not None else None
-    of_images = [name for name in ("image_info", "similarity_matrix") if name in document]
-    return document | {name: list(compress(document[name], chosen)) for name in of_images}
+    per_image = [name for name in ("image_info", "similarity_matrix") if name in document]
+    return document | {name: list(compress(document[name], chosen)) for name in per_image}
 
 
 def _image_info(item: Placed) -> Json:

@@ -1,9 +1,9 @@
-"""OBELICS' Parquet: a row a document, `images` and `texts` of the same length with exactly one of the two per place.
+"""OBELICS' Parquet: one row per document; at each index exactly one of `images` and `texts` is not null.
 
-As published (HuggingFaceM4/OBELICS), `images` holds URLs and no bytes; who wants the bytes takes the WebDataset shard
-of the same number. An image stands before its sentence; sentences with no image between them are one text, joined by
-spaces. `metadata` and `general_metadata` are JSON strings under OBELICS' keys where it has them; `image_name`,
-`sha256` (of the image as received), `matched_sim` and `key` are this project's.
+As published (HuggingFaceM4/OBELICS), `images` holds URLs; the WebDataset shard of the same number has the bytes. An
+image precedes the sentence that it was assigned to; consecutive sentences without an image between them are one text,
+joined by spaces. `metadata` and `general_metadata` are JSON strings with OBELICS' keys, to which this project adds
+`image_name`, `sha256` (of the image as received), `matched_sim` and `key`.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmc4_pipeline.dataset.cut import CutDocument, Placed
-from mmc4_pipeline.formats.base import Add, Format, Json, Stays
+from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.formats.mmc4_jsonl import DIGITS
 from mmc4_pipeline.naming import image_name
 from mmc4_pipeline.storage import HashingWriter
@@ -30,25 +30,27 @@ SCHEMA = pa.schema(
         pa.field("texts", pa.list_(pa.string())),
     ]
 )
-_ROWS = 1000  # a row group: what is held in memory
+_ROWS = 1000  # per row group; that many are held in memory
 
 
 @dataclass(frozen=True)
 class Obelics(Format):
-    """Links and text, as Hugging Face `datasets` loads them."""
+    """Text and image links, without image bytes."""
 
     folder = "obelics"
     extension = "parquet"
+    media_type = "application/x-parquet"
     needs_images = False
+    loader = "parquet"
 
     @contextmanager
-    def open_shard(self, writer: HashingWriter, stem: str) -> Iterator[Add]:
-        """Begin a shard."""
+    def open_shard(self, writer: HashingWriter, _stem: str, /) -> Iterator[Add]:
+        """Open a new shard."""
         with _writing(writer) as write:
             yield lambda document, _: write(as_row(document))
 
     def read_shard(self, stream: BinaryIO, path: str) -> Iterator[Json]:
-        """Yield the rows, with `metadata` and `general_metadata` read."""
+        """Yield the rows, with `metadata` and `general_metadata` parsed."""
         try:
             for batch in pq.ParquetFile(pa.PythonFile(stream, mode="r")).iter_batches(columns=SCHEMA.names):
                 for row in batch.to_pylist():
@@ -57,17 +59,25 @@ class Obelics(Format):
         except (pa.ArrowException, OSError, orjson.JSONDecodeError) as error:
             raise unreadable(path, str(error).partition("\n")[0]) from error
 
-    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:
-        """Copy a shard, but for what goes."""
+    def view(self, stored: Json) -> DocumentView:
+        """Return a view of a row. Its sentences are joined, so that their number is not known."""
+        return DocumentView(stored["general_metadata"]["url"], tuple(_image_urls(stored)))
+
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, _stem: str, choose: Choose, /) -> None:
+        """Copy a shard without what `choose` removes."""
         with _writing(writer) as write:
             for row in self.read_shard(stream, path):
-                if (left := _what_stays(row, stays)) is not None:
-                    write(left)
+                if (remaining := _with_chosen(row, choose)) is not None:
+                    write(remaining)
+
+
+def _image_urls(row: Json) -> list[str]:
+    return [url for url in row["images"] if url is not None]
 
 
 @contextmanager
 def _writing(writer: HashingWriter) -> Iterator[Callable[[Json], None]]:
-    """Open a file that takes row after row."""
+    """Open a new file and return the function that appends a row to it."""
     rows: list[Json] = []
     with pq.ParquetWriter(pa.PythonFile(writer, mode="w"), SCHEMA, compression="zstd") as parquet:
 
@@ -85,16 +95,18 @@ def _writing(writer: HashingWriter) -> Iterator[Callable[[Json], None]]:
         write_rows()
 
 
-def _what_stays(row: Json, stays: Stays) -> Json | None:
-    """Give a row without the images that go, the texts around each being one; None where all of it goes."""
-    urls = [url for url in row["images"] if url is not None]
-    chosen = stays(row["general_metadata"]["url"], urls)
+def _with_chosen(row: Json, choose: Choose) -> Json | None:
+    """Return a row with only the images that `choose` keeps, None if it removes the document.
+
+    The texts before and after a removed image become one.
+    """
+    chosen = choose(row["general_metadata"]["url"], _image_urls(row))
     if chosen is None:
         return None
-    left = iter(chosen)
+    keep = iter(chosen)
     places: list[tuple[Json | None, str | None, str | None]] = []
     for metadata, url, text in zip(row["metadata"], row["images"], row["texts"], strict=True):
-        if url is not None and not next(left):
+        if url is not None and not next(keep):
             continue
         if text is not None and places and places[-1][2] is not None:
             places[-1] = (None, None, f"{places[-1][2]} {text}")
@@ -109,7 +121,7 @@ def _what_stays(row: Json, stays: Stays) -> Json | None:
 
 
 def as_row(document: CutDocument) -> Json:
-    """Give a document as a row: its sentences in order, each image before the sentence that it was assigned to."""
+    """Return a document as a row: its sentences in order, each image before the sentence that it was assigned to."""
     places: list[Placed | str] = []
     images_of: dict[int, list[Placed]] = {}
     for item in document.placed:

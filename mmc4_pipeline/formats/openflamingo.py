@@ -1,36 +1,36 @@
-"""OpenFlamingo's WebDataset shards: a tar with one JSON a document, its images inside as base64 JPEG.
+"""OpenFlamingo's WebDataset shards: a tar with one JSON file per document, which holds its images as base64 JPEG.
 
 The JSON is MMC4's published document (`schemas/mmc4_document.schema.json`) with `image_base64` in each image_info,
-as OpenFlamingo's converter makes it and its trainer reads it.
+as OpenFlamingo's converter writes it and its trainer reads it.
 """
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, BinaryIO
 
 import orjson
 
-from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument
-from mmc4_pipeline.formats.base import Add, Format, Json, Stays
-from mmc4_pipeline.formats.mmc4_jsonl import as_json, what_stays
-from mmc4_pipeline.storage import HashingWriter, WrittenFile
+from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
+from mmc4_pipeline.formats.mmc4_jsonl import as_json, view_of, with_chosen
+from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import add_file, open_tar, read_files, unreadable
-from schemas.image import Image
 
 
 @dataclass(frozen=True)
 class OpenFlamingo(Format):
-    """The default format; its shards lie in the dataset's own folder."""
+    """The default format. Its shards are stored in the dataset's own folder."""
 
     folder = ""
     extension = "tar"
+    media_type = "application/x-tar"
+    loader = "webdataset"
 
     @contextmanager
-    def open_shard(self, writer: HashingWriter, stem: str) -> Iterator[Add]:
-        """Begin a shard."""
+    def open_shard(self, writer: HashingWriter, _stem: str, /) -> Iterator[Add]:
+        """Open a new shard."""
         with open_tar(writer) as tar:
 
             def add(document: CutDocument, images: Sequence[bytes]) -> None:
@@ -42,12 +42,17 @@ class OpenFlamingo(Format):
         """Yield the documents of a shard."""
         return (document for _, document in read_shard(stream, path))
 
-    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:
-        """Copy a shard, but for what goes."""
+    def view(self, stored: Json) -> DocumentView:
+        """Return a view of a document."""
+        sizes = tuple(_decoded_bytes(info["image_base64"]) for info in stored["image_info"])
+        return replace(view_of(stored), image_bytes=sizes)
+
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, _stem: str, choose: Choose, /) -> None:
+        """Copy a shard without what `choose` removes."""
         with open_tar(writer) as tar:
             for key, document in read_shard(stream, path):
-                if (left := what_stays(document, stays)) is not None:
-                    add_file(tar, f"{key}.json", orjson.dumps(left))
+                if (remaining := with_chosen(document, choose)) is not None:
+                    add_file(tar, f"{key}.json", orjson.dumps(remaining))
 
 
 def _with_images(document: Json, images: Sequence[bytes]) -> Json:
@@ -56,17 +61,12 @@ def _with_images(document: Json, images: Sequence[bytes]) -> Json:
     return document
 
 
-def write_shard(path: str, documents: Iterable[CutDocument], read: Callable[[Image], bytes]) -> WrittenFile:
-    """Write the documents that made it, in order; `read` gives an image's JPEG bytes."""
-    with storage.write_atomically(path) as writer, OpenFlamingo().open_shard(writer, "") as add:
-        for document in documents:
-            if document.reason is None:
-                add(document, [read(item.image) for item in document.placed])
-    return storage.written(path, writer)
+def _decoded_bytes(image_base64: str) -> int:
+    return len(image_base64) // 4 * 3 - image_base64[-2:].count("=")
 
 
 def read_shard(stream: IO[bytes], path: str) -> Iterator[tuple[str, Json]]:
-    """Yield key and document of a shard; raises UserError where the tar is cut short or holds no JSON."""
+    """Yield the key and document of each file; raises UserError if the tar is truncated or a file is not JSON."""
     for name, data in read_files(stream, path):
         try:
             document = orjson.loads(data)

@@ -1,34 +1,36 @@
 """WebDataset shards with image files: a tar with `<key>.json`, `<key>.0.jpg`, `<key>.1.jpg`, … for each document.
 
 Plain webdataset groups them by key into a sample of `json`, `0.jpg`, `1.jpg`, …. The JSON is MMC4's published document;
-`image_info[i]` is about `<key>.<i>.jpg`.
+`image_info[i]` describes `<key>.<i>.jpg`.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import BinaryIO
 
 import orjson
 
 from mmc4_pipeline.dataset.cut import CutDocument
-from mmc4_pipeline.formats.base import Add, Format, Json, Stays
-from mmc4_pipeline.formats.mmc4_jsonl import as_json, what_stays
+from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
+from mmc4_pipeline.formats.mmc4_jsonl import as_json, view_of, with_chosen
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import add_file, open_tar, read_files, unreadable
 
 
 @dataclass(frozen=True)
 class WebDataset(Format):
-    """Image files beside their document."""
+    """Image files next to their document."""
 
     folder = "webdataset"
     extension = "tar"
+    media_type = "application/x-tar"
+    loader = "webdataset"
 
     @contextmanager
-    def open_shard(self, writer: HashingWriter, stem: str) -> Iterator[Add]:
-        """Begin a shard."""
+    def open_shard(self, writer: HashingWriter, _stem: str, /) -> Iterator[Add]:
+        """Open a new shard."""
         with open_tar(writer) as tar:
 
             def add(document: CutDocument, images: Sequence[bytes]) -> None:
@@ -39,30 +41,39 @@ class WebDataset(Format):
             yield add
 
     def read_shard(self, stream: BinaryIO, path: str) -> Iterator[Json]:
-        """Yield samples as webdataset has them: `__key__`, `json` (read) and the bytes of `0.jpg`, `1.jpg`, ….
+        """Yield samples as webdataset has them: `__key__`, `json` (parsed) and the bytes of `0.jpg`, `1.jpg`, ….
 
-        Raises UserError also where a document's images are not all there.
+        Raises UserError also if a document does not have exactly one file for each of its images.
         """
         for key, group in groupby(read_files(stream, path), key=lambda file: file[0].partition(".")[0]):
             sample = {name.partition(".")[2]: data for name, data in group}
             try:
                 document = orjson.loads(sample["json"])
-                expected = {"json", *(f"{number}.jpg" for number in range(len(document["image_info"])))}
+                expected = {"json", *_image_files(document)}
             except (KeyError, TypeError, orjson.JSONDecodeError) as error:
-                raise unreadable(path, f"{key} has no document: {error!r}") from error
+                raise unreadable(path, f"{key} has no readable document: {error!r}") from error
             if sample.keys() != expected:
-                raise unreadable(path, f"{key} has the files {', '.join(sample)}, and not one for each image")
+                raise unreadable(path, f"{key} has the files {', '.join(sample)}, not one for each image")
             yield {"__key__": key, **sample, "json": document}
 
-    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, stays: Stays) -> None:
-        """Copy a shard, but for what goes; the images that stay are numbered anew."""
+    def view(self, stored: Json) -> DocumentView:
+        """Return a view of a sample's document."""
+        sizes = tuple(len(stored[name]) for name in _image_files(stored["json"]))
+        return replace(view_of(stored["json"]), image_bytes=sizes)
+
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, _stem: str, choose: Choose, /) -> None:
+        """Copy a shard without what `choose` removes; the remaining images of a document are numbered from 0 again."""
         with open_tar(writer) as tar:
             for sample in self.read_shard(stream, path):
                 document, key = sample["json"], sample["__key__"]
-                left = what_stays(document, stays)
-                if left is None:
+                remaining = with_chosen(document, choose)
+                if remaining is None:
                     continue
-                add_file(tar, f"{key}.json", orjson.dumps(left))
-                numbers = [number for number, info in enumerate(document["image_info"]) if info in left["image_info"]]
-                for new, number in enumerate(numbers):
+                add_file(tar, f"{key}.json", orjson.dumps(remaining))
+                kept = [number for number, info in enumerate(document["image_info"]) if info in remaining["image_info"]]
+                for new, number in enumerate(kept):
                     add_file(tar, f"{key}.{new}.jpg", sample[f"{number}.jpg"])
+
+
+def _image_files(document: Json) -> list[str]:
+    return [f"{number}.jpg" for number in range(len(document["image_info"]))]

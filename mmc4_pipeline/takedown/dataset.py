@@ -4,7 +4,6 @@ What is denied follows from the ledger, which has the URL of every link and page
 sentences that they were assigned to; what is left of a document must still be what the recipe's document rules ask.
 """
 
-import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,8 +14,8 @@ from filters.base import AssignedDocument, DocumentFilter
 from filters.deny_list import DenyList
 from filters.document import DocumentRules
 from mmc4_pipeline import storage
-from mmc4_pipeline.formats.base import Format
-from mmc4_pipeline.formats.registry import known_formats
+from mmc4_pipeline.dataset.write_shards import DatasetSettings
+from mmc4_pipeline.formats.base import DocumentView, Format
 from mmc4_pipeline.recipe import parse_recipe
 from mmc4_pipeline.storage import WrittenFile
 from mmc4_pipeline.takedown.folders import (
@@ -84,11 +83,8 @@ class TakenOut:
 
 
 def formats_of(part: Part) -> list[Format]:
-    """Give the formats that a dataset was written in, as its plan has them."""
-    chosen = part.folder.manifest()["options"]["formats"]
-    return [
-        known_formats()[item["name"]](**{key: value for key, value in item.items() if key != "name"}) for item in chosen
-    ]
+    """Return the formats that a dataset was written in."""
+    return list(DatasetSettings.from_json(part.folder.manifest()["options"]).formats.values())
 
 
 def document_rules(part: Part) -> list[DocumentFilter]:
@@ -201,17 +197,10 @@ def _documents_without_images(part: Part, note: Json, item: Format, deny: DenyLi
     for number in map(int, note["documents_in_shard"]):
         path = part.folder.file(item.file_name(number))
         with storage.open_read(path) as stream:
-            for document in item.read_shard(stream, path):
-                bare = _bare(document.get("json", document))
-                if bare and deny.denies(bare.url):
-                    found.setdefault(number, []).append(bare)
+            for document in item.documents(stream, path):
+                if not document.image_urls and deny.denies(document.url):
+                    found.setdefault(number, []).append(Bare(document.url, document.sentences))
     return found
-
-
-def _bare(document: Json) -> Bare | None:
-    if "general_metadata" in document:  # OBELICS, where sentences are joined
-        return None if any(document["images"]) else Bare(document["general_metadata"]["url"], None)
-    return None if document["image_info"] else Bare(document["url"], len(document["text_list"]))
 
 
 def _number(bare: Mapping[int, list[Bare]]) -> int:
@@ -276,28 +265,24 @@ def _write_shards(
 def _learn(part: Part, formats: list[Format], number: int, documents: list[Verdict], facts: dict[str, Facts]) -> None:
     """Learn from a shard what is not known yet of documents that something goes from: sentences, and images' sizes."""
     unknown = [verdict.changed and verdict.key not in facts for verdict in documents]
-    readable = sorted((item for item in formats if item.folder != "obelics"), key=lambda item: not item.needs_images)
-    if not any(unknown) or not readable:
+    if not any(unknown):
         return
-    path = part.folder.file(readable[0].file_name(number))
-    with storage.open_read(path) as stream:
-        read = (item for item in readable[0].read_shard(stream, path) if item.get("json", item)["image_info"])
-        for verdict, wanted, sample in zip(documents, unknown, read, strict=False):
-            if wanted:
-                facts[verdict.key] = _facts(verdict, sample)
+    for item in sorted(formats, key=lambda item: item.needs_images):  # those with images know more
+        path = part.folder.file(item.file_name(number))
+        with storage.open_read(path) as stream:
+            views = (view for view in item.documents(stream, path) if view.image_urls)
+            for verdict, wanted, view in zip(documents, unknown, views, strict=False):
+                if wanted:
+                    _add_facts(verdict, view, facts)
 
 
-def _facts(verdict: Verdict, sample: Json) -> Facts:
-    document, in_order = sample.get("json", sample), sorted(verdict.kept, key=lambda row: row.sentence or 0)
-    positions = [row.position for row in in_order]  # as CutDocument.placed
-    infos = document["image_info"]
-    if "json" in sample:
-        stored = [len(sample[f"{number}.jpg"]) for number in range(len(infos))]
-    elif all("image_base64" in info for info in infos):
-        stored = [len(base64.b64decode(info["image_base64"])) for info in infos]
-    else:
-        return Facts(len(document["text_list"]))
-    return Facts(len(document["text_list"]), dict(zip(positions, stored, strict=True)))
+def _add_facts(verdict: Verdict, view: DocumentView, facts: dict[str, Facts]) -> None:
+    known = facts.setdefault(verdict.key, Facts())
+    known.sentences = view.sentences or known.sentences
+    if view.image_bytes is not None:
+        in_order = sorted(verdict.kept, key=lambda row: row.sentence or 0)
+        positions = [row.position for row in in_order]  # as CutDocument.placed
+        known.stored = dict(zip(positions, view.image_bytes, strict=True))
 
 
 def _change(verdict: Verdict, facts: Mapping[str, Facts]) -> Change:

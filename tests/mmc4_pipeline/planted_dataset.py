@@ -9,7 +9,8 @@ import numpy as np
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
-from mmc4_pipeline.formats.openflamingo import write_shard
+from mmc4_pipeline.dataset.write_shards import write_shard
+from mmc4_pipeline.formats.openflamingo import OpenFlamingo
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
@@ -59,9 +60,9 @@ def write_dataset(path: Path, *, shards: int = 2, documents: int = 12, recipe: s
         stored = {image.url: jpeg(10 * number + at) for number, group in zip(numbers, images, strict=True)
                   for at, image in enumerate(group)}  # fmt: skip
         cut = list(cut_shard(pages, every, scores, load_recipe(recipe)))
-        name = f"shard-{shard:05d}.tar"
-        files = [write_shard(folder.file(name), cut, lambda image, stored=stored: stored[image.url])]
-        rows = [row for document in cut for row in ledger_rows(document, name)]
+        kept = [document for document in cut if document.reason is None]
+        files = write_shard(folder, [OpenFlamingo()], shard, kept, lambda image, stored=stored: stored[image.url])
+        rows = [row for document in cut for row in ledger_rows(document, files[0].name)]
         files.append(storage.write_records(folder.shard_file("ledger/ledger", shard, shards), rows, LedgerRow))
         counts = {"documents": Counts(len(pages)), "links": Counts(len(every))}
         counts["documents"].decide(document.reason for document in cut)

@@ -1,5 +1,6 @@
 """Shards: which documents go into which, and that their files are written in one pass over the images."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmc4_pipeline.dataset.cut import CutDocument, Placed
-from mmc4_pipeline.dataset.write_shards import expected_bytes, kept_in_parts, write_shard
-from mmc4_pipeline.formats.registry import parse_formats
+from mmc4_pipeline.dataset.write_shards import DatasetSettings, expected_bytes, kept_in_parts, write_shard
+from mmc4_pipeline.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.page import ImageLink, Page
@@ -80,16 +81,19 @@ def test_all_formats_are_written_in_one_pass_over_the_images(tmp_path: Path) -> 
         asked.append(image.offset or 0)
         return b"\xff\xd8"
 
-    formats = parse_formats(["openflamingo", "webdataset", "obelics", "mmc4_jsonl"]).values()
+    formats = [item() for item in known_formats().values()]
     documents = [document(number, 10, 20) for number in range(5)]
     files = write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 3, documents, read)
     assert asked == [1000 * number + at for number in range(5) for at in range(2)]
-    assert [file.name for file in files] == [
-        "shard-00003.tar",
-        "webdataset/shard-00003.tar",
-        "obelics/shard-00003.parquet",
-        "mmc4_jsonl/shard-00003.jsonl.gz",
-    ]
+    assert [file.name for file in files] == [item.file_name(3) for item in formats]
+
+
+@pytest.mark.parametrize("choices", [["obelics"], ["webdataset", "mmc4_jsonl:compression=zip"]])
+def test_settings_come_back_from_a_plan(choices: list[str]) -> None:
+    settings = DatasetSettings(parse_formats(choices), 10**6)
+    back = DatasetSettings.from_json(json.loads(json.dumps(settings.to_json())))
+    assert back == settings
+    assert back.named_in_ledger(2) == settings.named_in_ledger(2)
 
 
 def test_no_image_is_read_for_formats_of_links(tmp_path: Path) -> None:

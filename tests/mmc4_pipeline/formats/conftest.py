@@ -18,8 +18,8 @@ from tests.mmc4_pipeline.formats.pictures import jpeg
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 
-# The similarities of each document, an image a row. The second one's images are below every recipe's floor; the third
-# has more images than sentences, so that two share one; the fourth's second image belongs before its first.
+# The similarities of each document, one row per image. The images of the second are below every recipe's minimum. The
+# third has more images than sentences, so that two share one. The fourth's second image belongs before its first.
 PLANTED = [
     [[0.1, 0.4, 0.2, 0.1], [0.3, 0.1, 0.1, 0.25]],
     [[0.1, 0.1], [0.0, 0.1]],
@@ -30,7 +30,7 @@ PLANTED = [
 
 @pytest.fixture(scope="session")
 def documents() -> list[CutDocument]:
-    """Give documents as the cut leaves them, the second one dropped."""
+    """Return documents as the cut stage decided on them, the second one dropped."""
     pages, images, scores = [], [], []
     for item, similarity in enumerate(PLANTED):
         key = f"{item:032x}"
@@ -59,7 +59,7 @@ def documents() -> list[CutDocument]:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Write documents as shard 7 of a dataset and give the file."""
+    """Write documents as shard 7 of a dataset and return the file's path."""
 
     def write(item: Format, documents: list[CutDocument], name: str = "dataset") -> Path:
         folder = StageFolder(str(tmp_path / name), Stage.CUT)

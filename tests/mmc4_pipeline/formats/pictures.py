@@ -8,6 +8,6 @@ from schemas.image import Image
 
 
 def jpeg(image: Image) -> bytes:
-    """Give a real JPEG, another one for each URL."""
+    """Return a real JPEG, different for each URL."""
     pixels = np.random.default_rng(stable_hash(image.url)).integers(0, 255, (16, 24, 3), dtype=np.uint8)
     return bytes(cv2.imencode(".jpg", pixels)[1])

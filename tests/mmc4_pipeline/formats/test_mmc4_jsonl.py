@@ -5,11 +5,13 @@ import json
 import zipfile
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 import pytest
 
 from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl, as_json
 
 SCHEMA = json.loads((files("schemas") / "mmc4_document.schema.json").read_text())
@@ -27,7 +29,7 @@ def test_what_was_written_comes_back(
     assert [info["matched_text_index"] for info in back[1]["image_info"]] == [0, 0, 1]
     assert back[1]["similarity_matrix"] == [[0.5, 0.1], [0.4, 0.123457], [0.3, 0.45]]
     faces = [[info["face_detections"] for info in document["image_info"]] for document in back]
-    assert faces[1] == [None, [[1.0, 2.5, 30.0, 40.0, 0.97]], None]  # not looked for, found, looked for and not found
+    assert faces[1] == [None, [[1.0, 2.5, 30.0, 40.0, 0.97]], None]  # no detector, one face, no face
     assert [document["could_have_url_duplicate"] for document in back] == [0, 1, 0]
 
 
@@ -50,3 +52,11 @@ def test_the_usual_tools_read_it(documents: list[CutDocument], write: Callable, 
         assert archive.namelist() == ["shard-00007.jsonl"]
         with archive.open(archive.namelist()[0]) as lines:
             assert [json.loads(line) for line in lines] == expected
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "7", '{"url": "https://a.example/", "image_info": [7], "text_list": []}'])
+def test_lines_that_are_not_documents_are_refused(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl.gz"
+    path.write_bytes(gzip.compress(line.encode()))
+    with path.open("rb") as stream, pytest.raises(UserError, match=r"lines\.jsonl\.gz"):
+        list(Mmc4Jsonl().documents(stream, str(path)))

@@ -10,13 +10,15 @@ import pytest
 import webdataset
 
 from mmc4_pipeline.dataset.cut import CutDocument, cut_shard
+from mmc4_pipeline.dataset.write_shards import write_shard
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.formats.openflamingo import read_shard, write_shard
+from mmc4_pipeline.formats.openflamingo import OpenFlamingo, read_shard
 from mmc4_pipeline.naming import image_name
 from mmc4_pipeline.recipe import load_recipe
+from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.page import ImageLink, Page
-from schemas.reasons import Reason
+from schemas.reasons import Stage
 from schemas.score import DocumentScores, ImageScore
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
@@ -26,7 +28,7 @@ FACES = [[], [[10.0, 20.5, 30.0, 40.0, 0.9731]]]  # of each document's images
 
 
 def documents(number: int = 3) -> list[CutDocument]:
-    """Give some documents, of which the second did not make it."""
+    """Return some documents, of which the second was dropped."""
     pages, images, scores = [], [], []
     for item in range(number):
         key = f"{item:032x}"
@@ -43,19 +45,25 @@ def documents(number: int = 3) -> list[CutDocument]:
     return list(cut_shard(pages, images, scores, load_recipe("mmc4")))
 
 
-def read(image: Image) -> bytes:
+def read_image(image: Image) -> bytes:
     return b"\xff\xd8" + image.url.encode()
 
 
-def shard(path: Path) -> dict[str, dict[str, object]]:
+def write(folder: Path, made: list[CutDocument]) -> Path:
+    """Write the kept documents as shard 0 of a dataset and return its path."""
+    kept = [document for document in made if document.reason is None]
+    (file,) = write_shard(StageFolder(str(folder), Stage.CUT), [OpenFlamingo()], 0, kept, read_image)
+    assert file.bytes == (folder / file.name).stat().st_size
+    return folder / file.name
+
+
+def read(path: Path) -> dict[str, dict[str, object]]:
     with path.open("rb") as stream:
         return dict(read_shard(stream, str(path)))  # type: ignore[arg-type]
 
 
 def test_what_was_written_comes_back_with_mmc4s_fields(tmp_path: Path) -> None:
-    written = write_shard(str(tmp_path / "a.tar"), documents(), read)
-    assert written.bytes == (tmp_path / "a.tar").stat().st_size
-    back = shard(tmp_path / "a.tar")
+    back = read(write(tmp_path, documents()))
     assert list(back) == [f"{0:032x}", f"{2:032x}"]
     assert back[f"{2:032x}"]["could_have_url_duplicate"] == 1
     document = back[f"{0:032x}"]
@@ -79,8 +87,8 @@ def test_what_was_written_comes_back_with_mmc4s_fields(tmp_path: Path) -> None:
 
 
 def test_webdataset_reads_it(tmp_path: Path) -> None:
-    write_shard(str(tmp_path / "a.tar"), documents(), read)
-    samples = list(webdataset.WebDataset(str(tmp_path / "a.tar"), shardshuffle=False).decode())
+    path = write(tmp_path, documents())
+    samples = list(webdataset.WebDataset(str(path), shardshuffle=False).decode())
     assert [sample["__key__"] for sample in samples] == [f"{0:032x}", f"{2:032x}"]
     for sample in samples:
         data = base64.b64decode(sample["json"]["image_info"][0]["image_base64"])
@@ -88,42 +96,35 @@ def test_webdataset_reads_it(tmp_path: Path) -> None:
 
 
 def test_the_same_documents_give_the_same_bytes(tmp_path: Path) -> None:
-    first = write_shard(str(tmp_path / "a.tar"), documents(), read)
-    second = write_shard(str(tmp_path / "b.tar"), documents(), read)
-    assert first.sha256 == second.sha256
-    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
-    with tarfile.open(tmp_path / "a.tar") as tar:
+    first, second = (write(tmp_path / name, documents()) for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+    with tarfile.open(first) as tar:
         assert {(member.mtime, member.uid, member.uname) for member in tar} == {(0, 0, "")}
 
 
 def test_a_shard_without_documents_is_a_shard(tmp_path: Path) -> None:
-    dropped = [item for item in documents() if item.reason is Reason.DOCUMENT]
-    assert len(dropped) == 1
-    write_shard(str(tmp_path / "a.tar"), dropped, read)
-    assert shard(tmp_path / "a.tar") == {}
+    assert read(write(tmp_path, [])) == {}
 
 
-def test_no_cut_goes_unnoticed(tmp_path: Path) -> None:
-    path = tmp_path / "a.tar"
-    write_shard(str(path), documents(8), read)
+def test_a_truncated_shard_is_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path, documents(8))
     whole = path.read_bytes()
     end = len(whole.rstrip(b"\x00"))
     for length in [*range(0, end, 512), *range(100, end, 512), end]:
         path.write_bytes(whole[:length])
-        with pytest.raises(UserError, match=r"a\.tar: not readable as a shard"):
-            shard(path)
+        with pytest.raises(UserError, match=path.name):
+            read(path)
 
 
 def test_a_broken_header_between_documents_does_not_end_the_shard_quietly(tmp_path: Path) -> None:
-    path = tmp_path / "a.tar"
-    write_shard(str(path), documents(8), read)
+    path = write(tmp_path, documents(8))
     with tarfile.open(path) as tar:
         header = tar.getmembers()[3].offset
     damaged = bytearray(path.read_bytes())
     damaged[header + 150] ^= 1  # in the header's checksum
     path.write_bytes(damaged)
-    with pytest.raises(UserError, match=r"a\.tar: not readable as a shard"):
-        shard(path)
+    with pytest.raises(UserError, match=path.name):
+        read(path)
 
 
 def test_a_tar_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -132,8 +133,8 @@ def test_a_tar_of_something_else_is_refused(tmp_path: Path) -> None:
         member = tarfile.TarInfo("a.json")
         member.size = 3
         tar.addfile(member, io.BytesIO(b"{{{"))
-    with pytest.raises(UserError, match=r"a\.tar: not readable as a shard"):
-        shard(path)
+    with pytest.raises(UserError, match=path.name):
+        read(path)
     path.write_bytes(b"no tar at all" * 100)
-    with pytest.raises(UserError, match=r"a\.tar: not readable as a shard"):
-        shard(path)
+    with pytest.raises(UserError, match=path.name):
+        read(path)

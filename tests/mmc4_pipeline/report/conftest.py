@@ -8,7 +8,8 @@ import pytest
 
 from mmc4_pipeline.dataset.cut import CutDocument, Placed
 from mmc4_pipeline.dataset.statistics import shard_statistics
-from mmc4_pipeline.formats import openflamingo
+from mmc4_pipeline.dataset.write_shards import write_shard
+from mmc4_pipeline.formats.openflamingo import OpenFlamingo
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.page import ImageLink, Page
@@ -88,12 +89,13 @@ def make_dataset(tmp_path: Path) -> Callable[..., StageFolder]:
         folder.begin({"recipe": RECIPE, "input": {"scores": "clip"}, "before": BEFORE}, len(shards), resume=False)
         body = image if image is not None else jpeg()
         for number, documents in enumerate(shards):
-            file = openflamingo.write_shard(folder.file(f"shard-{number:05d}.tar"), documents, lambda _: body)
+            kept = [document for document in documents if document.reason is None]
+            files = write_shard(folder, [OpenFlamingo()], number, kept, lambda _: body)
             counts = {"documents": Counts(seen=len(documents)), "links": Counts()}
             counts["documents"].decide(document.reason for document in documents)
             counts["links"].decide(reason for document in documents for reason in document.cut_reasons())
             counts["links"].seen = counts["links"].kept + counts["links"].dropped.total()
-            folder.finish_shard(number, [file], counts, statistics=shard_statistics(documents, number).to_json())
+            folder.finish_shard(number, files, counts, statistics=shard_statistics(documents, number).to_json())
         folder.finish()
         return folder
 
