@@ -33,7 +33,7 @@ from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage.http import client as http_client
 from schemas.capture import Capture, Location
 from schemas.document import DocumentReference, RejectedDocument
-from schemas.reasons import Reason, Stage
+from schemas.reasons import Stage
 from schemas.statistics import Counts
 
 OPTIONS = (CommonOptions, WebOptions, LocateOptions)
@@ -249,7 +249,7 @@ class WriteLocations(beam.DoFn):
         located = locate(references, captures, self._work.max_seconds_apart)
         counts = Counts(seen=len(references) + len(invalid))
         rejects = invalid + located.rejects
-        counts.decide([*(None for _ in located.locations), *(Reason(reject.reason) for reject in rejects)])
+        counts.decide([*(None for _ in located.locations), *(reject.reason for reject in rejects)])
         folder = self._work.folder
         names = [folder.shard_file(stem, shard, self._work.shards) for stem in ("locations", "rejects")]
         files = [

@@ -275,7 +275,7 @@ class PagesWork:
             (item for item in decided if isinstance(item, RejectedDocument)), key=lambda item: (item.key, item.source)
         )
         documents = Counts(seen=len(made))
-        documents.decide([*(None for _ in pages), *(Reason(reject.reason) for reject in rejects)])
+        documents.decide([*(None for _ in pages), *(reject.reason for reject in rejects)])
         links = Counts(seen=sum(len(page.links) for page in pages))
         links.decide(link.reason for page in pages for link in page.links)
         names = [self._folder.shard_file(stem, shard, self._source.shards) for stem in ("pages", "rejects")]

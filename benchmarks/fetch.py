@@ -150,17 +150,18 @@ def fetch() -> None:
     from filters.consent import Consent
     from mmc4_pipeline.images.fetching.fetch import Answer, Fetcher, FetchSettings, Request
     from schemas.image import Image
-    from schemas.reasons import Reason
+    from schemas.reasons import Drop
 
     urls = json.load(sys.stdin)
     settings = FetchSettings(max_open_per_host=OPEN, delay_per_host=0, allow_private_hosts=True)
     moment = dt.datetime.now(dt.UTC)
     consent = Consent()
 
-    def decide(robots_tag: str) -> Reason | None:
-        return consent.decide(Image(key="", position=0, url="", robots_tag=robots_tag))
+    def decide(robots_tag: str) -> Drop | None:
+        reason = consent.decide(Image(key="", position=0, url="", robots_tag=robots_tag))
+        return Drop(reason, "consent") if reason else None
 
-    async def keep(_: Answer) -> Reason | None:
+    async def keep(_: Answer) -> str | None:
         return None
 
     async def fetch_all(wanted: list[str]) -> dict[str, str]:

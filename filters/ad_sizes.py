@@ -36,12 +36,13 @@ class AdSizes(ImageFilter):
 
     sizes: tuple[str, ...] = STANDARD
 
+    reason = Reason.AD
     stricter = {"sizes": Stricter.SUPERSET}
 
     def __post_init__(self) -> None:
         """Refuse what is no size."""
         check_sizes(self.sizes)
 
-    def decide(self, image: Image) -> Reason | None:
+    def decide(self, image: Image) -> str | None:
         """Compare width and height, to the pixel."""
-        return Reason.AD if f"{image.width}x{image.height}" in self.sizes else None
+        return self.reason if f"{image.width}x{image.height}" in self.sizes else None

@@ -31,6 +31,7 @@ class Ads(LinkFilter):
 
     list: str | None = None
 
+    reason = Reason.AD
     stricter = {"list": Stricter.SAME}
 
     def prepared(self, read: Callable[[str], bytes]) -> Self:
@@ -47,11 +48,11 @@ class Ads(LinkFilter):
         object.__setattr__(ready, "_engine", engine)  # no field: it is not part of the recipe
         return ready
 
-    def decide(self, link: ImageLink, page_url: str = "") -> Reason | None:
+    def decide(self, link: ImageLink, page_url: str = "") -> str | None:
         """Judge where the image comes from, then where it leads; the filter must have been prepared."""
         page = _plain(page_url)
         if self._blocks(link.url, page, "image") or (link.leads_to and self._blocks(link.leads_to, page, "other")):
-            return Reason.AD
+            return self.reason
         return None
 
     def _blocks(self, url: str, page: str, kind: str) -> bool:

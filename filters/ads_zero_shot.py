@@ -16,6 +16,8 @@ class AdsZeroShot(ScoreFilter):
 
     max_probability: Annotated[float, Ge(0), Le(1)]
 
-    def decide(self, score: ImageScore) -> Reason | None:
+    reason = Reason.AD
+
+    def decide(self, score: ImageScore) -> str | None:
         """Judge the probability; an image without one may be an ad."""
-        return None if score.ad is not None and score.ad <= self.max_probability else Reason.AD
+        return None if score.ad is not None and score.ad <= self.max_probability else self.reason

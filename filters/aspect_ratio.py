@@ -7,7 +7,6 @@ from annotated_types import Gt
 
 from filters.base import ImageFilter, Stricter
 from schemas.image import Image
-from schemas.reasons import Reason
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class AspectRatio(ImageFilter):
             message = f"min ({self.min}) is above max ({self.max})"
             raise ValueError(message)
 
-    def decide(self, image: Image) -> Reason | None:
+    def decide(self, image: Image) -> str | None:
         """Judge width over height."""
         if image.width is None or image.height is None:
             return None
-        return None if self.min <= image.width / image.height <= self.max else Reason.ASPECT_RATIO
+        return None if self.min <= image.width / image.height <= self.max else self.reason

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from filters.base import DocumentText, TextFilter
-from schemas.reasons import Reason
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class BadWords(TextFilter):
         object.__setattr__(ready, "_pattern", pattern)  # no field: it is not part of the recipe
         return ready
 
-    def decide(self, document: DocumentText) -> Reason | None:
+    def decide(self, document: DocumentText) -> str | None:
         """Look for the words; the filter must have been prepared."""
         pattern: re.Pattern[str] | None = self._pattern  # type: ignore[attr-defined]
-        return Reason.BAD_WORDS if pattern and pattern.search(document.text.lower()) else None
+        return self.reason if pattern and pattern.search(document.text.lower()) else None

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from schemas.image import Image
 from schemas.page import ImageLink
-from schemas.reasons import Reason, Stage
+from schemas.reasons import Stage
 from schemas.score import ImageScore
 
 
@@ -39,12 +39,21 @@ class Stricter(Enum):
 class Filter(ABC):
     """A frozen dataclass of thresholds. `stage` is where it decides.
 
+    `reason` is why it drops something; the default is its key in a recipe, which is the name of its module. A filter
+    that drops for several reasons may return others.
     `stricter` names for each threshold the direction in which it drops more. A threshold without an entry can't be
     changed after its stage has run.
     """
 
     stage: ClassVar[Stage]
+    reason: ClassVar[str]
     stricter: ClassVar[Mapping[str, Stricter]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Set the default reason."""
+        super().__init_subclass__()
+        if "reason" not in vars(cls):
+            cls.reason = cls.__module__.rpartition(".")[2]
 
     def prepared(self, read: Callable[[str], bytes]) -> Self:
         """Give the filter ready to decide: one of texts or links that names a file gets its content here, by `read`.
@@ -71,7 +80,7 @@ class TextFilter(Filter):
     stage = Stage.PAGES
 
     @abstractmethod
-    def decide(self, document: DocumentText) -> Reason | None:
+    def decide(self, document: DocumentText) -> str | None:
         """Give the reason to drop the document, or None."""
 
 
@@ -82,7 +91,7 @@ class LinkFilter(Filter):
     needs: ClassVar[str | None] = None
 
     @abstractmethod
-    def decide(self, link: ImageLink, page_url: str = "") -> Reason | None:
+    def decide(self, link: ImageLink, page_url: str = "") -> str | None:
         """Give the reason to drop the link that stands on that page, or None."""
 
 
@@ -92,7 +101,7 @@ class ImageFilter(Filter):
     stage = Stage.IMAGES
 
     @abstractmethod
-    def decide(self, image: Image) -> Reason | None:
+    def decide(self, image: Image) -> str | None:
         """Give the reason to drop the image, or None; a value that was not measured drops nothing."""
 
 
@@ -102,7 +111,7 @@ class GroupFilter(Filter):
     stage = Stage.IMAGES
 
     @abstractmethod
-    def decide(self, images: Sequence[Image]) -> list[Reason | None]:
+    def decide(self, images: Sequence[Image]) -> list[str | None]:
         """Give for each image the reason to drop it, or None."""
 
 
@@ -112,7 +121,7 @@ class CorpusFilter(Filter):
     stage = Stage.IMAGES
 
     @abstractmethod
-    def decide(self, image: Image, learned: Sequence[int]) -> Reason | None:
+    def decide(self, image: Image, learned: Sequence[int]) -> str | None:
         """Give the reason to drop the image, or None."""
 
 
@@ -140,7 +149,7 @@ class ScoreFilter(Filter):
     needs: ClassVar[str | None] = None
 
     @abstractmethod
-    def decide(self, score: ImageScore) -> Reason | None:
+    def decide(self, score: ImageScore) -> str | None:
         """Give the reason to drop the image, or None."""
 
 
@@ -158,5 +167,5 @@ class DocumentFilter(Filter):
     stage = Stage.CUT
 
     @abstractmethod
-    def decide(self, document: AssignedDocument) -> Reason | None:
+    def decide(self, document: AssignedDocument) -> str | None:
         """Give the reason to drop the document with all its images, or None."""

@@ -20,16 +20,17 @@ class Consent(ImageFilter):
     index_directives: tuple[str, ...] = ("noindex", "noimageindex")
     agents: tuple[str, ...] = ("mmc4-pipeline", "img2dataset")
 
+    reason = Reason.OPTED_OUT
     stricter = {
         "ai_directives": Stricter.SUPERSET,
         "index_directives": Stricter.SUPERSET,
         "agents": Stricter.SUPERSET,
     }
 
-    def decide(self, image: Image) -> Reason | None:
+    def decide(self, image: Image) -> str | None:
         """Judge the headers of that name, one a line; an image without one has not opted out."""
         headers = (image.robots_tag or "").lower().splitlines()
-        return Reason.OPTED_OUT if any(map(self._opts_out, headers)) else None
+        return self.reason if any(map(self._opts_out, headers)) else None
 
     def _opts_out(self, header: str) -> bool:
         about_us = True  # until an agent is named; its name holds for the directives after it

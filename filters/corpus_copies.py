@@ -22,9 +22,11 @@ class CorpusCopies(CopiesFilter):
     max_copies: Annotated[int, Ge(1)]
     max_distance: Annotated[int, Ge(0), Le(16)]
 
-    def decide(self, image: Image, learned: Sequence[int]) -> Reason | None:
+    reason = Reason.CORPUS_DUPLICATE
+
+    def decide(self, image: Image, learned: Sequence[int]) -> str | None:
         """Look the hash up among those with too many copies."""
         if image.phash is None:
             return None
         place = bisect_left(learned, image.phash)
-        return Reason.CORPUS_DUPLICATE if place < len(learned) and learned[place] == image.phash else None
+        return self.reason if place < len(learned) and learned[place] == image.phash else None

@@ -25,6 +25,8 @@ class CorpusDuplicates(SampleFilter):
     max_in_sample: Annotated[int, Ge(1)]
     max_distance: Annotated[int, Ge(0), Le(64)]
 
+    reason = Reason.CORPUS_DUPLICATE
+
     def learn(self, phashes: Sequence[int]) -> list[int]:
         """Compare all pairs of the sample and give the distinct hashes with too many duplicates, sorted."""
         hashes, copies = np.unique(np.array(phashes, dtype=np.uint64), return_counts=True)
@@ -36,9 +38,9 @@ class CorpusDuplicates(SampleFilter):
             common += rows[duplicates > self.max_in_sample].tolist()
         return common
 
-    def decide(self, image: Image, learned: Sequence[int]) -> Reason | None:
+    def decide(self, image: Image, learned: Sequence[int]) -> str | None:
         """Judge the distance to each of the hashes that are too common."""
         if image.phash is None:
             return None
         near = any((image.phash ^ common).bit_count() <= self.max_distance for common in learned)
-        return Reason.CORPUS_DUPLICATE if near else None
+        return self.reason if near else None

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 from filters.base import DocumentText, TextFilter
-from schemas.reasons import Reason
 
 
 @dataclass(frozen=True)
 class CurlyBracket(TextFilter):
     """C4 (Raffel et al. 2020, section 2.2): no page with "{" in one of the lines that are kept."""
 
-    def decide(self, document: DocumentText) -> Reason | None:
+    def decide(self, document: DocumentText) -> str | None:
         """Look for an opening bracket."""
-        return Reason.CURLY_BRACKET if "{" in document.text else None
+        return self.reason if "{" in document.text else None

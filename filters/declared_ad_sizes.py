@@ -17,12 +17,13 @@ class DeclaredAdSizes(LinkFilter):
 
     sizes: tuple[str, ...] = STANDARD
 
+    reason = Reason.AD
     stricter = {"sizes": Stricter.SUPERSET}
 
     def __post_init__(self) -> None:
         """Refuse what is no size."""
         check_sizes(self.sizes)
 
-    def decide(self, link: ImageLink, page_url: str = "") -> Reason | None:
+    def decide(self, link: ImageLink, page_url: str = "") -> str | None:
         """Compare width and height, to the pixel."""
-        return Reason.AD if f"{link.declared_width}x{link.declared_height}" in self.sizes else None
+        return self.reason if f"{link.declared_width}x{link.declared_height}" in self.sizes else None

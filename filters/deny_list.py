@@ -46,6 +46,7 @@ class DenyList(LinkFilter):
 
     list: str
 
+    reason = Reason.DENIED
     stricter = {"list": Stricter.SAME}
 
     def prepared(self, read: Callable[[str], bytes]) -> Self:
@@ -54,9 +55,9 @@ class DenyList(LinkFilter):
         object.__setattr__(ready, "_entries", _Entries.parse(self.list, read(self.list)))  # no part of the recipe
         return ready
 
-    def decide(self, link: ImageLink, page_url: str = "") -> Reason | None:
+    def decide(self, link: ImageLink, page_url: str = "") -> str | None:
         """Look for the image's URL and its page's; the filter must have been prepared."""
-        return Reason.DENIED if self.denies(link.url) or self.denies(page_url) else None
+        return self.reason if self.denies(link.url) or self.denies(page_url) else None
 
     def denies(self, url: str) -> bool:
         """Tell whether a URL is denied; what is no URL can only be denied by its hash."""

@@ -6,7 +6,6 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from filters.base import AssignedDocument, DocumentFilter
-from schemas.reasons import Reason
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class DocumentRules(DocumentFilter):
     max_sentences: Annotated[int, Ge(0)] | None = None
     share_above: ShareAbove | None = None
 
-    def decide(self, document: AssignedDocument) -> Reason | None:
+    def decide(self, document: AssignedDocument) -> str | None:
         """Judge the document by all rules at once: they share one reason."""
         images = len(document.matched)
         fits = (
@@ -35,7 +34,7 @@ class DocumentRules(DocumentFilter):
             and _within(document.sentences, self.min_sentences, self.max_sentences)
             and self._matches_well(document.matched)
         )
-        return None if fits else Reason.DOCUMENT
+        return None if fits else self.reason
 
     def _matches_well(self, matched: list[float]) -> bool:
         if self.share_above is None:

@@ -20,15 +20,16 @@ class DocumentDuplicates(GroupFilter):
 
     max_distance: Annotated[int, Ge(0), Le(64)]
 
+    reason = Reason.DOCUMENT_DUPLICATE
     stricter = {"max_distance": Stricter.HIGHER}
 
-    def decide(self, images: Sequence[Image]) -> list[Reason | None]:
+    def decide(self, images: Sequence[Image]) -> list[str | None]:
         """Compare each image with those kept before it."""
         kept: list[Image] = []
-        reasons: list[Reason | None] = []
+        reasons: list[str | None] = []
         for image in images:
             if any(self._alike(image, other) for other in kept):
-                reasons.append(Reason.DOCUMENT_DUPLICATE)
+                reasons.append(self.reason)
             else:
                 reasons.append(None)
                 kept.append(image)

@@ -19,8 +19,9 @@ class Faces(ScoreFilter):
 
     max_probability: Annotated[float, Ge(0), Le(1)]
 
+    reason = Reason.FACE
     needs = "face"
 
-    def decide(self, score: ImageScore) -> Reason | None:
+    def decide(self, score: ImageScore) -> str | None:
         """Judge the probability; an image without one may show a face."""
-        return None if score.face is not None and score.face <= self.max_probability else Reason.FACE
+        return None if score.face is not None and score.face <= self.max_probability else self.reason

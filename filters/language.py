@@ -7,7 +7,6 @@ from annotated_types import Ge, Le
 from langdetect import DetectorFactory, LangDetectException, detect_langs
 
 from filters.base import DocumentText, TextFilter
-from schemas.reasons import Reason
 
 MAX_CHARACTERS = 10_000  # langdetect itself reads no more of a text
 
@@ -24,11 +23,11 @@ class Language(TextFilter):
     language: str
     min_probability: Annotated[float, Ge(0), Le(1)]
 
-    def decide(self, document: DocumentText) -> Reason | None:
+    def decide(self, document: DocumentText) -> str | None:
         """Judge the likeliest language; a text without letters has none."""
         try:
             likeliest = detect_langs(document.text[:MAX_CHARACTERS])[0]
         except (LangDetectException, IndexError):
-            return Reason.LANGUAGE
+            return self.reason
         fits = likeliest.lang == self.language and likeliest.prob >= self.min_probability
-        return None if fits else Reason.LANGUAGE
+        return None if fits else self.reason

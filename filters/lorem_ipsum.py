@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 from filters.base import DocumentText, TextFilter
-from schemas.reasons import Reason
 
 
 @dataclass(frozen=True)
 class LoremIpsum(TextFilter):
     """C4 (Raffel et al. 2020, section 2.2): no page with "lorem ipsum", in any case of letters."""
 
-    def decide(self, document: DocumentText) -> Reason | None:
+    def decide(self, document: DocumentText) -> str | None:
         """Look for the phrase."""
-        return Reason.LOREM_IPSUM if "lorem ipsum" in document.text.lower() else None
+        return self.reason if "lorem ipsum" in document.text.lower() else None

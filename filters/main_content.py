@@ -11,8 +11,9 @@ from schemas.reasons import Reason
 class MainContent(LinkFilter):
     """Not in MMC4: keeps the images that trafilatura holds to be part of the main content."""
 
+    reason = Reason.NOT_MAIN_CONTENT
     needs = "main_content"
 
-    def decide(self, link: ImageLink, page_url: str = "") -> Reason | None:
+    def decide(self, link: ImageLink, page_url: str = "") -> str | None:
         """Judge what was measured; on a page that trafilatura could not be asked of, every image is kept."""
-        return Reason.NOT_MAIN_CONTENT if link.in_main_content is False else None
+        return self.reason if link.in_main_content is False else None

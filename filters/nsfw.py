@@ -6,7 +6,6 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from filters.base import ScoreFilter
-from schemas.reasons import Reason
 from schemas.score import ImageScore
 
 
@@ -18,6 +17,6 @@ class Nsfw(ScoreFilter):
 
     needs = "nsfw"
 
-    def decide(self, score: ImageScore) -> Reason | None:
+    def decide(self, score: ImageScore) -> str | None:
         """Judge the probability; an image without one is not safe."""
-        return None if score.nsfw is not None and score.nsfw <= self.max_probability else Reason.NSFW
+        return None if score.nsfw is not None and score.nsfw <= self.max_probability else self.reason

@@ -16,10 +16,11 @@ class Resolution(ImageFilter):
 
     min_side: Annotated[int, Ge(1)]
 
+    reason = Reason.TOO_SMALL
     stricter = {"min_side": Stricter.HIGHER}
 
-    def decide(self, image: Image) -> Reason | None:
+    def decide(self, image: Image) -> str | None:
         """Judge the shorter side."""
         if image.width is None or image.height is None:
             return None
-        return Reason.TOO_SMALL if min(image.width, image.height) < self.min_side else None
+        return self.reason if min(image.width, image.height) < self.min_side else None

@@ -18,6 +18,8 @@ class Sentences(TextFilter):
 
     min: Annotated[int, Ge(1)]
 
-    def decide(self, document: DocumentText) -> Reason | None:
+    reason = Reason.TOO_FEW_SENTENCES
+
+    def decide(self, document: DocumentText) -> str | None:
         """Count the sentences."""
-        return Reason.TOO_FEW_SENTENCES if len(document.sentences) < self.min else None
+        return self.reason if len(document.sentences) < self.min else None

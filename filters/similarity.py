@@ -16,6 +16,8 @@ class Similarity(ScoreFilter):
 
     min: Annotated[float, Ge(-1), Le(1)]
 
-    def decide(self, score: ImageScore) -> Reason | None:
+    reason = Reason.LOW_SIMILARITY
+
+    def decide(self, score: ImageScore) -> str | None:
         """Judge the best similarity; without a sentence there is none."""
-        return None if score.similarity and max(score.similarity) >= self.min else Reason.LOW_SIMILARITY
+        return None if score.similarity and max(score.similarity) >= self.min else self.reason

@@ -18,7 +18,7 @@ class Url(LinkFilter):
 
     stricter = {"extensions": Stricter.SUBSET, "forbidden_tokens": Stricter.SUPERSET}
 
-    def decide(self, link: ImageLink, page_url: str = "") -> Reason | None:
+    def decide(self, link: ImageLink, page_url: str = "") -> str | None:
         """Judge the extension first, then the tokens, both without regard to case."""
         try:
             path = urlsplit(link.url).path

@@ -1,7 +1,9 @@
-"""Applies a recipe's filters to the images of one document, in the recipe's order: the first reason counts."""
+"""Applies a recipe's filters in the recipe's order: the first one that drops something decides on its reason."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from filters.base import (
     CorpusFilter,
@@ -15,53 +17,76 @@ from filters.base import (
 )
 from schemas.image import Image
 from schemas.page import ImageLink
-from schemas.reasons import Reason
+from schemas.reasons import Drop
 from schemas.score import ImageScore
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An image link with all that is known of it so far."""
+    """An image link with what is known about it so far. A filter skips a candidate that lacks what it decides by."""
 
-    image: Image
+    image: Image | None = None
     link: ImageLink | None = None
     score: ImageScore | None = None
     page_url: str = ""
 
+    @property
+    def dropped(self) -> Drop | None:
+        """The drop that the image was read with, None if there was none."""
+        return Drop(self.image.reason, self.image.filter) if self.image and self.image.reason else None
 
-Learned = Mapping[str, Sequence[int]]  # what each corpus filter found in its sample, by its key in the recipe
+
+Learned = Mapping[str, Sequence[int]]  # what each corpus filter learned from its sample, by its key in the recipe
 
 
 def apply_filters(
     candidates: Sequence[Candidate], filters: Mapping[str, Filter], learned: Learned
-) -> list[Reason | None]:
-    """Give for each candidate of a document, in page order, the reason to drop it, or None.
+) -> list[Drop | None]:
+    """Return for each candidate of a document, in page order, what dropped it, or None.
 
-    A filter sees only what the filters before it left, so that of two duplicates never both are lost.
-    Text filters came before, document filters come after the assignment: both are passed over.
+    A filter sees only what the filters before it kept, so that two duplicates are never both dropped.
+    Text filters run before any link is looked at and document filters after the assignment, so both are skipped here.
     """
-    reasons: list[Reason | None] = [candidate.image.reason for candidate in candidates]
+    drops = [candidate.dropped for candidate in candidates]
     for key, item in filters.items():
-        left = [index for index, reason in enumerate(reasons) if reason is None]
-        verdicts = _decide(item, [candidates[index] for index in left], learned.get(key, ()))
-        for index, reason in zip(left, verdicts, strict=True):
-            reasons[index] = reason
-    return reasons
+        remaining = [index for index, drop in enumerate(drops) if drop is None]
+        reasons = _decide(item, [candidates[index] for index in remaining], learned.get(key, ()))
+        for index, reason in zip(remaining, reasons, strict=True):
+            drops[index] = None if reason is None else Drop(reason, key)
+    return drops
 
 
-def _decide(item: Filter, left: Sequence[Candidate], learned: Sequence[int]) -> list[Reason | None]:
+def judge_links(links: Sequence[ImageLink], filters: Mapping[str, LinkFilter], page_url: str) -> list[ImageLink]:
+    """Return the links of a page, each with the reason and the filter that dropped it, if any did."""
+    drops = apply_filters([Candidate(link=link, page_url=page_url) for link in links], filters, {})
+    return [
+        msgspec.structs.replace(link, reason=drop.reason, filter=drop.filter) if drop else link
+        for link, drop in zip(links, drops, strict=True)
+    ]
+
+
+def first_drop(decisions: Iterable[tuple[str, str | None]]) -> Drop | None:
+    """Return the first drop among decisions on a whole document: pairs of a filter's key and its reason or None."""
+    return next((Drop(reason, key) for key, reason in decisions if reason is not None), None)
+
+
+def _decide(item: Filter, candidates: Sequence[Candidate], learned: Sequence[int]) -> Sequence[str | None]:
     match item:
         case LinkFilter():
-            return [item.decide(candidate.link, candidate.page_url) if candidate.link else None for candidate in left]
+            return [item.decide(each.link, each.page_url) if each.link else None for each in candidates]
         case ImageFilter():
-            return [item.decide(candidate.image) for candidate in left]
+            return [item.decide(each.image) if each.image else None for each in candidates]
         case GroupFilter():
-            return item.decide([candidate.image for candidate in left])
+            return _decide_group(item, candidates)
         case CorpusFilter():
-            return [item.decide(candidate.image, learned) for candidate in left]
+            return [item.decide(each.image, learned) if each.image else None for each in candidates]
         case ScoreFilter():
-            return [item.decide(candidate.score) if candidate.score else None for candidate in left]
+            return [item.decide(each.score) if each.score else None for each in candidates]
         case TextFilter() | DocumentFilter():
-            return [None] * len(left)
-    message = f"{type(item).__name__} is of no known kind; see filters/base.py"
-    raise TypeError(message)
+            return [None] * len(candidates)
+    raise TypeError(f"{type(item).__name__} is not of a known kind; see filters/base.py")
+
+
+def _decide_group(item: GroupFilter, candidates: Sequence[Candidate]) -> list[str | None]:
+    reasons = iter(item.decide([each.image for each in candidates if each.image]))
+    return [next(reasons) if each.image else None for each in candidates]

@@ -33,3 +33,4 @@ class RejectedDocument:
     source: str  # where it came from: "path:line" of C4, or file and offset of its WARC record
     reason: str
     detail: str
+    filter: str | None = None  # the key in the recipe of the filter that dropped it, null if none did

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from schemas.arrow import UInt64
-from schemas.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +14,8 @@ class Image:
     pixels. `face_detections` has five numbers for each face: left, top, width and height in pixels of the stored JPEG,
     and the detector's confidence; null where none looked. `offset` and `length` give the stored JPEG's bytes in the
     shard's tar.
-    `reason` says why the images stage dropped it and is null for an image worth scoring.
+    `reason` says why the images stage dropped it and is null for an image worth scoring. `filter` is the key in the
+    recipe of the filter that dropped it, and null if none did.
     """
 
     key: str
@@ -35,4 +35,5 @@ class Image:
     face_detections: list[list[float]] | None = None
     offset: int | None = None
     length: int | None = None
-    reason: Reason | None = None
+    reason: str | None = None
+    filter: str | None = None

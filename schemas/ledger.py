@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from schemas.arrow import Float32, UInt64
-from schemas.reasons import Reason, Stage
+from schemas.reasons import Stage
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
     """What became of one image link: `stage` and `reason` of its drop, or the `shard` and `key` where it lies.
 
+    `filter` is the key in the recipe of the filter that dropped it, null if none did.
     `shard` is a file of the dataset, named below its folder, in the first format that it was cut in.
 
     Measurements are null where the link was dropped before they could be taken. `best_similarity` is the highest
@@ -34,6 +35,7 @@ class LedgerRow:
     matched_similarity: Float32 | None = None
     sentence: int | None = None
     stage: Stage | None = None
-    reason: Reason | None = None
+    reason: str | None = None
+    filter: str | None = None
     shard: str | None = None
     key: str | None = None

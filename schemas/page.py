@@ -6,8 +6,6 @@ from enum import StrEnum
 
 import msgspec
 
-from schemas.reasons import Reason
-
 HASHED = "sha256:"  # what a takedown leaves of a URL begins so, as an entry of a deny-list does
 
 
@@ -22,7 +20,8 @@ class ImageLink(msgspec.Struct, gc=False):  # no dataclass: it is made by the bi
     Declared sizes are CSS pixels as the page states them, null where it doesn't. `attribute` is the HTML attribute
     that held it. `in_main_content` is trafilatura's view, null where the recipe did not ask for it. `leads_to` is the
     URL of the `a` around the image where that is on another site than the page, else null, as it is for pages from WAT
-    files, which don't tell. `reason` says why a link filter dropped it and is null for a link worth fetching.
+    files, which don't tell. `reason` says why a link filter dropped it, and `filter` which one (its key in the recipe);
+    both are null for a link worth fetching.
     """
 
     position: int
@@ -33,7 +32,8 @@ class ImageLink(msgspec.Struct, gc=False):  # no dataclass: it is made by the bi
     attribute: str = "src"
     in_main_content: bool | None = None
     leads_to: str | None = None
-    reason: Reason | None = None
+    reason: str | None = None
+    filter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

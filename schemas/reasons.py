@@ -1,5 +1,6 @@
-"""Why something did not make it. One enum for the whole pipeline; the values are part of the published ledger."""
+"""Why a document or an image link was dropped, and by which filter. Both are part of the published ledger."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -14,7 +15,7 @@ class Stage(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a document or an image link was dropped."""
+    """The built-in reasons. A filter may have others: records hold a reason as a plain string."""
 
     # Documents.
     INVALID_DOCUMENT = "invalid_document"  # a C4 line that is no JSON object or lacks a field
@@ -62,3 +63,17 @@ class Reason(StrEnum):
 
     # The document as a whole breaks a rule of the recipe; its remaining images go with it.
     DOCUMENT = "document"
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Why something was dropped: the reason, and the key in the recipe of the filter that decided it.
+
+    `filter` is null if no filter did: the host did not respond, for example.
+    """
+
+    reason: str
+    filter: str | None = None
+
+
+DENIED = Drop(Reason.DENIED, "deny_list")  # a takedown drops links as if that filter had been on from the start

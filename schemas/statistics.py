@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from schemas.reasons import Reason
 from schemas.tables import DuplicateGroups, Sites
 
 SIMILARITY_BINS = 50  # to 1.0: a bin is 0.02 wide, bin k starts at k / 50, from bin -50 to bin 49
@@ -25,13 +24,13 @@ class Counts:
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
 
-    def decide(self, reasons: Iterable[Reason | None]) -> None:
+    def decide(self, reasons: Iterable[str | None]) -> None:
         """Count decisions: kept where there is no reason to drop."""
         for reason in reasons:
             if reason is None:
                 self.kept += 1
             else:
-                self.dropped[reason.value] += 1
+                self.dropped[str(reason)] += 1
 
     def check(self, what: str) -> None:
         """Raise ArithmeticError if the counts don't add up."""

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
-from schemas.reasons import Reason
-
 TOP_SITES = 20  # by kept images, and as many by dropped links
 TOP_DUPLICATES = 50
 MAX_URL = 300  # characters of an example's URL: it is shown, not followed
@@ -106,7 +104,7 @@ class Duplicates:
     Its bytes are `length` bytes at `offset` in the tar of that shard of the images stage.
     """
 
-    reason: Reason
+    reason: str
     phash: int
     count: int
     url: str
@@ -117,7 +115,7 @@ class Duplicates:
     @property
     def name(self) -> str:
         """What the group is known by."""
-        return f"{self.reason.value} {self.phash:016x}"
+        return f"{self.reason} {self.phash:016x}"
 
 
 @dataclass(slots=True)
@@ -161,7 +159,7 @@ class DuplicateGroups:
         """Give the groups as a JSON list, largest first; the hash as 16 hex digits, which no JSON reader rounds."""
         return [
             {
-                "reason": group.reason.value,
+                "reason": group.reason,
                 "phash": f"{group.phash:016x}",
                 "count": group.count,
                 "url": group.url,
@@ -175,10 +173,7 @@ class DuplicateGroups:
     @classmethod
     def from_json(cls, groups: list[dict[str, Any]]) -> Self:
         """Read what `to_json` gave."""
-        read = [
-            Duplicates(**{**group, "reason": Reason(group["reason"]), "phash": int(group["phash"], 16)})
-            for group in groups
-        ]
+        read = [Duplicates(**{**group, "phash": int(group["phash"], 16)}) for group in groups]
         return cls({group.name: group for group in read})
 
 

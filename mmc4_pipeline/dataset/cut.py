@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from filters.base import AssignedDocument, DocumentFilter
-from mmc4_pipeline.apply_filters import Candidate, apply_filters
+from mmc4_pipeline.apply_filters import Candidate, apply_filters, first_drop
 from mmc4_pipeline.assignment import Assignment, assign
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.recipe import Recipe
 from schemas.image import Image
 from schemas.ledger import LedgerRow
 from schemas.page import ImageLink, Page
-from schemas.reasons import Reason, Stage
+from schemas.reasons import Drop, Reason, Stage
 from schemas.score import DocumentScores, ImageScore
 
 
@@ -34,21 +34,21 @@ class CutDocument:
 
     `placed` is in reading order (images at the same sentence as on the page): OpenFlamingo's loader takes the first
     image for the first mark in the text. MMC4's own shards have them in page order.
-    `dropped` has, by link position, the stage and reason of each image link that is not placed.
+    `dropped` has, by link position, the stage and the drop of each image link that is not placed.
     """
 
     page: Page
     placed: list[Placed]
-    dropped: dict[int, tuple[Stage, Reason]]
+    dropped: dict[int, tuple[Stage, Drop]]
     images: dict[int, Image]
     scores: dict[int, ImageScore]
-    reason: Reason | None
+    reason: str | None
 
-    def cut_reasons(self) -> Iterator[Reason | None]:
+    def cut_reasons(self) -> Iterator[str | None]:
         """Yield for each image that came scored into the cut stage the reason that it gave, or None."""
-        for stage, reason in self.dropped.values():
+        for stage, drop in self.dropped.values():
             if stage is Stage.CUT:
-                yield reason
+                yield drop.reason
         yield from (None for _ in self.placed)
 
 
@@ -68,23 +68,20 @@ def cut_shard(
 def _cut(page: Page, images: Sequence[Image], scores: Sequence[ImageScore], recipe: Recipe) -> CutDocument:
     image_at = {image.position: image for image in images}
     score_at = {score.position: score for score in scores}
-    dropped = {link.position: (Stage.PAGES, link.reason) for link in page.links if link.reason is not None}
-    dropped |= {image.position: (Stage.IMAGES, image.reason) for image in images if image.reason is not None}
-    dropped |= {score.position: (Stage.SCORE, score.reason) for score in scores if score.reason is not None}
-    candidates = [_candidate(page, link, image_at, score_at) for link in page.links if link.position not in dropped]
-    reasons = apply_filters(candidates, recipe.filters, {})
-    dropped |= {
-        candidate.image.position: (Stage.CUT, reason)
-        for candidate, reason in zip(candidates, reasons, strict=True)
-        if reason is not None
-    }
-    kept = [candidate for candidate, reason in zip(candidates, reasons, strict=True) if reason is None]
+    dropped = {link.position: (Stage.PAGES, Drop(link.reason, link.filter)) for link in page.links if link.reason}
+    dropped |= {image.position: (Stage.IMAGES, Drop(image.reason, image.filter)) for image in images if image.reason}
+    dropped |= {score.position: (Stage.SCORE, Drop(score.reason)) for score in scores if score.reason}
+    links = [link for link in page.links if link.position not in dropped]
+    candidates = [_candidate(page, link, image_at, score_at) for link in links]
+    drops = apply_filters(candidates, recipe.filters, {})
+    dropped |= {link.position: (Stage.CUT, drop) for link, drop in zip(links, drops, strict=True) if drop}
+    kept = [candidate for candidate, drop in zip(candidates, drops, strict=True) if drop is None]
     placed = _place(kept, recipe.assignment)
-    reason = _judge_document(page, placed, recipe)
-    if reason is not None:
-        dropped |= {item.image.position: (Stage.CUT, reason) for item in placed}
+    of_document = _judge_document(page, placed, recipe)
+    if of_document is not None:
+        dropped |= {item.image.position: (Stage.CUT, of_document) for item in placed}
         placed = []
-    return CutDocument(page, placed, dropped, image_at, score_at, reason)
+    return CutDocument(page, placed, dropped, image_at, score_at, of_document.reason if of_document else None)
 
 
 def _candidate(page: Page, link: ImageLink, images: dict[int, Image], scores: dict[int, ImageScore]) -> Candidate:
@@ -104,7 +101,7 @@ def _candidate(page: Page, link: ImageLink, images: dict[int, Image], scores: di
 
 
 def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Placed]:
-    scored = [(candidate.image, candidate.score) for candidate in candidates if candidate.score is not None]
+    scored = [(each.image, each.score) for each in candidates if each.image is not None and each.score is not None]
     if not scored:
         return []
     similarity = np.array([score.similarity for _, score in scored], dtype=np.float32)
@@ -116,11 +113,11 @@ def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Plac
     return sorted(placed, key=lambda item: item.sentence)
 
 
-def _judge_document(page: Page, placed: Sequence[Placed], recipe: Recipe) -> Reason | None:
+def _judge_document(page: Page, placed: Sequence[Placed], recipe: Recipe) -> Drop | None:
     if page.taken_down:
-        return Reason.DENIED
+        return Drop(Reason.DENIED)
     document = AssignedDocument(len(page.sentences), [item.similarity for item in placed])
-    return next((reason for item in recipe.of_kind(DocumentFilter).values() if (reason := item.decide(document))), None)
+    return first_drop((key, item.decide(document)) for key, item in recipe.of_kind(DocumentFilter).items())
 
 
 def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]:
@@ -130,7 +127,7 @@ def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]
         image = document.images.get(link.position) or Image(document.page.key, link.position, link.url)
         score = document.scores.get(link.position) or ImageScore(link.position, [])
         item = placed.get(link.position)
-        stage, reason = document.dropped.get(link.position, (None, None))
+        stage, drop = document.dropped.get(link.position, (None, None))
         yield LedgerRow(
             page_url=document.page.url,
             image_url=link.url,
@@ -150,7 +147,8 @@ def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]
             matched_similarity=item.similarity if item else None,
             sentence=item.sentence if item else None,
             stage=stage,
-            reason=reason,
+            reason=drop.reason if drop else None,
+            filter=drop.filter if drop else None,
             shard=shard if item else None,
             key=document.page.key if item else None,
         )

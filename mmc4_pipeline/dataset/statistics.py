@@ -61,16 +61,16 @@ def _count_site(document: CutDocument, sites: Sites) -> None:
     site.wanted += sum(link.reason is None for link in document.page.links)
     site.kept += len(document.placed)
     site.documents += document.reason is None
-    site.dropped.update(reason.value for _, reason in document.dropped.values())
+    site.dropped.update(str(drop.reason) for _, drop in document.dropped.values())
 
 
-def _dropped_images(document: CutDocument) -> Iterator[tuple[Image, Reason]]:
-    for position, (stage, reason) in document.dropped.items():
+def _dropped_images(document: CutDocument) -> Iterator[tuple[Image, str]]:
+    for position, (stage, drop) in document.dropped.items():
         if stage is Stage.IMAGES and position in document.images:
-            yield document.images[position], reason
+            yield document.images[position], drop.reason
 
 
-def count_duplicates(dropped: Iterable[tuple[Image, Reason]], shard: int, groups: DuplicateGroups) -> None:
+def count_duplicates(dropped: Iterable[tuple[Image, str]], shard: int, groups: DuplicateGroups) -> None:
     """Count those of the images, which the images stage dropped for these reasons, that are duplicates."""
     for image, reason in dropped:
         group = _duplicates(image, reason, shard) if reason in DUPLICATE else None
@@ -78,7 +78,7 @@ def count_duplicates(dropped: Iterable[tuple[Image, Reason]], shard: int, groups
             groups.add(group)
 
 
-def _duplicates(image: Image, reason: Reason, shard: int) -> Duplicates | None:
+def _duplicates(image: Image, reason: str, shard: int) -> Duplicates | None:
     if image.phash is None or image.offset is None or image.length is None:
         return None
     return Duplicates(reason, image.phash, 1, image.url[:MAX_URL], shard, image.offset, image.length)

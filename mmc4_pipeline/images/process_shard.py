@@ -27,7 +27,7 @@ from mmc4_pipeline.storage import WrittenFile
 from mmc4_pipeline.tar import add_file, open_tar
 from schemas.image import Image
 from schemas.page import ImageLink, Page
-from schemas.reasons import Reason, Stage
+from schemas.reasons import Drop, Reason, Stage
 
 _PASSES = 2  # the second over what was left when the shard's time was over
 
@@ -87,8 +87,11 @@ def decide_shard(fetched: Sequence[Image], recipe: Recipe, learned: Learned) -> 
     decided: list[Image] = []
     for _, group in groupby(fetched, key=lambda image: image.key):
         images = list(group)
-        reasons = apply_filters([Candidate(image) for image in images], filters, learned)
-        decided += [replace(image, reason=reason) for image, reason in zip(images, reasons, strict=True)]
+        drops = apply_filters([Candidate(image) for image in images], filters, learned)
+        decided += [
+            replace(image, reason=drop.reason, filter=drop.filter) if drop else image
+            for image, drop in zip(images, drops, strict=True)
+        ]
     return decided
 
 
@@ -111,13 +114,13 @@ async def _measure_all(
 ) -> dict[str, Image]:
     """Fetch all images side by side and give what was measured, by URL: what the time ends first gets a last pass."""
 
-    def consent(robots_tag: str) -> Reason | None:
+    def consent(robots_tag: str) -> Drop | None:
         return _judge(Image(key="", position=0, url="", robots_tag=robots_tag), recipe)
 
     async def measure(request: Request, fetcher: Fetcher) -> Image:
         measurements: dict[str, Image] = {}
 
-        async def accept(answer: Answer) -> Reason | None:
+        async def accept(answer: Answer) -> str | None:
             image, jpeg = await loop.run_in_executor(decoders, _measure, answer, recipe, detector)
             measurements[answer.url] = image
             if jpeg is not None:
@@ -136,7 +139,7 @@ async def _measure_all(
                 fetcher.give_time(settings.shard_seconds)
                 found = await asyncio.gather(*(measure(item, fetcher) for item in left))
                 images |= {image.url: image for image in found}
-                left = [request for request in left if images[request.url].reason is Reason.DEFERRED]
+                left = [request for request in left if images[request.url].reason == Reason.DEFERRED]
     return images
 
 
@@ -178,11 +181,12 @@ def _of_answer(answer: Answer) -> Image:
         error=answer.error,
         robots_tag=answer.robots_tag,
         reason=answer.reason,
+        filter=answer.filter,
     )
 
 
-def _judge(image: Image, recipe: Recipe) -> Reason | None:
-    """Give the verdict of the filters that need to see no other image."""
+def _judge(image: Image, recipe: Recipe) -> Drop | None:
+    """Return what the filters that need no other image drop it for, None if they keep it."""
     return apply_filters([Candidate(image)], recipe.of_kind(ImageFilter), {})[0]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.page import ImageLink
-from schemas.reasons import Reason
+from schemas.reasons import Drop, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,12 @@ def target(uri: str | None) -> str:
     return (uri or "").strip("<>")
 
 
-def rejected(location: Location, reason: Reason, detail: str) -> RejectedDocument:
-    """Say of a location why its page could not be used, and where it was looked for."""
+def rejected(location: Location, drop: Reason | Drop, detail: str) -> RejectedDocument:
+    """Return the record of a location whose page could not be used: why, and where it was looked for."""
     source = f"{location.warc_filename}@{location.offset}"
-    return RejectedDocument(location.key, location.url, source, reason.value, detail)
+    if isinstance(drop, Reason):
+        drop = Drop(drop.value)
+    return RejectedDocument(location.key, location.url, source, drop.reason, detail, drop.filter)
 
 
 def not_found(locations: Iterable[Location], why: str) -> list[RejectedDocument]:

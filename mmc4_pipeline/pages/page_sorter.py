@@ -32,8 +32,7 @@ class PageSorter:
 
     def page(self, found: PageContent, text: str) -> Page | RejectedDocument:
         """Make a page's record, or drop it, by the recipe's filters."""
-        links = tuple(self.filters.ready(LinkFilter).values())
-        return make_page(found, text, links, self.filters.ready(TextFilter))
+        return make_page(found, text, self.filters.ready(LinkFilter), self.filters.ready(TextFilter))
 
     def packed(self, outcomes: Iterable[PageContent | RejectedDocument]) -> Iterator[PageOutcome]:
         """Pack outcomes for their shards, and the counts of lines where the texts are the pages' own."""

@@ -39,6 +39,7 @@ LEDGER_FIELDS = {
     "sentence": "the sentence that the image was assigned to, from 0",
     "stage": "the stage that dropped the link; null: it was kept",
     "reason": "why it was dropped; null: it was kept",
+    "filter": "the filter that dropped it, by its key in the recipe; null: none did",
     "shard": "the file where a kept image lies",
     "key": "the document there",
 }

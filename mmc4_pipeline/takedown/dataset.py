@@ -14,6 +14,7 @@ from filters.base import AssignedDocument, DocumentFilter
 from filters.deny_list import DenyList
 from filters.document import DocumentRules
 from mmc4_pipeline import storage
+from mmc4_pipeline.apply_filters import first_drop
 from mmc4_pipeline.dataset.write_shards import DatasetSettings
 from mmc4_pipeline.formats.base import DocumentView, Format
 from mmc4_pipeline.recipe import parse_recipe
@@ -29,7 +30,7 @@ from mmc4_pipeline.takedown.stages import Facts, Gone, Out, hashed, write_note
 from mmc4_pipeline.takedown.statistics import Change, statistics_after
 from mmc4_pipeline.takedown.transaction import NewFiles
 from schemas.ledger import LedgerRow
-from schemas.reasons import Reason, Stage
+from schemas.reasons import DENIED, Drop, Reason, Stage
 from schemas.statistics import Counts
 
 Json = dict[str, Any]
@@ -87,13 +88,13 @@ def formats_of(part: Part) -> list[Format]:
     return list(DatasetSettings.from_json(part.folder.manifest()["options"]).formats.values())
 
 
-def document_rules(part: Part) -> list[DocumentFilter]:
+def document_rules(part: Part) -> dict[str, DocumentFilter]:
     """Give the recipe's rules for documents that images may go from: their sentences stay as they are."""
     recipe = parse_recipe(part.folder.manifest()["recipe"], part.name)
-    return [
-        replace(item, min_sentences=None, max_sentences=None) if isinstance(item, DocumentRules) else item
-        for item in recipe.of_kind(DocumentFilter).values()
-    ]
+    return {
+        key: replace(item, min_sentences=None, max_sentences=None) if isinstance(item, DocumentRules) else item
+        for key, item in recipe.of_kind(DocumentFilter).items()
+    }
 
 
 def take_out_of_dataset(part: Part, shard: int, deny: DenyList, gone: Gone | None, files: NewFiles) -> TakenOut:
@@ -135,11 +136,11 @@ def take_out_of_dataset(part: Part, shard: int, deny: DenyList, gone: Gone | Non
     return TakenOut(out, _less_before(newly, denied, part.folder.manifest()["before"]))
 
 
-def _verdicts(rows: list[LedgerRow], deny: DenyList, rules: Sequence[DocumentFilter]) -> list[Verdict]:
+def _verdicts(rows: list[LedgerRow], deny: DenyList, rules: Mapping[str, DocumentFilter]) -> list[Verdict]:
     return [_verdict(key, list(group), deny, rules) for key, group in groupby(rows, key=lambda row: row.document)]
 
 
-def _verdict(key: str, rows: list[LedgerRow], deny: DenyList, rules: Sequence[DocumentFilter]) -> Verdict:
+def _verdict(key: str, rows: list[LedgerRow], deny: DenyList, rules: Mapping[str, DocumentFilter]) -> Verdict:
     """Decide on a document by its rows."""
     url = rows[0].page_url
     denied = deny.denies(url)
@@ -147,28 +148,31 @@ def _verdict(key: str, rows: list[LedgerRow], deny: DenyList, rules: Sequence[Do
     kept = [row for row in rows if row.reason is None]
     left = [row for row, out in zip(rows, goes, strict=True) if row.reason is None and not out]
     as_assigned = AssignedDocument(0, [row.matched_similarity or 0.0 for row in left])
-    broken = len(left) < len(kept) and any(rule.decide(as_assigned) for rule in rules)
+    fewer = len(left) < len(kept)
+    broken = first_drop((name, rule.decide(as_assigned)) for name, rule in rules.items()) if fewer else None
     after = []
     for row, out in zip(rows, goes, strict=True):
         if out:
             after.append(_denied_row(row, hashed(url) if denied else url))
         else:
-            after.append(_dropped(row) if broken and row.reason is None else row)
-    return Verdict(key, url, denied, denied or broken, rows, after)
+            after.append(_dropped(row, broken) if broken and row.reason is None else row)
+    return Verdict(key, url, denied, denied or broken is not None, rows, after)
 
 
 def _denied_row(row: LedgerRow, page_url: str) -> LedgerRow:
     """Give the row of a link as if it had been denied from the start, but for its URLs."""
     url = hashed(row.image_url)
-    return LedgerRow(page_url, url, row.position, row.document, stage=Stage.PAGES, reason=Reason.DENIED)
+    names = (page_url, url, row.position, row.document)
+    return LedgerRow(*names, stage=Stage.PAGES, reason=DENIED.reason, filter=DENIED.filter)
 
 
-def _dropped(row: LedgerRow) -> LedgerRow:
+def _dropped(row: LedgerRow, drop: Drop) -> LedgerRow:
     """Give the row of an image whose document is left with too little."""
     return replace(
         row,
         stage=Stage.CUT,
-        reason=Reason.DOCUMENT,
+        reason=drop.reason,
+        filter=drop.filter,
         matched_similarity=None,
         sentence=None,
         shard=None,
@@ -330,7 +334,7 @@ def _less_before(newly: list[LedgerRow], documents: int, before: Json) -> dict[s
             else:
                 links[stage].seen -= 1
             if row.stage is stage:
-                links[stage].dropped[(row.reason or Reason.DENIED).value] -= 1
+                links[stage].dropped[row.reason or Reason.DENIED.value] -= 1
                 break
             links[stage].kept -= 1
     for stage, count in links.items():

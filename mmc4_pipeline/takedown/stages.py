@@ -20,7 +20,7 @@ from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.image import Image
 from schemas.page import HASHED, ImageLink, Page, is_hashed
-from schemas.reasons import Reason
+from schemas.reasons import DENIED, Reason
 from schemas.score import DocumentScores
 from schemas.statistics import Counts
 
@@ -94,7 +94,7 @@ def take_out_locations(part: Part, shard: int, deny: DenyList, files: NewFiles) 
     rejects = [_without_url(item, deny) for item in storage.read_records(part.folder.file(names[1]), RejectedDocument)]
     rejects += [_denied(location.key, location.url) for location in locations if deny.denies(location.url)]
     documents = Counts(seen=note["counts"]["documents"]["in"])
-    documents.decide([*(None for _ in kept), *(Reason(item.reason) for item in rejects)])
+    documents.decide([*(None for _ in kept), *(item.reason for item in rejects)])
     written = [
         files.write_records(part.path(names[0]), kept, Location),
         files.write_records(part.path(names[1]), rejects, RejectedDocument),
@@ -141,7 +141,7 @@ def take_out_pages(part: Part, shard: int, deny: DenyList, files: NewFiles) -> t
         rejects += denied
         seen = note["counts"]["documents"]["in"]
     documents, links = Counts(seen=seen), Counts(seen=note["counts"]["links"]["in"])
-    documents.decide([*(None for page in pages if not page.taken_down), *(Reason(item.reason) for item in rejects)])
+    documents.decide([*(None for page in pages if not page.taken_down), *(item.reason for item in rejects)])
     links.decide(link.reason for page in pages for link in page.links)
     written = [
         files.write_records(part.path(names[0]), pages, Page),
@@ -166,7 +166,8 @@ def _without(page: Page, gone: Gone) -> Page:
 
 
 def _emptied(link: ImageLink) -> ImageLink:
-    return ImageLink(link.position, hashed(link.url), "", None, None, link.attribute, reason=Reason.DENIED)
+    url = hashed(link.url)
+    return ImageLink(link.position, url, "", None, None, link.attribute, reason=DENIED.reason, filter=DENIED.filter)
 
 
 def take_out_images(part: Part, shard: int, gone: Gone, files: NewFiles) -> Out:

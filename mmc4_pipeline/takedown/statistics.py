@@ -121,7 +121,7 @@ def _sites_after(old: Sites, rows: Sequence[LedgerRow], after: Sequence[LedgerRo
             site.kept += 1
             documents[name].add(row.document)
         else:
-            site.dropped[row.reason.value] += 1
+            site.dropped[row.reason] += 1
     for name, site in anew.items():
         site.documents = len(documents[name])
     result.top |= anew

@@ -55,6 +55,14 @@ def test_what_they_drop_is_never_asked_for(web: Web, built: Path, lists: dict[st
             asked = json.load(answer)["per_url"]
     pages = rows(output, "pages/pages-*.parquet")
     found = {(page["url"], link["position"]): link["reason"] for page in pages for link in page["links"]}
+    dropped_by = {(link["reason"], link["filter"]) for page in pages for link in page["links"]}
+    assert dropped_by == {
+        (None, None),
+        ("denied", "deny_list"),
+        ("ad", "ads"),
+        ("url_extension", "url"),
+        ("url_token", "url"),
+    }
     before = rows(built, "dataset/miniweb/ledger/*.parquet")
     assert len(found) == len(before)
     reasons = {"denied": 0, "ad": 0}
@@ -93,6 +101,9 @@ def test_both_can_be_added_when_cutting(built: Path, lists: dict[str, Any], tmp_
     assert denied == {(row["page_url"], row["position"]) for row in scored if is_denied(lists, row)}
     assert denied
     assert all(row["stage"] == "cut" for row in cut if row["reason"] == "denied")
+    assert {row["filter"] for row in cut if row["reason"] == "denied"} == {"deny_list"}
+    assert {row["filter"] for row in cut if row["reason"] == "ad"} <= {"ads", "ad_sizes"}
+    assert all((row["filter"] is None) == (row["reason"] is None) for row in cut if row["stage"] == "cut")
     changed = mmc4("cut", "--output", str(output), "--recipe", "mmc4-core", "--set", "filters.deny_list.list=no.txt")
     assert "no.txt" in refusal(changed)
 

@@ -202,12 +202,13 @@ def test_the_ledger_says_why_by_hash(before: Path, after: Path, removals: Remova
     too_few = 0
     for was, row in zip(old, new, strict=True):
         if removals.link(was):
-            named = {"image_url": sha256(was["image_url"]), "stage": "pages", "reason": "denied"}
+            named = {"image_url": sha256(was["image_url"]), "stage": "pages", "reason": "denied", "filter": "deny_list"}
             page = sha256(was["page_url"]) if removals.page(was["page_url"]) else was["page_url"]
             named |= {"page_url": page, "position": was["position"], "document": was["document"]}
             assert {key: value for key, value in row.items() if value is not None} == named
         elif row != was:
             assert (was["reason"], row["stage"], row["reason"], row["shard"]) == (None, "cut", "document", None)
+            assert row["filter"] == "document"
             too_few += 1
     assert too_few, "no document was left with fewer images than mmc4-core wants"
     (entry,) = json.loads((after / "dataset/mmc4-core/manifest.json").read_text())["takedowns"]

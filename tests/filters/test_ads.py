@@ -77,7 +77,7 @@ def link(url: str, leads_to: str | None = None) -> ImageLink:
     ],
 )
 def test_rules_of_a_list(url: str, page: str, *, is_ad: bool) -> None:
-    assert (LISTED.decide(link(url), page) is Reason.AD) is is_ad
+    assert (LISTED.decide(link(url), page) == Reason.AD) is is_ad
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_rules_of_a_list(url: str, page: str, *, is_ad: bool) -> None:
     ],
 )
 def test_where_an_image_leads_counts_too(leads_to: str | None, *, is_ad: bool) -> None:
-    assert (LISTED.decide(link("https://page.example/a.jpg", leads_to), PAGE) is Reason.AD) is is_ad
+    assert (LISTED.decide(link("https://page.example/a.jpg", leads_to), PAGE) == Reason.AD) is is_ad
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_where_an_image_leads_counts_too(leads_to: str | None, *, is_ad: bool) -
     ],
 )
 def test_the_list_that_comes_with_the_package(url: str, leads_to: str | None, *, is_ad: bool) -> None:
-    assert (OWN.decide(link(url, leads_to), PAGE) is Reason.AD) is is_ad
+    assert (OWN.decide(link(url, leads_to), PAGE) == Reason.AD) is is_ad
 
 
 @pytest.mark.parametrize("rules", ["", "! nothing but a comment\n", "page.example##.advert", "<html>Not found</html>"])
@@ -133,8 +133,8 @@ def test_any_url_gets_a_verdict(url: str, page: str, leads_to: str | None) -> No
 def test_sizes_count_to_the_pixel(width: int | None, height: int | None, *, is_ad: bool) -> None:
     image = Image("0" * 32, 0, "https://a.example/a.jpg", width=width, height=height)
     declared = ImageLink(0, "https://a.example/a.jpg", "", width, height)
-    assert (AdSizes().decide(image) is Reason.AD) is is_ad
-    assert (DeclaredAdSizes().decide(declared) is Reason.AD) is is_ad
+    assert (AdSizes().decide(image) == Reason.AD) is is_ad
+    assert (DeclaredAdSizes().decide(declared) == Reason.AD) is is_ad
     assert AdSizes(("1x1",)).decide(image) is DeclaredAdSizes(("1x1",)).decide(declared) is None
 
 

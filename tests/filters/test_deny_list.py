@@ -88,8 +88,8 @@ def test_what_is_denied(url: str, *, denied: bool) -> None:
 
 def test_all_images_of_a_denied_page_are_denied() -> None:
     image = ImageLink(0, "https://cdn.example/a.jpg", "", None, None)
-    assert LISTED.decide(image, "https://www.example.com/a.html") is Reason.DENIED
-    assert LISTED.decide(image, "https://page.example/about") is Reason.DENIED
+    assert LISTED.decide(image, "https://www.example.com/a.html") == Reason.DENIED
+    assert LISTED.decide(image, "https://page.example/about") == Reason.DENIED
     assert LISTED.decide(image, "https://page.example/") is None
 
 

@@ -51,14 +51,14 @@ MMC4_URL = Url(("png", "jpeg", "jpg"), ("logo", "button", "icon", "plugin", "wid
     ],
 )
 def test_url(url: str, reason: Reason | None) -> None:
-    assert MMC4_URL.decide(link(url)) is reason
+    assert MMC4_URL.decide(link(url)) == reason
 
 
 @pytest.mark.parametrize(("in_main_content", "reason"), [(True, None), (False, Reason.NOT_MAIN_CONTENT), (None, None)])
 def test_main_content(*, in_main_content: bool | None, reason: Reason | None) -> None:
     measured = link("https://a.example/photo.jpg")
     measured.in_main_content = in_main_content
-    assert MainContent().decide(measured) is reason
+    assert MainContent().decide(measured) == reason
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_main_content(*, in_main_content: bool | None, reason: Reason | None) ->
     ],
 )
 def test_consent(headers: str | None, *, opted_out: bool) -> None:
-    assert (Consent().decide(image(robots_tag=headers)) is Reason.OPTED_OUT) is opted_out
+    assert (Consent().decide(image(robots_tag=headers)) == Reason.OPTED_OUT) is opted_out
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_consent(headers: str | None, *, opted_out: bool) -> None:
     [(150, 150, None), (149, 800, Reason.TOO_SMALL), (800, 149, Reason.TOO_SMALL), (None, None, None)],
 )
 def test_resolution(width: int | None, height: int | None, reason: Reason | None) -> None:
-    assert Resolution(150).decide(image(width=width, height=height)) is reason
+    assert Resolution(150).decide(image(width=width, height=height)) == reason
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_resolution(width: int | None, height: int | None, reason: Reason | None
     [(200, 400, None), (400, 200, None), (199, 400, Reason.ASPECT_RATIO), (401, 200, Reason.ASPECT_RATIO)],
 )
 def test_aspect_ratio(width: int, height: int, reason: Reason | None) -> None:
-    assert AspectRatio(0.5, 2.0).decide(image(width=width, height=height)) is reason
+    assert AspectRatio(0.5, 2.0).decide(image(width=width, height=height)) == reason
 
 
 def test_aspect_ratio_refuses_an_empty_range() -> None:
@@ -123,7 +123,7 @@ def test_corpus_duplicates_learn_what_is_too_common() -> None:
     sample = [placeholder, placeholder ^ 1, placeholder ^ 3, placeholder, placeholder ^ 7, *[common_enough] * 4]
     learned = rule.learn(sample)
     assert set(learned) == {placeholder, placeholder ^ 1, placeholder ^ 3, placeholder ^ 7}
-    assert rule.decide(image(phash=placeholder ^ (1 << 40)), learned) is Reason.CORPUS_DUPLICATE
+    assert rule.decide(image(phash=placeholder ^ (1 << 40)), learned) == Reason.CORPUS_DUPLICATE
     assert rule.decide(image(phash=common_enough), learned) is None
     assert rule.decide(image(), learned) is None
 
@@ -132,7 +132,7 @@ def test_corpus_copies_drop_exactly_the_hashes_with_too_many() -> None:
     rule = CorpusCopies(max_copies=3, max_distance=5)
     learned = [3, 2**63, 2**64 - 1]
     for common in learned:
-        assert rule.decide(image(phash=common), learned) is Reason.CORPUS_DUPLICATE
+        assert rule.decide(image(phash=common), learned) == Reason.CORPUS_DUPLICATE
     for other in (0, 2, 2**63 + 1):
         assert rule.decide(image(phash=other), learned) is None
     assert rule.decide(image(), learned) is None
@@ -143,14 +143,14 @@ def test_corpus_copies_drop_exactly_the_hashes_with_too_many() -> None:
 def test_probability_filters_drop_above_the_limit_and_what_has_none(rule: Nsfw | Faces | AdsZeroShot) -> None:
     dropped = {Nsfw: Reason.NSFW, Faces: Reason.FACE, AdsZeroShot: Reason.AD}[type(rule)]
     assert rule.decide(ImageScore(0, [], nsfw=0.1, face=0.1, ad=0.1)) is None
-    assert rule.decide(ImageScore(0, [], nsfw=0.11, face=0.11, ad=0.11)) is dropped
-    assert rule.decide(ImageScore(0, [])) is dropped
+    assert rule.decide(ImageScore(0, [], nsfw=0.11, face=0.11, ad=0.11)) == dropped
+    assert rule.decide(ImageScore(0, [])) == dropped
 
 
 def test_similarity_needs_one_sentence_that_is_close_enough() -> None:
     assert Similarity(0.15).decide(ImageScore(0, [0.1, 0.15])) is None
-    assert Similarity(0.15).decide(ImageScore(0, [0.1, 0.14])) is Reason.LOW_SIMILARITY
-    assert Similarity(0.15).decide(ImageScore(0, [])) is Reason.LOW_SIMILARITY
+    assert Similarity(0.15).decide(ImageScore(0, [0.1, 0.14])) == Reason.LOW_SIMILARITY
+    assert Similarity(0.15).decide(ImageScore(0, [])) == Reason.LOW_SIMILARITY
 
 
 CORE = DocumentRules(2, 15, 4, 40, ShareAbove(0.25, 0.75))
@@ -174,7 +174,7 @@ def test_document_rules_of_core(sentences: int, matched: list[float], *, kept: b
 
 
 def test_a_document_without_images_is_dropped_by_default() -> None:
-    assert DocumentRules().decide(AssignedDocument(10, [])) is Reason.DOCUMENT
+    assert DocumentRules().decide(AssignedDocument(10, [])) == Reason.DOCUMENT
 
 
 def test_every_file_of_a_filter_is_found_under_its_name() -> None:

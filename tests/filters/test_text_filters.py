@@ -48,13 +48,13 @@ def words(*listed: str) -> TextFilter:
     ],
 )
 def test_text_filters(item: TextFilter, content: str, reason: Reason | None) -> None:
-    assert item.decide(text(content)) is reason
+    assert item.decide(text(content)) == reason
 
 
 def test_a_text_of_two_languages_is_not_clearly_in_either() -> None:
     mixed = text(f"{ENGLISH}\n{GERMAN}\n{ENGLISH}\n{GERMAN}")
-    assert Language("en", 0.99).decide(mixed) is Reason.LANGUAGE
-    assert Language("de", 0.99).decide(mixed) is Reason.LANGUAGE
+    assert Language("en", 0.99).decide(mixed) == Reason.LANGUAGE
+    assert Language("de", 0.99).decide(mixed) == Reason.LANGUAGE
 
 
 def test_a_language_judged_again_is_judged_the_same() -> None:
@@ -66,7 +66,7 @@ def test_a_language_judged_again_is_judged_the_same() -> None:
 
 def test_sentences_are_counted() -> None:
     assert Sentences(3).decide(text("", sentences=3)) is None
-    assert Sentences(3).decide(text("", sentences=2)) is Reason.TOO_FEW_SENTENCES
+    assert Sentences(3).decide(text("", sentences=2)) == Reason.TOO_FEW_SENTENCES
 
 
 @given(st.text(max_size=300))
@@ -77,7 +77,7 @@ def test_no_text_stops_a_filter(content: str) -> None:
 
 @pytest.mark.parametrize("make", [lambda: "a" * 10**6, lambda: "a@" * 10**6, lambda: "http://" * 10**5])
 def test_an_endless_text_is_judged_by_its_beginning(make: Callable[[], str]) -> None:
-    assert Language("en", 0.99).decide(text(make())) is Reason.LANGUAGE
+    assert Language("en", 0.99).decide(text(make())) == Reason.LANGUAGE
 
 
 def test_their_thresholds_are_fixed_once_the_pages_are_made() -> None:

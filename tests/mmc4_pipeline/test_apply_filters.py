@@ -1,4 +1,4 @@
-"""The judge: a recipe's filters in order, each on what those before it left."""
+"""Applying a recipe's filters in order, each to what the filters before it kept."""
 
 from typing import ClassVar
 
@@ -11,10 +11,10 @@ from filters.document_duplicates import DocumentDuplicates
 from filters.resolution import Resolution
 from filters.similarity import Similarity
 from filters.url import Url
-from mmc4_pipeline.apply_filters import Candidate, apply_filters
+from mmc4_pipeline.apply_filters import Candidate, apply_filters, judge_links
 from schemas.image import Image
 from schemas.page import ImageLink
-from schemas.reasons import Reason, Stage
+from schemas.reasons import Drop, Reason, Stage
 from schemas.score import ImageScore
 
 
@@ -26,21 +26,42 @@ def candidate(phash: int, side: int = 300, best: float = 0.5, reason: Reason | N
 def test_of_two_duplicates_the_one_that_passes_the_filters_before_stays() -> None:
     small, large = candidate(0, side=10), candidate(0, side=300)
     size_first = {"resolution": Resolution(150), "document_duplicates": DocumentDuplicates(5)}
-    assert apply_filters([small, large], size_first, {}) == [Reason.TOO_SMALL, None]
+    assert apply_filters([small, large], size_first, {}) == [Drop(Reason.TOO_SMALL, "resolution"), None]
     size_last = dict(reversed(size_first.items()))
-    assert apply_filters([small, large], size_last, {}) == [Reason.TOO_SMALL, Reason.DOCUMENT_DUPLICATE]
+    duplicate = Drop(Reason.DOCUMENT_DUPLICATE, "document_duplicates")
+    assert apply_filters([small, large], size_last, {}) == [Drop(Reason.TOO_SMALL, "resolution"), duplicate]
 
 
 def test_what_came_in_dropped_stays_dropped_and_counts_for_nobody() -> None:
     gone, same = candidate(0, reason=Reason.TIMEOUT), candidate(0)
-    assert apply_filters([gone, same], {"document_duplicates": DocumentDuplicates(5)}, {}) == [Reason.TIMEOUT, None]
+    duplicates = {"document_duplicates": DocumentDuplicates(5)}
+    assert apply_filters([gone, same], duplicates, {}) == [Drop(Reason.TIMEOUT), None]
+
+
+def test_a_group_filter_skips_a_candidate_without_an_image() -> None:
+    link = ImageLink(0, "https://a.example/a.jpg", "", None, None)
+    filters = {"document_duplicates": DocumentDuplicates(5)}
+    duplicate = Drop(Reason.DOCUMENT_DUPLICATE, "document_duplicates")
+    assert apply_filters([candidate(0), Candidate(link=link), candidate(0)], filters, {}) == [None, None, duplicate]
+
+
+def test_links_are_returned_with_the_filter_that_dropped_them() -> None:
+    urls = ("https://a.example/logo.gif", "https://a.example/a.gif", "https://a.example/a.png")
+    links = [ImageLink(position, url, "", None, None) for position, url in enumerate(urls)]
+    filters = {"words": Url(("gif", "png"), ("logo",)), "types": Url(("png",))}
+    assert [(link.position, link.reason, link.filter) for link in judge_links(links, filters, "")] == [
+        (0, Reason.URL_TOKEN, "words"),
+        (1, Reason.URL_EXTENSION, "types"),
+        (2, None, None),
+    ]
+    assert judge_links(links, {}, "") == links
 
 
 def test_the_first_reason_counts() -> None:
     both = candidate(0, side=10, best=0.0)
     filters: dict[str, Filter] = {"similarity": Similarity(0.15), "resolution": Resolution(150)}
-    assert apply_filters([both], filters, {}) == [Reason.LOW_SIMILARITY]
-    assert apply_filters([both], dict(reversed(filters.items())), {}) == [Reason.TOO_SMALL]
+    assert apply_filters([both], filters, {}) == [Drop(Reason.LOW_SIMILARITY, "similarity")]
+    assert apply_filters([both], dict(reversed(filters.items())), {}) == [Drop(Reason.TOO_SMALL, "resolution")]
 
 
 def test_each_kind_sees_its_part_and_lacks_it_harmlessly() -> None:
@@ -50,13 +71,13 @@ def test_each_kind_sees_its_part_and_lacks_it_harmlessly() -> None:
         "document": DocumentRules(min_images=100),  # judged after the assignment
     }
     assert apply_filters([Candidate(candidate(0).image)], filters, {}) == [None]
-    assert apply_filters([candidate(0)], filters, {}) == [Reason.URL_EXTENSION]
+    assert apply_filters([candidate(0)], filters, {}) == [Drop(Reason.URL_EXTENSION, "url")]
 
 
 def test_a_corpus_filter_gets_what_was_learned_under_its_own_name() -> None:
     filters = {"one": CorpusDuplicates(sample=10, max_in_sample=1, max_distance=0)}
     images = [candidate(7), candidate(9)]
-    assert apply_filters(images, filters, {"one": [7], "other": [9]}) == [Reason.CORPUS_DUPLICATE, None]
+    assert apply_filters(images, filters, {"one": [7], "other": [9]}) == [Drop(Reason.CORPUS_DUPLICATE, "one"), None]
     assert apply_filters(images, filters, {}) == [None, None]
 
 
@@ -64,7 +85,7 @@ def test_a_filter_of_no_known_kind_is_an_error() -> None:
     class Strange(Filter):
         stage: ClassVar[Stage] = Stage.CUT
 
-    with pytest.raises(TypeError, match="Strange is of no known kind"):
+    with pytest.raises(TypeError, match="Strange"):
         apply_filters([candidate(0)], {"strange": Strange()}, {})
 
 

@@ -47,9 +47,9 @@ def test_the_plan_has_each_file_s_sha256(listed: LoadedFilters) -> None:
 
 def test_filters_are_ready_by_kind_in_the_recipe_s_order(listed: LoadedFilters) -> None:
     assert list(listed.ready(LinkFilter)) == ["deny_list", "url", "ads"]
-    assert listed.ready(LinkFilter)["ads"].decide(IMAGE, "https://page.example/") is Reason.AD
-    assert listed.ready(LinkFilter)["deny_list"].decide(IMAGE, "https://denied.example/") is Reason.DENIED
-    assert listed.ready(TextFilter)["bad_words"].decide(DocumentText("Darn it", [])) is Reason.BAD_WORDS
+    assert listed.ready(LinkFilter)["ads"].decide(IMAGE, "https://page.example/") == Reason.AD
+    assert listed.ready(LinkFilter)["deny_list"].decide(IMAGE, "https://denied.example/") == Reason.DENIED
+    assert listed.ready(TextFilter)["bad_words"].decide(DocumentText("Darn it", [])) == Reason.BAD_WORDS
 
 
 def in_another_process(listed: LoadedFilters) -> subprocess.CompletedProcess[bytes]:

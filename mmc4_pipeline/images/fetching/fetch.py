@@ -24,7 +24,7 @@ from mmc4_pipeline.images.fetching.manners import Host, Hosts, NoTurnError
 from mmc4_pipeline.images.fetching.robots import Robots
 from mmc4_pipeline.images.fetching.routes import LIVE, Route
 from mmc4_pipeline.storage.http.client import USER_AGENT, retry_after
-from schemas.reasons import Reason
+from schemas.reasons import Drop, Reason
 
 ALLOWED_REDIRECTS = 5
 TRIES = 3  # of a request that was answered 429 or 503, timed out, or never got a connection
@@ -82,16 +82,17 @@ class Answer:
     status: int | None = None
     error: str | None = None
     robots_tag: str | None = None
-    reason: Reason | None = None
+    reason: str | None = None
     body: bytes = b""
     size: tuple[int, int] | None = None
     sha256: str | None = None
+    filter: str | None = None  # the filter that `consent` named, which is why the body was not read
 
 
 # Looks at an answer with a body and says why it is of no use (the next route is tried then), or keeps it.
-Accept = Callable[[Answer], Awaitable[Reason | None]]
+Accept = Callable[[Answer], Awaitable[str | None]]
 # Looks at the headers alone and says why the body must not even be read.
-Consent = Callable[[str], Reason | None]
+Consent = Callable[[str], Drop | None]
 # Tells whether a URL, which a redirect leads to, must not be asked for.
 Denied = Callable[[str], bool]
 
@@ -119,7 +120,7 @@ class _Outcome:
 class _NoRobots:
     """Why a host's robots.txt could not be had. Its images are not asked for then (RFC 9309, 2.3.1.4)."""
 
-    reason: Reason
+    reason: str
     error: str
 
 
@@ -178,7 +179,7 @@ class Fetcher:
             route = template.at(request.timestamp)
             url = route.first(request.url)
             answer = await self._follow(_Target(route, Answer(route.address(url), route.template), accept), url)
-            if route.is_final(answer.reason):
+            if answer.filter or route.is_final(answer.reason):
                 return answer
             first = first or answer
         return first or Answer(request.url, route="", reason=Reason.HOST_UNAVAILABLE, error="no route to ask")
@@ -306,7 +307,7 @@ class Fetcher:
         blank = errand.blank
         refused = None if errand.is_robots else self._consent(robots_tag or "")
         if refused is not None:
-            return replace(blank, status=_OK, robots_tag=robots_tag, reason=refused)
+            return replace(blank, status=_OK, robots_tag=robots_tag, reason=refused.reason, filter=refused.filter)
         max_bytes = robots.MAX_BYTES if errand.is_robots else self._settings.max_bytes
         chunks, size = [], 0
         async for chunk in response.content.iter_any():
@@ -343,7 +344,7 @@ async def _leave(response: aiohttp.ClientResponse) -> None:
         await asyncio.sleep(_CUT_OFF_SECONDS)
 
 
-async def _keep(_answer: Answer) -> Reason | None:
+async def _keep(_answer: Answer) -> str | None:
     return None
 
 

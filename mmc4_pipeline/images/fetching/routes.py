@@ -57,7 +57,7 @@ class Route:
         """Give the URL that an address to connect to stands for: what a redirect leads to."""
         return address.removeprefix(self._filled("")) if self.is_replay else address
 
-    def is_final(self, reason: Reason | None) -> bool:
+    def is_final(self, reason: str | None) -> bool:
         """Tell whether no other route is to be asked. A host's refusal is final, an archive's is the archive's own."""
         if reason in (None, Reason.OPTED_OUT, Reason.DEFERRED):
             return True

@@ -13,7 +13,7 @@ from mmc4_pipeline.images.process_shard import decide_shard
 from mmc4_pipeline.recipe import load_recipe
 from schemas.image import Image
 from schemas.page import ImageLink, Page
-from schemas.reasons import Reason, Stage
+from schemas.reasons import Drop, Reason, Stage
 from schemas.score import DocumentScores, ImageScore
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
@@ -60,7 +60,7 @@ def test_scores_that_are_no_row_of_the_matrix_are_an_error_that_names_the_image(
 
 def test_each_drop_has_its_stage_and_reason() -> None:
     (page,), images, (scores,) = one_document([[0.5, 0.1]] * 5, p3=0.2)
-    links = [ImageLink(5, "https://a.example/logo.jpg", "", None, None, reason=Reason.URL_TOKEN)]
+    links = [ImageLink(5, "https://a.example/logo.jpg", "", None, None, reason=Reason.URL_TOKEN, filter="url")]
     page = Page(page.key, page.url, page.site, MOMENT, True, page.sentences, page.links + links)
     images[1] = Image("k", 1, images[1].url, http_status=404, reason=Reason.HTTP_ERROR)
     marked = [item for item in scores.images if item.position != 1]
@@ -68,17 +68,18 @@ def test_each_drop_has_its_stage_and_reason() -> None:
     marked[3] = ImageScore(4, [0.1, 0.14], nsfw=0.0)
     (document,) = cut(([page], images, [DocumentScores("k", marked)]))
     assert document.dropped == {
-        5: (Stage.PAGES, Reason.URL_TOKEN),
-        1: (Stage.IMAGES, Reason.HTTP_ERROR),
-        2: (Stage.SCORE, Reason.CORRUPT),
-        3: (Stage.CUT, Reason.NSFW),
-        4: (Stage.CUT, Reason.LOW_SIMILARITY),
+        5: (Stage.PAGES, Drop(Reason.URL_TOKEN, "url")),
+        1: (Stage.IMAGES, Drop(Reason.HTTP_ERROR)),
+        2: (Stage.SCORE, Drop(Reason.CORRUPT)),
+        3: (Stage.CUT, Drop(Reason.NSFW, "nsfw")),
+        4: (Stage.CUT, Drop(Reason.LOW_SIMILARITY, "similarity")),
     }
     assert [item.image.position for item in document.placed] == [0]
     assert Counter(document.cut_reasons()) == {None: 1, Reason.NSFW: 1, Reason.LOW_SIMILARITY: 1}
     rows = list(ledger_rows(document, "shard-0.tar"))
     assert [row.position for row in rows] == [0, 1, 2, 3, 4, 5]
     assert [(row.shard, row.key) for row in rows] == [("shard-0.tar", "k")] + [(None, None)] * 5
+    assert [row.filter for row in rows] == [None, None, None, "nsfw", "similarity", "url"]
     assert (rows[0].sentence, rows[0].matched_similarity, rows[0].best_similarity) == (0, 0.5, 0.5)
     assert (rows[1].http_status, rows[1].stage, rows[1].reason) == (404, Stage.IMAGES, Reason.HTTP_ERROR)
     assert (rows[2].best_similarity, rows[4].best_similarity, rows[3].nsfw) == (None, 0.14, 0.2)
@@ -88,7 +89,7 @@ def test_each_drop_has_its_stage_and_reason() -> None:
 def test_a_document_that_breaks_a_rule_takes_its_images_with_it() -> None:
     (document,) = cut(one_document([[0.5, 0.1]]), CORE)
     assert (document.reason, document.placed) == (Reason.DOCUMENT, [])
-    assert document.dropped == {0: (Stage.CUT, Reason.DOCUMENT)}
+    assert document.dropped == {0: (Stage.CUT, Drop(Reason.DOCUMENT, "document"))}
 
 
 def test_a_document_without_scored_images_is_dropped_too() -> None:

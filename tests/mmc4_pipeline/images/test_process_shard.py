@@ -125,8 +125,15 @@ def test_rows_in_document_order_with_what_each_link_ended_in(
         assert read_image(tar, received.offset or 0, received.length or 0) == good
         stored = cv2.imdecode(np.frombuffer(read_image(tar, large.offset or 0, large.length or 0), np.uint8), 1)
     assert stored.shape == (533, 800, 3)
-    verdicts = [row.reason for row in decide_shard(result.images, RECIPE, {})]
-    assert verdicts == [None, Reason.OPTED_OUT, Reason.NOT_AN_IMAGE, Reason.TOO_SMALL, None, Reason.CORRUPT]
+    verdicts = [(row.reason, row.filter) for row in decide_shard(result.images, RECIPE, {})]
+    assert verdicts == [
+        (None, None),
+        (Reason.OPTED_OUT, "consent"),
+        (Reason.NOT_AN_IMAGE, None),
+        (Reason.TOO_SMALL, "resolution"),
+        (None, None),
+        (Reason.CORRUPT, None),
+    ]
 
 
 def test_faces_are_looked_for_in_what_is_stored(site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:

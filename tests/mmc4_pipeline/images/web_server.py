@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from mmc4_pipeline.images.fetching.fetch import Answer, Fetcher, FetchSettings, Request
-from schemas.reasons import Reason
+from schemas.reasons import Drop, Reason
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 BODY = b"\xff\xd8 some bytes"
@@ -58,8 +58,8 @@ async def keep(_answer: Answer) -> Reason | None:
     return None
 
 
-def noai(robots_tag: str) -> Reason | None:
-    return Reason.OPTED_OUT if "noai" in robots_tag else None
+def noai(robots_tag: str) -> Drop | None:
+    return Drop(Reason.OPTED_OUT, "consent") if "noai" in robots_tag else None
 
 
 def ask(
@@ -68,6 +68,7 @@ def ask(
     accept: Callable[[Answer], Awaitable[Reason | None]] = keep,
     routes: tuple[str, ...] = ("{url}",),
     robots: Handler | None = None,
+    consent: Callable[[str], Drop | None] = noai,
     **settings: object,
 ) -> tuple[list[Answer], Server]:
     """Ask a server for some paths side by side; "SERVER" in a route stands for its address."""
@@ -76,7 +77,7 @@ def ask(
         async with serving(handler, robots) as server:
             chosen = tuple(route.replace("SERVER", server.address) for route in routes)
             options = FetchSettings(routes=chosen, **{**USUAL, **settings})
-            async with Fetcher.open(options, noai) as fetcher:
+            async with Fetcher.open(options, consent) as fetcher:
                 requests = [Request(server.address + path, MOMENT) for path in paths]
                 return list(await asyncio.gather(*(fetcher.fetch(item, accept) for item in requests))), server
 

@@ -100,7 +100,7 @@ def test_what_was_measured_is_written_and_filtered() -> None:
     body = article("<p><img src=/inside.jpg></p>").encode()
     content = PageReader(recipe.links).read(LOCATION, "text/html; charset=utf-8", body)
     assert isinstance(content, PageContent)
-    page = make_page(content, "A sentence.", [recipe.filters["url"], recipe.filters["main_content"]])
+    page = make_page(content, "A sentence.", {key: recipe.filters[key] for key in ("url", "main_content")})
     assert isinstance(page, Page)
     assert [(link.in_main_content, link.reason) for link in page.links] == [
         (False, Reason.NOT_MAIN_CONTENT),

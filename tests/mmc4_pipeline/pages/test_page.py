@@ -10,7 +10,7 @@ from filters.curly_bracket import CurlyBracket
 from filters.sentences import Sentences
 from filters.url import Url
 from mmc4_pipeline.pages.content import PageContent
-from mmc4_pipeline.pages.page import judge_link, make_page
+from mmc4_pipeline.pages.page import make_page
 from mmc4_pipeline.pages.sentences import MAX_CHARACTERS, sentences_of
 from schemas.capture import Location
 from schemas.document import RejectedDocument
@@ -55,32 +55,31 @@ def test_an_endless_line_is_split_in_bounded_time_and_kept_whole() -> None:
 
 def test_a_page_keeps_all_links_with_the_first_filters_verdict() -> None:
     found = PageContent(LOCATION, [link("https://a.example/logo.gif"), link("https://a.example/a.gif", 1)])
-    page = make_page(found, "One. Two.", [Url(("gif",), ("logo",)), Url(("png",), ())])
+    page = make_page(found, "One. Two.", {"words": Url(("gif",), ("logo",)), "types": Url(("png",), ())})
     assert isinstance(page, Page)
-    assert [(item.position, item.reason) for item in page.links] == [(0, Reason.URL_TOKEN), (1, Reason.URL_EXTENSION)]
+    assert [(item.position, item.reason, item.filter) for item in page.links] == [
+        (0, Reason.URL_TOKEN, "words"),
+        (1, Reason.URL_EXTENSION, "types"),
+    ]
     assert (page.key, page.url, page.site) == ("k", "https://a.example/", "a.example")
     assert page.sentences == ["One.", "Two."]
     assert page.could_have_url_duplicate
 
 
-def test_without_filters_every_link_is_kept() -> None:
-    assert judge_link(link("https://a.example/logo.gif"), []).reason is None
-
-
 def test_a_document_is_dropped_for_the_first_text_filter_s_reason() -> None:
     filters = {"sentences": Sentences(3), "curly_bracket": CurlyBracket()}
     found = PageContent(LOCATION, [])
-    assert isinstance(make_page(found, "One. Two. Three.", [], filters), Page)
-    few = make_page(found, "One. {Two}.", [], filters)
+    assert isinstance(make_page(found, "One. Two. Three.", {}, filters), Page)
+    few = make_page(found, "One. {Two}.", {}, filters)
     assert isinstance(few, RejectedDocument)
-    assert (few.reason, few.detail) == (Reason.TOO_FEW_SENTENCES, "filters.sentences min: 3")
-    code = make_page(found, "One. {Two}. Three.", [], filters)
+    assert (few.reason, few.filter, few.detail) == (Reason.TOO_FEW_SENTENCES, "sentences", "filters.sentences min: 3")
+    code = make_page(found, "One. {Two}. Three.", {}, filters)
     assert isinstance(code, RejectedDocument)
-    assert (code.reason, code.detail) == (Reason.CURLY_BRACKET, "filters.curly_bracket")
+    assert (code.reason, code.filter, code.detail) == (Reason.CURLY_BRACKET, "curly_bracket", "filters.curly_bracket")
 
 
 def test_a_document_without_a_sentence_is_dropped_by_name() -> None:
-    rejected = make_page(PageContent(LOCATION, []), " \n ", [])
+    rejected = make_page(PageContent(LOCATION, []), " \n ", {})
     assert isinstance(rejected, RejectedDocument)
-    assert (rejected.reason, rejected.url) == (Reason.NO_TEXT, "https://a.example/")
+    assert (rejected.reason, rejected.filter, rejected.url) == (Reason.NO_TEXT, None, "https://a.example/")
     assert rejected.source == "f.warc.gz@77"

@@ -13,7 +13,7 @@ from mmc4_pipeline.formats.openflamingo import OpenFlamingo
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.page import ImageLink, Page
-from schemas.reasons import Reason, Stage
+from schemas.reasons import Drop, Reason, Stage
 from schemas.score import ImageScore
 from schemas.statistics import Counts
 
@@ -60,7 +60,7 @@ def make_document() -> Callable[..., CutDocument]:
             image = Image(key, position, image_url, width=size[0], height=size[1], length=25_000)
             placed.append(Placed(image, ImageScore(position, row, *heads), position, similarity))
         images, scores = ({item.image.position: part(item) for item in placed} for part in (_image, _score))
-        dropped = {} if reason is None else {item.image.position: (Stage.CUT, reason) for item in placed}
+        dropped = {} if reason is None else {item.image.position: (Stage.CUT, Drop(reason)) for item in placed}
         return CutDocument(page, placed if reason is None else [], dropped, images, scores, reason)
 
     return make

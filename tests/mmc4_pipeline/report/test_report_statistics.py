@@ -9,7 +9,7 @@ from mmc4_pipeline.dataset.cut import CutDocument
 from mmc4_pipeline.dataset.statistics import shard_statistics
 from schemas.image import Image
 from schemas.page import ImageLink, Page
-from schemas.reasons import Reason, Stage
+from schemas.reasons import Drop, Reason, Stage
 from schemas.statistics import Statistics
 
 MakeDocument = Callable[..., CutDocument]
@@ -69,7 +69,7 @@ def test_duplicates_are_grouped_by_hash_and_reason_with_the_first_as_an_example(
             url = f"https://{key[0]}.example/{at}.jpg" + "x" * 1000
             links.append(ImageLink(at, url, "", None, None))
             images[at] = Image(key, at, url, width=200, height=200, phash=phash, offset=512 * (at + 1), length=9)
-            reasons[at] = (Stage.IMAGES, reason)
+            reasons[at] = (Stage.IMAGES, Drop(reason))
         page = made.page
         page = Page(page.key, page.url, page.site, page.timestamp, False, page.sentences, links)
         return CutDocument(page, [], reasons, images, {}, Reason.DOCUMENT)

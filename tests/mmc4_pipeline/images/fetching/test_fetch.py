@@ -11,7 +11,7 @@ from aiohttp import web
 
 from mmc4_pipeline.images.fetching import fetch
 from mmc4_pipeline.images.fetching.fetch import Answer, Fetcher, FetchSettings, Request
-from schemas.reasons import Reason
+from schemas.reasons import Drop, Reason
 from tests.mmc4_pipeline.images.web_server import (
     BODY,
     MOMENT,
@@ -207,9 +207,11 @@ def test_what_is_no_url_stops_nothing(url: str) -> None:
 def test_who_opts_out_is_not_read_and_no_archive_is_asked() -> None:
     headers = {"X-Robots-Tag": "noai"}
     handler = answering(web.Response(body=BODY, headers=headers))
-    (answer,), server = ask(handler, "/a.jpg", routes=("{url}", "SERVER/archive/{url}"))
-    assert (answer.reason, answer.robots_tag, answer.body) == (Reason.OPTED_OUT, "noai", b"")
-    assert server.asked == ["/a.jpg"]
+    for refusal in (Drop(Reason.OPTED_OUT, "consent"), Drop("of_a_plug_in", "plug_in")):
+        routes = ("{url}", "SERVER/archive/{url}")
+        (answer,), server = ask(handler, "/a.jpg", routes=routes, consent=lambda _, refusal=refusal: refusal)
+        assert (Drop(answer.reason or "", answer.filter), answer.robots_tag, answer.body) == (refusal, "noai", b"")
+        assert server.asked == ["/a.jpg"]
 
 
 def test_the_next_route_is_asked_where_the_first_has_no_image() -> None:
