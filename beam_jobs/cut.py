@@ -6,8 +6,8 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.command_line import CommonOptions, CutOptions, DatasetOptions, output_folder, parse
-from beam_jobs.from_options import dataset_settings, recipe_of
+from beam_jobs.command_line import CommonOptions, CutOptions, DatasetOptions, WebOptions, output_folder, parse
+from beam_jobs.from_options import dataset_settings, http_settings, recipe_of
 from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.stage_runner import FOLDERS, run_stage, stage_folder
 from filters.base import LinkFilter, ScoreFilter
@@ -20,7 +20,7 @@ from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.recipe import Recipe, loosened, parse_recipe
 from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
-from mmc4_pipeline.storage import WrittenFile
+from mmc4_pipeline.storage import Inputs, WrittenFile
 from mmc4_pipeline.tar import read_image
 from schemas.image import Image
 from schemas.ledger import LedgerRow
@@ -29,7 +29,7 @@ from schemas.reasons import Stage
 from schemas.score import DocumentScores
 from schemas.statistics import Counts
 
-OPTIONS = (CommonOptions, CutOptions, DatasetOptions)
+OPTIONS = (CommonOptions, CutOptions, DatasetOptions, WebOptions)
 PARTS = "parts"  # notes of how many shards of the dataset each shard goes into
 
 
@@ -40,7 +40,7 @@ def run(options: PipelineOptions, scores: str | None = None) -> dict[str, Any]:
     scored = StageFolder(storage.join(output, "scores", scores), Stage.SCORE)
     manifests = _manifests(output) | {Stage.SCORE: scored.manifest()}
     _refuse_what_was_not_scored(recipe, manifests, output)
-    filters = LoadedFilters.read(recipe.of_kind(LinkFilter))
+    filters = LoadedFilters.read(recipe.of_kind(LinkFilter), Inputs(http_settings(options)))
     folder = StageFolder(storage.join(output, "dataset", recipe.name), Stage.CUT)
     plan = {
         "name": recipe.name,

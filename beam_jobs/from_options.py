@@ -35,7 +35,7 @@ from mmc4_pipeline.images.img2dataset_shards import shard_files
 from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.models.folder import default_nsfw_weights
 from mmc4_pipeline.recipe import Recipe, load_recipe
-from mmc4_pipeline.storage.http.client import HttpSettings
+from mmc4_pipeline.storage import HttpSettings, Inputs
 
 if TYPE_CHECKING:
     from mmc4_pipeline.images.faces import FaceDetector
@@ -77,7 +77,7 @@ def fetch_settings(options: PipelineOptions) -> FetchSettings:
             "it, as in 'my-dataset/1.0 (+https://example.org/contact)'"
         )
         raise UserError(message)
-    _refuse_other_sources(images)
+    _refuse_other_sources(images, Inputs(http_settings(options)))
     for flag in ("max_open_requests", "max_open_per_host"):
         if getattr(images, flag) < 1:
             message = f"--{flag} {getattr(images, flag)}: must be at least 1"
@@ -109,9 +109,9 @@ def fetch_settings(options: PipelineOptions) -> FetchSettings:
     )
 
 
-def _refuse_other_sources(images: ImagesOptions) -> None:
+def _refuse_other_sources(images: ImagesOptions, inputs: Inputs) -> None:
     """Raise UserError where images can't come from where the command line says."""
-    shard_files(images.images_from)
+    shard_files(inputs, images.images_from)
     if images.fetch_engine != "img2dataset":
         return
     if images.images_from:

@@ -14,7 +14,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms import combiners
 
 from beam_jobs.command_line import CommonOptions, ImagesOptions, WebOptions, output_folder, parse
-from beam_jobs.from_options import face_detector, fetch_settings, recipe_of
+from beam_jobs.from_options import face_detector, fetch_settings, http_settings, recipe_of
 from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.near_copies import TooManyCopies, packed, unpacked
 from beam_jobs.stage_runner import run_stage, stage_folder
@@ -34,7 +34,7 @@ from mmc4_pipeline.naming import stable_hash
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
-from mmc4_pipeline.storage import WrittenFile
+from mmc4_pipeline.storage import Inputs, WrittenFile
 from schemas.image import Image
 from schemas.page import Page
 from schemas.reasons import Stage
@@ -51,12 +51,13 @@ _SAMPLE = ">QQ"  # Beam's integers are signed, hashes are not; big-endian bytes 
 def run(options: PipelineOptions) -> dict[str, Any]:
     """Run the stage and give its manifest."""
     recipe, settings, output = recipe_of(options), fetch_settings(options), output_folder(options)
+    inputs = Inputs(http_settings(options))
     pages = stage_folder(output, Stage.PAGES)
     manifest = pages.manifest()
     folder = stage_folder(output, Stage.IMAGES)
     detector = face_detector(options)
-    deny_lists = LoadedFilters.read(recipe.of_kind(DenyList))
-    source, given = _source(options, folder, recipe, settings)
+    deny_lists = LoadedFilters.read(recipe.of_kind(DenyList), inputs)
+    source, given = _source(options, folder, recipe, settings, inputs)
     plan = {
         "recipe": recipe.part(Stage.IMAGES),
         "options": {
@@ -83,7 +84,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
 
 
 def _source(
-    options: PipelineOptions, folder: StageFolder, recipe: Recipe, settings: FetchSettings
+    options: PipelineOptions, folder: StageFolder, recipe: Recipe, settings: FetchSettings, inputs: Inputs
 ) -> tuple[Img2dataset | PrefetchedImages | None, dict[str, Any]]:
     """Give where images come from, None where our own fetcher asks for them, and what the plan says of that.
 
@@ -91,11 +92,11 @@ def _source(
     """
     own = options.view_as(ImagesOptions)
     if own.images_from:
-        tars = shard_files(own.images_from)
+        tars = shard_files(inputs, own.images_from)
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each look at a file takes a while
-            sizes = list(pool.map(lambda tar: f"{tar} {storage.size(tar)} {storage.size(table_of(tar))}", tars))
+            sizes = list(pool.map(lambda tar: f"{tar} {inputs.size(tar)} {inputs.size(table_of(tar))}", tars))
         files = hashlib.sha256("\n".join(sizes).encode()).hexdigest()[:16]
-        ready_made = PrefetchedImages(tuple(tars), folder.file(_INDEX), settings.max_bytes)
+        ready_made = PrefetchedImages(inputs, tuple(tars), folder.file(_INDEX), settings.max_bytes)
         return ready_made, {"images_from": {"shards": len(tars), "files": files}}
     if own.fetch_engine == "img2dataset":
         asked = recipe.of_kind(Consent).values()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -30,7 +31,7 @@ from mmc4_pipeline.commoncrawl.wanted import BloomFilter, WantedUrls, by_part, f
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.naming import document_key, shard_of
 from mmc4_pipeline.stage_folder import StageFolder
-from mmc4_pipeline.storage.http import client as http_client
+from mmc4_pipeline.storage import Inputs
 from schemas.capture import Capture, Location
 from schemas.document import DocumentReference, RejectedDocument
 from schemas.reasons import Stage
@@ -60,7 +61,7 @@ class LocateWork:
     shards: int
     filters: int
     max_seconds_apart: int
-    http: http_client.HttpSettings
+    inputs: Inputs
 
     def filter_file(self, part: int) -> str:
         """Give the path of one of the filters of wanted URLs."""
@@ -98,13 +99,12 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     if not own.c4 or not own.cc_root:
         message = "--c4 and --cc_root: say where the documents and Common Crawl are"
         raise UserError(message)
-    names, http = parse_fields(own.c4_fields), http_settings(options)
-    http_client.use(http)
-    documents, index = document_files(own.c4), index_files(own.cc_root, recipe.crawl)
+    names, inputs = parse_fields(own.c4_fields), Inputs(http_settings(options))
+    documents, index = document_files(inputs, own.c4), index_files(inputs, own.cc_root, recipe.crawl)
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each look at a file takes a while
-        looks = dict(zip(documents, pool.map(look_at, documents, [names] * len(documents)), strict=True))
-        index_sizes = dict(zip(index, pool.map(storage.size, index), strict=True))
-        groups = dict(zip(index, pool.map(row_groups, index), strict=True))
+        looks = dict(zip(documents, pool.map(lambda path: look_at(inputs, path, names), documents), strict=True))
+        index_sizes = dict(zip(index, pool.map(inputs.size, index), strict=True))
+        groups = dict(zip(index, pool.map(partial(row_groups, inputs), index), strict=True))
     rows, expected = sum(map(sum, groups.values())), sum(number for _, number in looks.values())
     if not rows:
         message = f"{index[0]}: the index has no rows in any of its {len(index)} files; check --cc_root and --crawl"
@@ -121,7 +121,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         shards=max(1, ceil(expected / DOCUMENTS_PER_SHARD)),
         filters=max(1, ceil(expected / URLS_PER_FILTER)),
         max_seconds_apart=recipe.locate.max_seconds_apart,
-        http=http,
+        inputs=inputs,
     )
     to_read = [(path, group) for path in index for group, size in enumerate(groups[path]) if size]
 
@@ -146,9 +146,6 @@ class ReadReferences(beam.DoFn):
     def __init__(self, work: LocateWork, todo: list[int]) -> None:
         self._work, self._todo = work, frozenset(todo)
 
-    def setup(self) -> None:
-        http_client.use(self._work.http)
-
     def process(self, file: tuple[int, str]) -> Iterator[Any]:
         hashes: list[int] = []
         yield from _in_packs(self._references(*file, hashes))
@@ -158,7 +155,7 @@ class ReadReferences(beam.DoFn):
     def _references(
         self, number: int, path: str, hashes: list[int]
     ) -> Iterator[tuple[int, Reference | RejectedDocument]]:
-        for line, found in read_references(path, self._work.names):
+        for line, found in read_references(self._work.inputs, path, self._work.names):
             shard = shard_of(found.url, self._work.shards)
             if isinstance(found, DocumentReference):
                 hashes.append(hash_of(found.url))
@@ -211,12 +208,9 @@ class ReadCaptures(beam.DoFn):
         self._work, self._todo = work, frozenset(todo)
         self._shared = Shared()
 
-    def setup(self) -> None:
-        http_client.use(self._work.http)
-
     def process(self, group: tuple[str, int], filters: Sequence[tuple[int, str]]) -> Iterator[Any]:
         if filters:  # else there is no document at all
-            yield from _in_packs(self._rows(read_captures(*group, self._wanted(filters))))
+            yield from _in_packs(self._rows(read_captures(self._work.inputs, *group, self._wanted(filters))))
 
     def _rows(self, captures: Iterable[Capture]) -> Iterator[tuple[int, IndexRow]]:
         for capture in captures:

@@ -34,7 +34,7 @@ from mmc4_pipeline.pages.page_sorter import PageSorter
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.stage_folder import StageFolder, add_up, fingerprint
-from mmc4_pipeline.storage.http import client as http_client
+from mmc4_pipeline.storage import Inputs
 from schemas.capture import Location
 from schemas.document import Document, RejectedDocument
 from schemas.page import OutcomeKind, Page, PageOutcome
@@ -75,8 +75,9 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     """Run the stage and give its manifest. Documents are those of the locate stage, or the pages of WARC files."""
     check(options)
     own, recipe, output = options.view_as(PagesOptions), recipe_of(options), output_folder(options)
-    filters = LoadedFilters.read(recipe.of_kind(TextFilter) | recipe.of_kind(LinkFilter))
-    source = _given_warcs(own) if own.warcs else _located(own, recipe, output)
+    inputs = Inputs(http_settings(options))
+    filters = LoadedFilters.read(recipe.of_kind(TextFilter) | recipe.of_kind(LinkFilter), inputs)
+    source = _given_warcs(own, inputs) if own.warcs else _located(own, recipe, output)
     folder = stage_folder(output, Stage.PAGES)
     plan = {
         "recipe": recipe.part(Stage.PAGES),
@@ -88,7 +89,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         reader=PageReader(recipe.links, recipe.text_source),
         filters=filters,
     )
-    work = PagesWork(source, reading, folder, http_settings(options))
+    work = PagesWork(source, reading, folder, inputs)
     resume = options.view_as(CommonOptions).resume
     progress = Notes(READ, source.parts_with_pages, "parts of the crawl")
     manifest = run_stage(folder, plan, source.shards, options, work.build, resume=resume, progress=progress)
@@ -140,10 +141,10 @@ def _located(own: PagesOptions, recipe: Recipe, output: str) -> PagesSource:
     )
 
 
-def _given_warcs(own: PagesOptions) -> PagesSource:
-    files = warc_files(own.warcs)
+def _given_warcs(own: PagesOptions, inputs: Inputs) -> PagesSource:
+    files = warc_files(inputs, own.warcs)
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each look at a file takes a while
-        sizes = dict(zip(files, pool.map(storage.size, files), strict=True))
+        sizes = dict(zip(files, pool.map(inputs.size, files), strict=True))
     return PagesSource(
         shards=max(1, ceil(sum(sizes.values()) / (_WARC_BYTES_PER_DOCUMENT * own.documents_per_shard))),
         parts=len(files),
@@ -170,10 +171,8 @@ class PagesWork:
     note, which a resumed run does not read again. Then pages and texts go to the shards of their sites.
     """
 
-    def __init__(
-        self, source: PagesSource, reading: PageSorter, folder: StageFolder, http: http_client.HttpSettings
-    ) -> None:
-        self._source, self._reading, self._folder, self._http = source, reading, folder, http
+    def __init__(self, source: PagesSource, reading: PageSorter, folder: StageFolder, inputs: Inputs) -> None:
+        self._source, self._reading, self._folder, self._inputs = source, reading, folder, inputs
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
         """Wire the pipeline: pages come by part of the crawl, C4's texts by C4 file."""
@@ -226,7 +225,6 @@ class PagesWork:
         """Read a part of the crawl unless that is done; the note comes last."""
         note, file = self._folder.file(f"{READ}/{part:05d}.json"), self._folder.file(f"{READ}/{part:05d}.parquet")
         if not storage.exists(note):
-            http_client.use(self._http)
             packed = self._packed_warcs(items) if self._source.warcs else self._packed_locations(items)
             with timed(Stage.PAGES, "read"):
                 written = storage.write_records(file, packed, PageOutcome)
@@ -238,13 +236,13 @@ class PagesWork:
         read = SOURCES[self._source.page_source]
         ordered = sorted(locations, key=lambda location: (location.warc_filename, location.offset, location.key))
         for warc_filename, of_file in groupby(ordered, key=lambda location: location.warc_filename):
-            outcomes = read(self._source.cc_root, warc_filename, list(of_file), self._reading.reader)
+            outcomes = read(self._inputs, self._source.cc_root, warc_filename, list(of_file), self._reading.reader)
             yield from self._reading.packed(outcomes)
 
     def _packed_warcs(self, paths: Iterable[str]) -> Iterator[PageOutcome]:
         for path in paths:
             records = Counts()
-            yield from self._reading.packed(documents_of_warc(path, self._reading.reader, records))
+            yield from self._reading.packed(documents_of_warc(self._inputs, path, self._reading.reader, records))
             shard = shard_of(path, self._source.shards)  # that of no site: some shard has to count the file's records
             yield pack(shard, OutcomeKind.COUNTS, {"records": records.to_json()})
 
@@ -255,8 +253,7 @@ class PagesWork:
 
     def _texts(self, path: str, todo: frozenset[int]) -> Iterator[tuple[int, tuple[str, bytes]]]:
         """Read (shard, (source, compressed text)): compressed, because texts are the bulk of what is shuffled."""
-        http_client.use(self._http)
-        for source, document in read_documents(path, self._source.c4_fields):
+        for source, document in read_documents(self._inputs, path, self._source.c4_fields):
             if isinstance(document, Document):
                 shard = self._reading.shard(document.url)
                 if shard in todo:

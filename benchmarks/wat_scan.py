@@ -32,6 +32,7 @@ from mmc4_pipeline.commoncrawl.by_wat import pages_by_wat, wat_filename
 from mmc4_pipeline.pages.content import PageContent
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import LinkSettings
+from mmc4_pipeline.storage import HttpSettings, Inputs
 from schemas.capture import Location
 
 WARC = "crawl-data/CC-MAIN-2019-18/segments/1/warc/CC-MAIN-20190418101243-00000.warc.gz"
@@ -98,7 +99,7 @@ def seconds(folder: str, locations: list[Location]) -> float:
 
 def our_pages(folder: str, locations: list[Location]) -> Iterator[object]:
     """Read as the pipeline does."""
-    return pages_by_wat(folder, WARC, locations, PageReader(LinkSettings()))
+    return pages_by_wat(Inputs(HttpSettings()), folder, WARC, locations, PageReader(LinkSettings()))
 
 
 def peer_seconds(python: str, path: Path, links: Path | None) -> float:

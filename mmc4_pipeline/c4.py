@@ -17,9 +17,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.naming import document_key
+from mmc4_pipeline.storage import Inputs
 from mmc4_pipeline.storage.foreign_parquet import footer, holds_text, texts
 from schemas.document import Document, DocumentReference, RejectedDocument
 from schemas.reasons import Reason
@@ -52,11 +52,11 @@ def parse_fields(pairs: list[str]) -> DocumentFields:
     return DocumentFields(**chosen)
 
 
-def document_files(patterns: list[str]) -> list[str]:
+def document_files(inputs: Inputs, patterns: list[str]) -> list[str]:
     """Give the C4 files that the patterns name, sorted; raises UserError for a pattern that names none."""
     found: list[str] = []
     for pattern in patterns:
-        files = storage.matches(pattern)
+        files = inputs.matches(pattern)
         if not files:
             message = f"--c4 {pattern}: no such file; give a file or a glob pattern in quotes"
             raise UserError(message)
@@ -64,15 +64,15 @@ def document_files(patterns: list[str]) -> list[str]:
     return sorted(set(found))
 
 
-def look_at(path: str, names: DocumentFields) -> tuple[int, int]:
+def look_at(inputs: Inputs, path: str, names: DocumentFields) -> tuple[int, int]:
     """Give a file's size in bytes and about how many documents it has, from its beginning or its footer.
 
     Raises UserError where it has not the fields that are asked for: before the run, and with those that it has.
     """
-    size = storage.size(path)
+    size = inputs.size(path)
     if path.endswith(".parquet"):
-        return size, _rows_of(path, names)
-    read, lines = _sample(path, size)
+        return size, _rows_of(inputs, path, names)
+    read, lines = _sample(inputs, path, size)
     objects = [item for item in map(_json, lines) if isinstance(item, dict)]
     there = dict.fromkeys(key for item in objects for key in item)
     for name in asdict(names).values():
@@ -81,8 +81,8 @@ def look_at(path: str, names: DocumentFields) -> tuple[int, int]:
     return size, round(size * len(lines) / read) if lines else size // _BYTES_PER_DOCUMENT
 
 
-def _rows_of(path: str, names: DocumentFields) -> int:
-    metadata, columns = footer(path)
+def _rows_of(inputs: Inputs, path: str, names: DocumentFields) -> int:
+    metadata, columns = footer(inputs, path)
     for name, column in asdict(names).items():
         if column not in columns.names:
             _refuse_fields(path, column, columns.names)
@@ -101,9 +101,9 @@ def _refuse_fields(path: str, missing: str, there: list[str]) -> None:
     raise UserError(message)
 
 
-def _sample(path: str, size: int) -> tuple[int, list[bytes]]:
+def _sample(inputs: Inputs, path: str, size: int) -> tuple[int, list[bytes]]:
     """Give the whole lines at a file's beginning, and the bytes of the file that they and what follows them take."""
-    head = storage.read_range(path, 0, min(size, _SAMPLE)) if size else b""
+    head = inputs.read_range(path, 0, min(size, _SAMPLE)) if size else b""
     try:
         with _decompressed(path, io.BytesIO(head)) as stream:
             content = b"".join(iter(lambda: _read_some(stream), b""))
@@ -122,26 +122,26 @@ def _read_some(stream: BinaryIO | io.BufferedIOBase) -> bytes:
 
 
 def read_documents(
-    path: str, names: DocumentFields = DocumentFields()
+    inputs: Inputs, path: str, names: DocumentFields = DocumentFields()
 ) -> Iterator[tuple[str, Document | RejectedDocument]]:
     """Yield each document's "path:line" and the document, or what is wrong with it.
 
     Raises UserError where the file itself is cut short or corrupt, with the line up to which it could be read.
     """
-    for number, row in _rows(path, names, ("url", "timestamp", "text")):
+    for number, row in _rows(inputs, path, names, ("url", "timestamp", "text")):
         source = f"{path}:{number}"
         yield source, _document(row, source)
 
 
 def read_references(
-    path: str, names: DocumentFields = DocumentFields()
+    inputs: Inputs, path: str, names: DocumentFields = DocumentFields()
 ) -> Iterator[tuple[int, DocumentReference | RejectedDocument]]:
     """Yield each document's line and a reference to it, or what is wrong with it; as `read_documents`.
 
     Texts are not read where the format allows that: a row of Parquet that lacks its text is found out only later.
     """
     wanted = ("url", "timestamp") if path.endswith(".parquet") else ("url", "timestamp", "text")
-    for number, row in _rows(path, names, wanted):
+    for number, row in _rows(inputs, path, names, wanted):
         source = f"{path}:{number}"
         found = _document(row, source)
         if isinstance(found, Document):
@@ -150,11 +150,13 @@ def read_references(
             yield number, found
 
 
-def _rows(path: str, names: DocumentFields, wanted: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _rows(
+    inputs: Inputs, path: str, names: DocumentFields, wanted: tuple[str, ...]
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Yield each row's number and its wanted values by our names, or what is wrong with it."""
     columns = {name: column for name, column in asdict(names).items() if name in wanted}
     parquet = path.endswith(".parquet")
-    read, open_file = (_parquet_rows, storage.open_read) if parquet else (_lines, storage.open_stream)
+    read, open_file = (_parquet_rows, inputs.open_read) if parquet else (_lines, inputs.open_stream)
     number = 0
     try:
         with open_file(path) as raw:

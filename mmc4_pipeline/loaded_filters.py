@@ -11,8 +11,8 @@ from threading import Lock
 from typing import Any, Self, TypeVar
 
 from filters.base import Filter
-from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.storage import Inputs
 
 Kind = TypeVar("Kind", bound=Filter)
 _ready: dict["LoadedFilters", dict[str, Filter]] = {}  # of this process: those of one run
@@ -24,13 +24,14 @@ class LoadedFilters:
     """Filters by their key in the recipe, and the sha256 of each file that they read, by path."""
 
     filters: tuple[tuple[str, Filter], ...]
+    inputs: Inputs
     lists: tuple[tuple[str, str], ...] = field(default=())
 
     @classmethod
-    def read(cls, filters: Mapping[str, Filter]) -> Self:
+    def read(cls, filters: Mapping[str, Filter], inputs: Inputs) -> Self:
         """Read the files of the filters; raises UserError for one that can't be read or used."""
-        ready, lists = _prepare(filters)
-        result = cls(tuple(filters.items()), tuple(sorted(lists.items())))
+        ready, lists = _prepare(filters, inputs)
+        result = cls(tuple(filters.items()), inputs, tuple(sorted(lists.items())))
         with _lock:
             _ready.clear()
             _ready[result] = ready
@@ -44,7 +45,7 @@ class LoadedFilters:
         """Give the filters of a kind, ready to decide. Raises UserError where a file has changed since `read`."""
         with _lock:
             if self not in _ready:
-                ready, lists = _prepare(dict(self.filters))
+                ready, lists = _prepare(dict(self.filters), self.inputs)
                 for path, sha256 in self.lists:
                     if lists[path] != sha256:
                         message = f"{path}: has changed while the stage ran; run it again from its start"
@@ -54,11 +55,11 @@ class LoadedFilters:
         return {key: item for key, item in found.items() if isinstance(item, kind)}
 
 
-def _prepare(filters: Mapping[str, Filter]) -> tuple[dict[str, Filter], dict[str, str]]:
+def _prepare(filters: Mapping[str, Filter], inputs: Inputs) -> tuple[dict[str, Filter], dict[str, str]]:
     lists: dict[str, str] = {}
 
     def read(path: str) -> bytes:
-        content = storage.read_bytes(path)
+        content = inputs.read_bytes(path)
         lists[path] = hashlib.sha256(content).hexdigest()
         return content
 

@@ -11,6 +11,7 @@ from mmc4_pipeline.models.fetch import fetch, needed_by
 from mmc4_pipeline.models.folder import ENVIRONMENT, models_folder
 from mmc4_pipeline.progress import counting_bytes
 from mmc4_pipeline.recipe import load_recipe, recipe_names
+from mmc4_pipeline.storage import HttpSettings, Inputs
 
 
 def main(argv: list[str]) -> None:
@@ -23,7 +24,7 @@ def main(argv: list[str]) -> None:
     for file in files:
         try:
             with counting_bytes(file.name) as show:
-                fetch(file, folder, console.print, show)
+                fetch(file, folder, Inputs(HttpSettings()), console.print, show)
         except UserError as error:
             missing += 1
             console.print(str(error))

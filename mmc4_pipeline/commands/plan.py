@@ -7,7 +7,6 @@ from dataclasses import astuple
 from rich.console import Console
 from rich.table import Table
 
-from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import document_files, read_documents
 from mmc4_pipeline.commoncrawl.by_range import MAX_GAP
 from mmc4_pipeline.commoncrawl.by_wat import has_all_for
@@ -17,7 +16,7 @@ from mmc4_pipeline.estimate.estimate import Needs, Prices, Resources, Speeds, es
 from mmc4_pipeline.estimate.speed import measure_speeds
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import load_recipe, recipe_names
-from mmc4_pipeline.storage.http.client import HttpSettings
+from mmc4_pipeline.storage import HttpSettings, Inputs
 
 _GB, _MB = 10**9, 10**6
 _DAY = 24
@@ -27,13 +26,16 @@ def main(argv: list[str]) -> None:
     """Run from the command line."""
     arguments = _parser().parse_args(argv)
     recipe = load_recipe(arguments.recipe)
-    reader, documents = PageReader(recipe.links, recipe.text_source), _documents(arguments)
-    crawl = crawl_size(arguments.crawl or recipe.crawl, arguments.cc_root)
     resources = Resources(arguments.cores, arguments.network * _MB, arguments.requests_per_second)
     prices = Prices(arguments.core_hour_price, arguments.gigabyte_price, arguments.million_requests_price)
-    if min(documents, *astuple(resources)) <= 0 or min(astuple(prices)) < 0:
-        message = "--documents, --cores, --network and --requests_per_second must be above 0, prices at least 0"
-        raise UserError(message)
+    refusal = "--documents, --cores, --network and --requests_per_second must be above 0, prices at least 0"
+    if min(astuple(resources)) <= 0 or min(astuple(prices)) < 0:
+        raise UserError(refusal)
+    inputs = Inputs(HttpSettings(requests_per_second=arguments.requests_per_second))
+    reader, documents = PageReader(recipe.links, recipe.text_source), _documents(inputs, arguments)
+    if documents <= 0:
+        raise UserError(refusal)
+    crawl = crawl_size(inputs, arguments.crawl or recipe.crawl, arguments.cc_root)
     console = Console()
     with console.status("measuring this machine"):
         speeds = measure_speeds(reader)
@@ -76,13 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _documents(arguments: argparse.Namespace) -> int:
+def _documents(inputs: Inputs, arguments: argparse.Namespace) -> int:
     """Give the number of documents; of several files only the first is counted, the others go by their size."""
     if arguments.c4 is None:
         return int(arguments.documents)
-    files = document_files(arguments.c4)
-    sizes = [storage.size(path) for path in files]
-    first = sum(1 for _ in read_documents(files[0]))
+    files = document_files(inputs, arguments.c4)
+    sizes = [inputs.size(path) for path in files]
+    first = sum(1 for _ in read_documents(inputs, files[0]))
     return round(first * sum(sizes) / sizes[0]) if sizes[0] else first
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
 
-from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.warc_record import MAX_RECORD_BYTES
 from mmc4_pipeline.errors import PermanentReadError
 from mmc4_pipeline.pages.content import PageContent, rejected, target
 from mmc4_pipeline.pages.page_reader import PageReader
+from mmc4_pipeline.storage import Inputs, join
 from mmc4_pipeline.storage.http.client import BYTES_OF_A_REQUEST
 from schemas.capture import Location
 from schemas.document import RejectedDocument
@@ -55,7 +55,7 @@ def plan_ranges(locations: Iterable[Location]) -> list[Range]:
 
 
 def pages_by_range(
-    cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader
+    inputs: Inputs, cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader
 ) -> Iterator[PageContent | RejectedDocument]:
     """Read the records of one WARC file at the locations' offsets, in file order.
 
@@ -69,7 +69,7 @@ def pages_by_range(
             yield rejected(location, Reason.PAGE_UNREADABLE, why)
     ranges = plan_ranges(possible)
     asked = ((part.start, part.end - part.start) for part in ranges)
-    answers = storage.read_ranges(storage.join(cc_root, warc_filename), asked)
+    answers = inputs.read_ranges(join(cc_root, warc_filename), asked)
     for part, answer in zip(ranges, answers, strict=True):
         for location in part.locations:
             if isinstance(answer, PermanentReadError):

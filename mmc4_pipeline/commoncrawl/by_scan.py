@@ -3,12 +3,12 @@
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.archive import records
 from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
 from mmc4_pipeline.errors import PermanentReadError
 from mmc4_pipeline.pages.content import PageContent, not_found, rejected
 from mmc4_pipeline.pages.page_reader import PageReader
+from mmc4_pipeline.storage import Inputs, join
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason
@@ -16,7 +16,9 @@ from schemas.reasons import Reason
 Outcome = PageContent | RejectedDocument
 
 
-def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader) -> Iterator[Outcome]:
+def pages_by_scan(
+    inputs: Inputs, cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader
+) -> Iterator[Outcome]:
     """Stream a whole WARC file and read the wanted records; what it does not hold is dropped with a reason."""
     wanted = {(location.offset, location.url): location for location in locations}
     offsets = {location.offset for location in locations}
@@ -24,7 +26,7 @@ def pages_by_scan(cc_root: str, warc_filename: str, locations: list[Location], r
     why = "the WARC file holds no response record of that URL at that offset"
     end = 0
     try:
-        with storage.open_stream(storage.join(cc_root, warc_filename)) as stream:
+        with inputs.open_stream(join(cc_root, warc_filename)) as stream:
             for record in records(stream):
                 end = record.offset + record.length
                 if isinstance(record, LostRecord):

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.archive import records
 from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
 from mmc4_pipeline.commoncrawl.wat_json import container_offset, html_images
@@ -11,6 +10,7 @@ from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.pages.content import PageContent, not_found, rejected
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.pages.wat_links import WatImages, links_of_wat
+from mmc4_pipeline.storage import Inputs, join
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason
@@ -24,7 +24,7 @@ def wat_filename(warc_filename: str) -> str:
 
 
 def pages_by_wat(
-    cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader
+    inputs: Inputs, cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader
 ) -> Iterator[PageContent | RejectedDocument]:
     """Stream the WAT file of a WARC file and read the wanted records; what it lacks is dropped with a reason.
 
@@ -40,7 +40,7 @@ def pages_by_wat(
     offsets = {offset for offset, _ in wanted}
     lost = 0
     try:
-        with storage.open_stream(storage.join(cc_root, wat_filename(warc_filename))) as stream:
+        with inputs.open_stream(join(cc_root, wat_filename(warc_filename))) as stream:
             for batch in _batches(records(stream)):
                 sound = [record for record in batch if isinstance(record, Record)]
                 lost += len(batch) - len(sound)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from enum import StrEnum
 
-from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.archive import records as all_records
 from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.naming import document_key, site_of
 from mmc4_pipeline.pages.content import PageContent, rejected
 from mmc4_pipeline.pages.page_reader import PageReader
+from mmc4_pipeline.storage import Inputs
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason
@@ -25,11 +25,11 @@ class NoDocument(StrEnum):
     TYPE = "not_html"
 
 
-def warc_files(patterns: list[str]) -> list[str]:
+def warc_files(inputs: Inputs, patterns: list[str]) -> list[str]:
     """Give the WARC files that the patterns name, sorted; raises UserError for a pattern that names none."""
     found: set[str] = set()
     for pattern in patterns:
-        files = storage.matches(pattern)
+        files = inputs.matches(pattern)
         if not files:
             message = f"--warcs {pattern}: no such file; give a file or a glob pattern in quotes"
             raise UserError(message)
@@ -37,7 +37,9 @@ def warc_files(patterns: list[str]) -> list[str]:
     return sorted(found)
 
 
-def documents_of_warc(path: str, reader: PageReader, records: Counts) -> Iterator[PageContent | RejectedDocument]:
+def documents_of_warc(
+    inputs: Inputs, path: str, reader: PageReader, records: Counts
+) -> Iterator[PageContent | RejectedDocument]:
     """Stream a WARC file and read its HTML pages; each is a document of its own.
 
     `records` counts the response records and the damaged parts of the file: `kept` are documents, the others are
@@ -46,7 +48,7 @@ def documents_of_warc(path: str, reader: PageReader, records: Counts) -> Iterato
     """
     end = 0
     try:
-        with storage.open_stream(path) as stream:
+        with inputs.open_stream(path) as stream:
             for record in all_records(stream):
                 end = record.offset + record.length
                 if isinstance(record, LostRecord):

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.wanted import WantedUrls
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.storage import Inputs, join
 from mmc4_pipeline.storage.foreign_parquet import footer, holds_text, texts
 from schemas.capture import Capture
 
@@ -32,29 +32,29 @@ _FIRST, _LAST = (pa.scalar(datetime(year, 1, 1, tzinfo=UTC), _SCHEMA.field("fetc
 _ROWS_AT_ONCE = 1 << 17  # some 10 MB of URLs
 
 
-def index_files(cc_root: str, crawl: str) -> list[str]:
+def index_files(inputs: Inputs, cc_root: str, crawl: str) -> list[str]:
     """Give the index files of a crawl, sorted; raises UserError where there are none.
 
     Common Crawl lists them in cc-index-table.paths.gz; a folder without that list is searched.
     """
-    paths = storage.join(cc_root, f"crawl-data/{crawl}/cc-index-table.paths.gz")
-    if storage.exists(paths):
-        listed = gzip.decompress(storage.read_bytes(paths)).decode().split()
-        return sorted(storage.join(cc_root, path) for path in listed if "/subset=warc/" in path)
+    paths = join(cc_root, f"crawl-data/{crawl}/cc-index-table.paths.gz")
+    if inputs.exists(paths):
+        listed = gzip.decompress(inputs.read_bytes(paths)).decode().split()
+        return sorted(join(cc_root, path) for path in listed if "/subset=warc/" in path)
     pattern = f"cc-index/table/cc-main/warc/crawl={crawl}/subset=warc/*.parquet"
-    files = storage.matches_below(cc_root, pattern)
+    files = inputs.matches_below(cc_root, pattern)
     if not files:
-        message = f"{storage.join(cc_root, pattern)}: no index files; check --cc_root and --crawl"
+        message = f"{join(cc_root, pattern)}: no index files; check --cc_root and --crawl"
         raise UserError(message)
     return files
 
 
-def row_groups(path: str) -> list[int]:
+def row_groups(inputs: Inputs, path: str) -> list[int]:
     """Give the number of rows of each row group.
 
     Raises UserError where the file is no Parquet, lacks a column or has one of another kind.
     """
-    metadata, columns = footer(path)
+    metadata, columns = footer(inputs, path)
     for name in COLUMNS:
         if name not in columns.names:
             message = f"{path}: the index lacks the column {name!r}; the columnar index has {', '.join(COLUMNS)}"
@@ -72,7 +72,7 @@ def _fits(kind: pa.DataType, wanted: pa.DataType) -> bool:
     return any(check(kind) and check(wanted) for check in (holds_text, pa.types.is_timestamp, pa.types.is_integer))
 
 
-def read_captures(path: str, row_group: int, wanted: WantedUrls) -> Iterator[Capture]:
+def read_captures(inputs: Inputs, path: str, row_group: int, wanted: WantedUrls) -> Iterator[Capture]:
     """Yield the captures of a row group whose URL is wanted, and few others.
 
     A row that lacks a value, or whose time is none that a calendar has, is no capture.
@@ -80,7 +80,7 @@ def read_captures(path: str, row_group: int, wanted: WantedUrls) -> Iterator[Cap
     Columns are read one after the other, in batches of rows: the others only where a URL of the row group is wanted.
     Raises UserError where the row group is damaged.
     """
-    with storage.open_read(path) as stream:
+    with inputs.open_read(path) as stream:
         try:
             rows = _read(pq.ParquetFile(stream), row_group, wanted)
         except (pa.ArrowException, OSError) as error:

@@ -8,10 +8,10 @@ from statistics import mean
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.by_wat import wat_filename
 from mmc4_pipeline.commoncrawl.index import COLUMNS, index_files
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.storage import Inputs, join
 
 _TIB = 1 << 40
 _SAMPLE = 5  # files of each kind whose size is looked up: they differ by a few per cent
@@ -52,33 +52,33 @@ C4_CRAWL = CrawlSize(
 )
 
 
-def crawl_size(crawl: str, cc_root: str | None) -> CrawlSize:
+def crawl_size(inputs: Inputs, crawl: str, cc_root: str | None) -> CrawlSize:
     """Give a crawl's size; raises UserError for another crawl than C4's that can't be reached."""
     if cc_root:
-        return _measured(crawl, cc_root)
+        return _measured(inputs, crawl, cc_root)
     if crawl == C4_CRAWL.name:
         return C4_CRAWL
     message = f"--crawl {crawl}: its size is not known here; give --cc_root, so that it can be measured"
     raise UserError(message)
 
 
-def _measured(crawl: str, cc_root: str) -> CrawlSize:
-    listed = storage.join(cc_root, f"crawl-data/{crawl}/warc.paths.gz")
-    if storage.exists(listed):
-        names = gzip.decompress(storage.read_bytes(listed)).decode().split()
+def _measured(inputs: Inputs, crawl: str, cc_root: str) -> CrawlSize:
+    listed = join(cc_root, f"crawl-data/{crawl}/warc.paths.gz")
+    if inputs.exists(listed):
+        names = gzip.decompress(inputs.read_bytes(listed)).decode().split()
     else:
-        found = storage.matches_below(cc_root, f"crawl-data/{crawl}/segments/*/warc/*.warc.gz")
+        found = inputs.matches_below(cc_root, f"crawl-data/{crawl}/segments/*/warc/*.warc.gz")
         names = [path[path.rindex("crawl-data/") :] for path in found]
     if not names:
         message = f"{listed}: not there, nor any WARC files; check --cc_root and --crawl"
         raise UserError(message)
     sampled = _spread(names)
     warc, wat = (
-        len(names) * mean(storage.size(storage.join(cc_root, name)) for name in paths)
+        len(names) * mean(inputs.size(join(cc_root, name)) for name in paths)
         for paths in (sampled, [wat_filename(name) for name in sampled])
     )
-    index = index_files(cc_root, crawl)
-    footers = [_footer(path) for path in _spread(index)]
+    index = index_files(inputs, cc_root, crawl)
+    footers = [_footer(inputs, path) for path in _spread(index)]
     pages, read, asked = (
         round(len(index) * mean(figure(footer) for footer in footers))
         for figure in (lambda footer: footer.num_rows, _bytes_read, _requests)
@@ -94,8 +94,8 @@ def _spread(paths: list[str]) -> list[str]:
     return paths[::step][:_SAMPLE]
 
 
-def _footer(path: str) -> pq.FileMetaData:
-    return pq.read_metadata(pa.PythonFile(storage.open_read(path), mode="r"))
+def _footer(inputs: Inputs, path: str) -> pq.FileMetaData:
+    return pq.read_metadata(pa.PythonFile(inputs.open_read(path), mode="r"))
 
 
 def _bytes_read(footer: pq.FileMetaData) -> int:

@@ -16,6 +16,7 @@ from mmc4_pipeline.estimate.estimate import Speeds
 from mmc4_pipeline.estimate.sample import write_index, write_sample
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import LinkSettings
+from mmc4_pipeline.storage import HttpSettings, Inputs
 
 _PAGES = 60
 _ROWS, _FALSE_ROWS = 100_000, 0.01  # of the index, and the share of them that pass its filter for nothing
@@ -32,12 +33,13 @@ def measure_speeds(reader: PageReader) -> Speeds:
         warc = locations[0].warc_filename
         few = locations[::_WANTED]
         sizes = [storage.size(storage.join(folder, name)) for name in (warc, wat_filename(warc))]
+        inputs = Inputs(HttpSettings())
         plain = PageReader(LinkSettings())  # WAT files have no more than the plain links
         return Speeds(
-            range_seconds_per_page=_seconds(lambda: pages_by_range(folder, warc, locations, reader)) / _PAGES,
-            wat_bytes_per_second=sizes[1] / _seconds(lambda: pages_by_wat(folder, warc, few, plain)),
-            warc_bytes_per_second=sizes[0] / _seconds(lambda: pages_by_scan(folder, warc, few, reader)),
-            index_rows_per_second=_ROWS / _seconds(lambda: read_captures(index, 0, wanted)),
+            range_seconds_per_page=_seconds(lambda: pages_by_range(inputs, folder, warc, locations, reader)) / _PAGES,
+            wat_bytes_per_second=sizes[1] / _seconds(lambda: pages_by_wat(inputs, folder, warc, few, plain)),
+            warc_bytes_per_second=sizes[0] / _seconds(lambda: pages_by_scan(inputs, folder, warc, few, reader)),
+            index_rows_per_second=_ROWS / _seconds(lambda: read_captures(inputs, index, 0, wanted)),
         )
 
 

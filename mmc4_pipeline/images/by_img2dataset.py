@@ -25,6 +25,7 @@ from mmc4_pipeline.images.fetching.fetch import ALLOWED_REDIRECTS, Answer, Fetch
 from mmc4_pipeline.images.fetching.routes import Route
 from mmc4_pipeline.images.img2dataset_shards import read_bodies, read_shard
 from mmc4_pipeline.images.prefetched import ready_answer
+from mmc4_pipeline.storage import HttpSettings, Inputs
 from schemas.reasons import Reason
 
 _PROGRAM = Path(__file__).with_name("guarded_img2dataset.py")
@@ -171,11 +172,12 @@ def _address(request: Request, route: Route) -> str | None:
 
 def _downloaded(folder: Path) -> Iterator[Answer]:
     """Yield the answers in the image shards that are whole; their URLs are addresses."""
+    inputs = Inputs(HttpSettings())
     for stats in sorted(folder.glob("*_stats.json")):
         tar = str(folder / stats.name.replace("_stats.json", ".tar"))
-        images = read_shard(tar)
+        images = read_shard(inputs, tar)
         yield from (ready_answer(image, "", b"") for image in images if image.reason is not None)
-        for image, body in read_bodies(tar, images):
+        for image, body in read_bodies(inputs, tar, images):
             yield replace(ready_answer(image, "", body), status=_OK)
 
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from braceexpand import braceexpand
 
-from mmc4_pipeline import storage
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.images.fetching.addresses import FORBIDDEN
 from mmc4_pipeline.naming import stable_hash
+from mmc4_pipeline.storage import Inputs, is_local
 from schemas.prefetched_image import PrefetchedImage
 from schemas.reasons import Reason
 
@@ -48,14 +48,14 @@ _RESIZER_REASONS = (
 )
 
 
-def shard_files(patterns: Sequence[str]) -> list[str]:
+def shard_files(inputs: Inputs, patterns: Sequence[str]) -> list[str]:
     """Give the tars that the patterns name, sorted: folders, globs, `shards/{00000..00010}.tar`.
 
     Raises UserError for a pattern that names none, and for a tar without its Parquet file.
     """
     found: set[str] = set()
     for pattern in patterns:
-        files = [path for one in _expanded(pattern) for path in _tars(one)]
+        files = [path for one in _expanded(pattern) for path in _tars(inputs, one)]
         if not files:
             message = (
                 f"--images_from {pattern}: no such tar; give the output folder of img2dataset "
@@ -74,10 +74,10 @@ def _expanded(pattern: str) -> Iterator[str]:
         raise UserError(message) from error
 
 
-def _tars(pattern: str) -> list[str]:
+def _tars(inputs: Inputs, pattern: str) -> list[str]:
     if pattern.endswith(".tar"):
-        return storage.matches(pattern) if "*" in pattern or "?" in pattern else [pattern]
-    return storage.matches_below(pattern, "*.tar")
+        return inputs.matches(pattern) if "*" in pattern or "?" in pattern else [pattern]
+    return inputs.matches_below(pattern, "*.tar")
 
 
 def table_of(tar: str) -> str:
@@ -85,26 +85,26 @@ def table_of(tar: str) -> str:
     return tar.removesuffix(".tar") + ".parquet"
 
 
-def read_shard(tar: str) -> list[PrefetchedImage]:
+def read_shard(inputs: Inputs, tar: str) -> list[PrefetchedImage]:
     """Read what a shard says of each of its URLs, in its order; raises UserError where it is not whole."""
-    table = _read_table(table_of(tar))
-    places = _places(tar)
+    table = _read_table(inputs, table_of(tar))
+    places = _places(inputs, tar)
     return [_image(row, places) for row in table.to_pylist()]
 
 
-def read_bodies(tar: str, images: Sequence[PrefetchedImage]) -> Iterator[tuple[PrefetchedImage, bytes]]:
+def read_bodies(inputs: Inputs, tar: str, images: Sequence[PrefetchedImage]) -> Iterator[tuple[PrefetchedImage, bytes]]:
     """Yield images with their bytes in the order of the tar; raises UserError where it no longer has them."""
     stored = sorted((image for image in images if image.offset is not None), key=lambda image: image.offset or 0)
     ranges = [(image.offset or 0, image.length or 0) for image in stored]
-    for image, body in zip(stored, storage.read_ranges(tar, ranges), strict=True):
+    for image, body in zip(stored, inputs.read_ranges(tar, ranges), strict=True):
         if isinstance(body, PermanentReadError) or len(body) != image.length:
             message = f"{tar}: has changed while it was read; run the images stage again in another --output"
             raise UserError(message)
         yield image, body
 
 
-def _read_table(path: str) -> pa.Table:
-    with storage.open_read(path) as stream:
+def _read_table(inputs: Inputs, path: str) -> pa.Table:
+    with inputs.open_read(path) as stream:
         try:
             file = pq.ParquetFile(pa.PythonFile(stream, mode="r"))
             names = file.schema_arrow.names
@@ -121,12 +121,12 @@ def _read_table(path: str) -> pa.Table:
             raise UserError(message) from error
 
 
-def _places(tar: str) -> dict[str, tuple[int, int]]:
+def _places(inputs: Inputs, tar: str) -> dict[str, tuple[int, int]]:
     """Give offset and length of the image of each key. A local tar is not read but for its headers."""
     places: dict[str, tuple[int, int]] = {}
-    mode: Any = "r:" if storage.is_local(tar) else "r|"
+    mode: Any = "r:" if is_local(tar) else "r|"
     try:
-        with storage.open_stream(tar) as stream, tarfile.open(fileobj=stream, mode=mode) as file:
+        with inputs.open_stream(tar) as stream, tarfile.open(fileobj=stream, mode=mode) as file:
             for member in file:
                 key, _, extension = member.name.rpartition("/")[2].partition(".")
                 if member.isreg() and extension.lower() in _IMAGES:

@@ -19,6 +19,7 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.images.fetching.fetch import Answer, Request
 from mmc4_pipeline.images.img2dataset_shards import read_bodies, read_shard
 from mmc4_pipeline.naming import stable_hash
+from mmc4_pipeline.storage import Inputs
 from schemas.arrow import from_table
 from schemas.prefetched_image import PrefetchedImage
 from schemas.reasons import Reason
@@ -30,6 +31,7 @@ _FILES_AT_ONCE = 8  # on remote storage each look at a file takes a while
 class PrefetchedImages:
     """Image shards by the paths of their tars, and the folder of the index. Sizes in bytes."""
 
+    inputs: Inputs
     tars: tuple[str, ...]
     folder: str
     max_bytes: int
@@ -40,7 +42,7 @@ class PrefetchedImages:
     def index_shard(self, number: int) -> int:
         """Write the index of an image shard unless that is done; raises UserError where the shard is not whole."""
         if not storage.exists(self._index(number)):
-            storage.write_records(self._index(number), read_shard(self.tars[number]), PrefetchedImage)
+            storage.write_records(self._index(number), read_shard(self.inputs, self.tars[number]), PrefetchedImage)
         return number
 
     def answers(self, requests: Sequence[Request]) -> Iterator[Answer]:
@@ -55,7 +57,7 @@ class PrefetchedImages:
                     error = f"more than {self.max_bytes} bytes"
                     yield Answer(image.url, tar, error=error, reason=Reason.TOO_LARGE)
             fitting = [image for image in images if (image.length or 0) <= self.max_bytes]
-            for image, body in read_bodies(tar, fitting):
+            for image, body in read_bodies(self.inputs, tar, fitting):
                 yield ready_answer(image, tar, body)
         for request in requests:
             if request.url not in found:

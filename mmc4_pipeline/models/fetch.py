@@ -8,13 +8,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from filters.base import ScoreFilter
-from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
 from mmc4_pipeline.models.catalogue import PublishedFile
 from mmc4_pipeline.models.clip_choice import file_sha256
 from mmc4_pipeline.models.folder import require_content
 from mmc4_pipeline.recipe import Recipe
+from mmc4_pipeline.storage import Inputs
 
 _BLOCK = 1 << 16
 
@@ -36,7 +36,7 @@ def needed_by(recipe: Recipe) -> list[PublishedFile]:
     return [catalogue.CLIP, *(file for need, file in heads.items() if need in needs)]
 
 
-def fetch(file: PublishedFile, folder: Path, say: Say, show: Show) -> None:
+def fetch(file: PublishedFile, folder: Path, inputs: Inputs, say: Say, show: Show) -> None:
     """Have a published file in a folder, and say where it came from; two at once wait for each other.
 
     What was fetched stays in a `.part` file until it is all there. Raises UserError with one line that says what to do.
@@ -47,7 +47,7 @@ def fetch(file: PublishedFile, folder: Path, say: Say, show: Show) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             with _alone(path, say):
                 if not path.exists():
-                    _download(file, path, show)
+                    _download(file, path, inputs, show)
                     say(f"{path}: {path.stat().st_size / 1e6:,.1f} MB from {file.url}, {_about(file)}")
                     return
         require_content(file, str(path))
@@ -71,10 +71,10 @@ def _alone(path: Path, say: Say) -> AbstractContextManager[object]:
         return lock.acquire()
 
 
-def _download(file: PublishedFile, path: Path, show: Show) -> None:
+def _download(file: PublishedFile, path: Path, inputs: Inputs, show: Show) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
-        _continue(file.url, part, show)
+        _continue(file.url, part, inputs, show)
     except UserError as error:
         why = re.split(r"; |: not allowed", str(error))[0]  # what follows is advice for those who run a stage
         message = (
@@ -93,10 +93,10 @@ def _download(file: PublishedFile, path: Path, show: Show) -> None:
     part.replace(path)
 
 
-def _continue(url: str, part: Path, show: Show) -> None:
+def _continue(url: str, part: Path, inputs: Inputs, show: Show) -> None:
     """Read on from where the `.part` file ends."""
-    total = storage.size(url)
-    with part.open("ab") as out, storage.open_stream(url) as stream:
+    total = inputs.size(url)
+    with part.open("ab") as out, inputs.open_stream(url) as stream:
         done = stream.seek(out.tell())
         show(done, total)
         while block := stream.read(_BLOCK):

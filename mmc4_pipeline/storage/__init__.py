@@ -1,7 +1,13 @@
-"""All access to files: on any file system that fsspec supports, and over HTTP."""
+"""All access to files.
 
+The functions read and write the run's own files, on any file system that fsspec supports. Files from outside the run
+(Common Crawl, C4, lists, image shards) may also be read over HTTP: `Inputs` does that, with the user's HTTP settings.
+"""
+
+from mmc4_pipeline.storage.http.client import HttpSettings
 from mmc4_pipeline.storage.paths import above, filesystem, is_local, join
 from mmc4_pipeline.storage.reading import (
+    Inputs,
     exists,
     matches,
     matches_below,
@@ -37,6 +43,8 @@ from mmc4_pipeline.storage.writing import (
 
 __all__ = [
     "HashingWriter",
+    "HttpSettings",
+    "Inputs",
     "WrittenFile",
     "above",
     "as_json",

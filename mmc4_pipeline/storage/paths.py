@@ -30,7 +30,7 @@ def filesystem(path: str) -> fsspec.AbstractFileSystem:
     Raises UserError for HTTP, which is not one, and if the package that the file system needs is missing.
     """
     if is_over_http(path):
-        raise UserError(f"{path}: over HTTP nothing can be written; give a local folder, s3:// or gs://")
+        raise UserError(f"{path}: only input files can be read over HTTP; give a local folder, s3:// or gs://")
     return _filesystem(fsspec.utils.get_protocol(path))
 
 

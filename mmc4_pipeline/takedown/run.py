@@ -19,6 +19,7 @@ from mmc4_pipeline.publish.croissant import write_croissant
 from mmc4_pipeline.report.page import NAME as REPORT
 from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.stage_folder import StageFolder, add_up, fingerprint
+from mmc4_pipeline.storage import HttpSettings, Inputs
 from mmc4_pipeline.takedown.dataset import formats_of, take_out_of_dataset
 from mmc4_pipeline.takedown.folders import Part, Parts
 from mmc4_pipeline.takedown.stages import (
@@ -49,7 +50,7 @@ class DeniedList:
 
 @cache
 def _read(given: DeniedList) -> DenyList:
-    content = storage.read_bytes(given.path)
+    content = Inputs(HttpSettings()).read_bytes(given.path)
     if hashlib.sha256(content).hexdigest() != given.sha256:
         message = f"{given.path}: has changed while the takedown ran; run it again"
         raise UserError(message)
@@ -125,7 +126,7 @@ def take_down(
     `advance` is called after each unit. Raises UserError for a list that is none, a folder that is not finished, and
     files that are not as they were written.
     """
-    given = DeniedList(path, hashlib.sha256(storage.read_bytes(path)).hexdigest())
+    given = DeniedList(path, hashlib.sha256(Inputs(HttpSettings()).read_bytes(path)).hexdigest())
     given.read()
     staging, report = Staging(parts.root), Report()
     if not dry_run:

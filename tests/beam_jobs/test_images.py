@@ -22,7 +22,7 @@ from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
 from tests.end_to_end.running import mmc4, succeeded
-from tests.mmc4_pipeline.file_server import Handler, serving
+from tests.mmc4_pipeline.file_server import INPUTS, Handler, serving
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 SHARDS, PAGES = 3, 21
@@ -108,7 +108,7 @@ def test_a_worker_that_comes_late_changes_nothing_of_a_finished_shard(tmp_path: 
         write_pages(pages, server.address)
         folder = StageFolder(str(tmp_path / "images"), Stage.IMAGES)
         settings = FetchSettings(timeout=90, delay_per_host=0, robots_txt=False, allow_private_hosts=True)
-        work = ImagesWork(pages, folder, SHARDS, load_recipe("mmc4"), settings, LoadedFilters.read({}))
+        work = ImagesWork(pages, folder, SHARDS, load_recipe("mmc4"), settings, LoadedFilters.read({}, INPUTS))
         server.ways.append(held)
         lost = threading.Thread(target=work.fetch, args=(0,))
         lost.start()

@@ -104,7 +104,7 @@ def test_an_index_that_is_no_parquet(web: Web, tmp_path: Path) -> None:
     root = index_with(web, tmp_path / "cc", lambda table: table)
     path = next(root.glob("cc-index/**/*.parquet"))
     path.write_bytes(b"PAR1 but no more")
-    assert f"{path.name}: no Parquet file" in refusal(mmc4(*locate(web, tmp_path / "out", cc_root=str(root))))
+    assert f"{path.name}: not a valid Parquet file" in refusal(mmc4(*locate(web, tmp_path / "out", cc_root=str(root))))
 
 
 def test_an_index_with_a_column_of_another_kind(web: Web, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_documents_in_parquet_of_other_names(web: Web, tmp_path: Path) -> None:
     content = (tmp_path / "fine.parquet").read_bytes()
     (tmp_path / "short.parquet").write_bytes(content[: len(content) // 2])
     message = refusal(mmc4(*locate(web, tmp_path / "c", c4=str(tmp_path / "short.parquet")), *names))
-    assert "short.parquet: no Parquet file" in message
+    assert "short.parquet: not a valid Parquet file" in message
 
 
 def test_an_offset_that_points_into_nothing(web: Web, tmp_path: Path) -> None:

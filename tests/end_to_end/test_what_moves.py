@@ -14,6 +14,7 @@ from beam_jobs.stage_runner import stage_folder
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from schemas.reasons import Stage
 from tests.end_to_end.running import Web
+from tests.mmc4_pipeline.file_server import INPUTS
 
 BYTES_OF_AN_IMAGE = 24  # rank and perceptual hash, with what Beam says about an element
 
@@ -25,7 +26,9 @@ def test_no_image_moves_between_steps_but_at_most_its_hash(web: Web, built: Path
     options = parse(web.build_arguments(output), "", "", OWN_OPTIONS)
     shards = folder.manifest()["shards"]
     shutil.rmtree(output / "images/done")  # what was fetched stays
-    work = ImagesWork(pages, folder, shards, recipe_of(options), fetch_settings(options), LoadedFilters.read({}))
+    work = ImagesWork(
+        pages, folder, shards, recipe_of(options), fetch_settings(options), LoadedFilters.read({}, INPUTS)
+    )
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
     work.build(pipeline, list(range(shards)))
     infos = [info for info in pipeline.run().monitoring_infos() if info.urn == SAMPLED_BYTE_SIZE_URN]

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mmc4_pipeline.stage_folder import StageFolder
-from mmc4_pipeline.storage.http import client as http_client
 from tests.mmc4_pipeline.file_server import FileServer, serving
 from tests.mmc4_pipeline.planted_dataset import write_dataset
 
@@ -17,15 +16,9 @@ settings.load_profile("unhurried")
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[dict[str, bytes]], FileServer]]:
-    """Serve files on loopback until the test ends, to a client whose patience is short."""
+    """Serve files on loopback until the test ends."""
     with ExitStack() as stack:
-        http_client.use(
-            http_client.HttpSettings(
-                requests_per_second=1000, tries=5, first_wait=0.001, longest_wait=0.01, timeout=0.3
-            )
-        )
         yield lambda files: stack.enter_context(serving(files))
-    http_client.use(http_client.HttpSettings())
 
 
 @pytest.fixture

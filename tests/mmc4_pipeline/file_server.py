@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from mmc4_pipeline.storage import HttpSettings, Inputs
+
+# For clients of the server: impatient, so that its bad days pass quickly.
+IMPATIENT = HttpSettings(requests_per_second=1000, tries=5, first_wait=0.001, longest_wait=0.01, timeout=0.3)
+INPUTS = Inputs(IMPATIENT)
 LONGEST = 30.0  # seconds that a stalled answer waits for its client to give up, should a test fail
 
 

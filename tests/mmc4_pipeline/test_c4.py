@@ -17,6 +17,7 @@ from mmc4_pipeline.c4 import DocumentFields, document_files, look_at, parse_fiel
 from mmc4_pipeline.errors import UserError
 from schemas.document import Document, DocumentReference, RejectedDocument
 from schemas.reasons import Reason
+from tests.mmc4_pipeline.file_server import INPUTS
 
 GOOD = {"text": "One line.\nAnother: café.", "timestamp": "2019-04-25T12:57:54Z", "url": "https://a.example/ä"}
 
@@ -29,8 +30,8 @@ def test_plain_and_gzip_give_the_same_documents(tmp_path: Path) -> None:
     content = lines_of(GOOD, {**GOOD, "url": "https://b.example/"})
     (tmp_path / "a.json").write_bytes(content)
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(content[:40]) + gzip.compress(content[40:]))  # two members
-    plain = list(read_documents(str(tmp_path / "a.json")))
-    packed = list(read_documents(str(tmp_path / "a.json.gz")))
+    plain = list(read_documents(INPUTS, str(tmp_path / "a.json")))
+    packed = list(read_documents(INPUTS, str(tmp_path / "a.json.gz")))
     assert [source for source, _ in packed] == [f"{tmp_path}/a.json.gz:1", f"{tmp_path}/a.json.gz:2"]
     assert [document for _, document in plain] == [document for _, document in packed]
     first = plain[0][1]
@@ -58,7 +59,7 @@ def test_plain_and_gzip_give_the_same_documents(tmp_path: Path) -> None:
 def test_a_bad_line_loses_only_itself(tmp_path: Path, line: bytes, detail: str) -> None:
     path = tmp_path / "c4.json"
     path.write_bytes(lines_of(GOOD) + line + b"\n" + lines_of(GOOD))
-    (_, before), (source, rejected), (_, after) = read_documents(str(path))
+    (_, before), (source, rejected), (_, after) = read_documents(INPUTS, str(path))
     assert isinstance(before, Document)
     assert before == after
     assert isinstance(rejected, RejectedDocument)
@@ -75,7 +76,7 @@ def test_a_gzip_file_cut_short_is_an_error_that_names_file_and_line(tmp_path: Pa
     path.write_bytes(whole[: int(len(whole) * share)])
     read = []
     with pytest.raises(UserError, match=r"c4\.json\.gz: cut short or corrupt after line \d+") as caught:
-        read.extend(read_documents(str(path)))
+        read.extend(read_documents(INPUTS, str(path)))
     assert f"after line {len(read)} " in str(caught.value)
 
 
@@ -84,21 +85,21 @@ def test_a_corrupt_gzip_file_is_an_error_that_names_it(tmp_path: Path, content: 
     path = tmp_path / "c4.json.gz"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"c4\.json\.gz: cut short or corrupt"):
-        list(read_documents(str(path)))
+        list(read_documents(INPUTS, str(path)))
 
 
 def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.json"):
-        list(read_documents(str(tmp_path / "gone.json")))
+        list(read_documents(INPUTS, str(tmp_path / "gone.json")))
 
 
 def test_patterns_name_each_file_once_in_order(tmp_path: Path) -> None:
     for name in ("b.json", "a.json", "c.txt"):
         (tmp_path / name).touch()
-    found = document_files([f"{tmp_path}/*.json", f"{tmp_path}/b.json"])
+    found = document_files(INPUTS, [f"{tmp_path}/*.json", f"{tmp_path}/b.json"])
     assert found == [f"{tmp_path}/a.json", f"{tmp_path}/b.json"]
     with pytest.raises(UserError, match=r"--c4 .*\*\.parquet"):
-        document_files([f"{tmp_path}/*.json", f"{tmp_path}/*.parquet"])
+        document_files(INPUTS, [f"{tmp_path}/*.json", f"{tmp_path}/*.parquet"])
 
 
 @given(
@@ -110,7 +111,7 @@ def test_patterns_name_each_file_once_in_order(tmp_path: Path) -> None:
 def test_no_object_stops_the_reading(tmp_path_factory: pytest.TempPathFactory, fields: dict[str, object]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_bytes(lines_of(fields))
-    ((_, outcome),) = read_documents(str(path))
+    ((_, outcome),) = read_documents(INPUTS, str(path))
     complete = all(isinstance(fields.get(name), str) for name in ("url", "timestamp", "text"))
     assert complete or isinstance(outcome, RejectedDocument)
 
@@ -141,7 +142,7 @@ def test_every_format_gives_the_same_documents(tmp_path: Path, name: str) -> Non
         rows = pq.read_table(parquet(tmp_path / "rows.parquet")).to_pylist()
         packed = {".gz": gzip.compress, ".zst": zstandard.compress}.get(path.suffix, bytes)
         path.write_bytes(packed(lines_of(*rows[:1])) + packed(lines_of(*rows[1:])))  # two members, two frames
-    read = list(read_documents(str(path), FIELDS))
+    read = list(read_documents(INPUTS, str(path), FIELDS))
     assert [source for source, _ in read] == [f"{path}:{number}" for number in (1, 2, 3)]
     documents = [document for _, document in read if isinstance(document, Document)]
     assert [(document.url[-1], document.text) for document in documents] == [
@@ -149,12 +150,12 @@ def test_every_format_gives_the_same_documents(tmp_path: Path, name: str) -> Non
         ("2", "Two."),
         ("3", "Three."),
     ]
-    references = list(read_references(str(path), FIELDS))
+    references = list(read_references(INPUTS, str(path), FIELDS))
     assert references == [
         (number, DocumentReference(document.key, document.url, document.timestamp, f"{path}:{number}"))
         for number, document in enumerate(documents, start=1)
     ]
-    size, expected = look_at(str(path), FIELDS)
+    size, expected = look_at(INPUTS, str(path), FIELDS)
     assert (size, expected) == (path.stat().st_size, 3)
 
 
@@ -165,9 +166,9 @@ def test_references_are_read_from_parquet_without_the_texts(tmp_path: Path) -> N
     start = chunk.dictionary_page_offset
     content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
     path.write_bytes(content)
-    assert [number for number, _ in read_references(str(path), FIELDS)] == [1, 2, 3]
+    assert [number for number, _ in read_references(INPUTS, str(path), FIELDS)] == [1, 2, 3]
     with pytest.raises(UserError, match=r"a\.parquet: cut short or corrupt after row 0 .*download it again"):
-        list(read_documents(str(path), FIELDS))
+        list(read_documents(INPUTS, str(path), FIELDS))
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "ns"])
@@ -176,7 +177,7 @@ def test_a_parquet_timestamp_is_a_moment_too(tmp_path: Path, unit: str, zone: st
     moment = int(datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC).timestamp())
     dates = pa.array([moment] * 3, pa.timestamp("s", zone)).cast(pa.timestamp(unit, zone))
     path = parquet(tmp_path / "a.parquet", date=dates)
-    read = [document for _, document in read_documents(str(path), FIELDS)]
+    read = [document for _, document in read_documents(INPUTS, str(path), FIELDS)]
     assert [item.timestamp for item in read if isinstance(item, Document)] == [
         datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
     ] * 3
@@ -195,7 +196,7 @@ def test_a_parquet_timestamp_is_a_moment_too(tmp_path: Path, unit: str, zone: st
 )
 def test_a_bad_row_loses_only_itself(tmp_path: Path, column: str, values: pa.Array, detail: str) -> None:
     path = parquet(tmp_path / "a.parquet", **{column: values})
-    read = list(read_documents(str(path), FIELDS))
+    read = list(read_documents(INPUTS, str(path), FIELDS))
     assert [isinstance(document, Document) for _, document in read] == [True, False, True]
     source, rejected = read[1]
     assert isinstance(rejected, RejectedDocument)
@@ -208,12 +209,12 @@ def test_fields_that_are_not_there_are_refused_with_those_that_are(tmp_path: Pat
     with pytest.raises(
         UserError, match=r"a\.parquet: documents have no 'text' but id, content, date, uri; .*--c4_fields"
     ):
-        look_at(str(path), DocumentFields())
+        look_at(INPUTS, str(path), DocumentFields())
     with pytest.raises(UserError, match=r"no 'date_download' but id, content, date, uri"):
-        look_at(str(path), replace(FIELDS, timestamp="date_download"))
+        look_at(INPUTS, str(path), replace(FIELDS, timestamp="date_download"))
     (tmp_path / "a.json").write_bytes(lines_of(*pq.read_table(path).to_pylist()))
     with pytest.raises(UserError, match=r"a\.json: documents have no 'text' but id, content, date, uri"):
-        look_at(str(tmp_path / "a.json"), DocumentFields())
+        look_at(INPUTS, str(tmp_path / "a.json"), DocumentFields())
 
 
 @pytest.mark.parametrize(
@@ -222,33 +223,33 @@ def test_fields_that_are_not_there_are_refused_with_those_that_are(tmp_path: Pat
 def test_a_column_of_another_kind_is_refused(tmp_path: Path, column: str, kind: pa.DataType) -> None:
     path = parquet(tmp_path / "a.parquet", **{column: pa.nulls(3, kind)})
     with pytest.raises(UserError, match=rf"a\.parquet: the column '{column}' holds .*--c4_fields"):
-        look_at(str(path), FIELDS)
+        look_at(INPUTS, str(path), FIELDS)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 and no more", b"{}\n"])
 def test_what_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.parquet: no Parquet file .*download it again"):
-        look_at(str(path), FIELDS)
+    with pytest.raises(UserError, match=r"a\.parquet: not a valid Parquet file .*download it again"):
+        look_at(INPUTS, str(path), FIELDS)
 
 
 def test_a_zstd_file_cut_short_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.zst"
     path.write_bytes(zstandard.compress(lines_of(*([GOOD] * 500)))[:-20])
     with pytest.raises(UserError, match=r"a\.jsonl\.zst: cut short or corrupt after line \d+"):
-        list(read_documents(str(path)))
+        list(read_documents(INPUTS, str(path)))
 
 
 def test_how_many_documents_a_file_has_is_told_from_its_beginning(tmp_path: Path) -> None:
     documents = [{**GOOD, "url": f"https://a.example/{number * 7919 % 10_007}"} for number in range(20_000)]
     path = tmp_path / "a.json.gz"
     path.write_bytes(gzip.compress(lines_of(*documents), 1))
-    assert look_at(str(path), DocumentFields())[1] == pytest.approx(20_000, rel=0.1)
+    assert look_at(INPUTS, str(path), DocumentFields())[1] == pytest.approx(20_000, rel=0.1)
     (tmp_path / "empty.json").touch()
-    assert look_at(str(tmp_path / "empty.json"), DocumentFields()) == (0, 0)
+    assert look_at(INPUTS, str(tmp_path / "empty.json"), DocumentFields()) == (0, 0)
     (tmp_path / "no.json.gz").write_bytes(b"no gzip" * 9000)  # reading says so, with the line
-    assert look_at(str(tmp_path / "no.json.gz"), DocumentFields()) == (63_000, 70)
+    assert look_at(INPUTS, str(tmp_path / "no.json.gz"), DocumentFields()) == (63_000, 70)
 
 
 @pytest.mark.parametrize("pair", ["url", "url=", "title=name", "=x"])

@@ -17,6 +17,7 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from schemas.page import ImageLink
 from schemas.reasons import Reason
+from tests.mmc4_pipeline.file_server import INPUTS
 
 IMAGE = ImageLink(0, "https://ads.example/a.jpg", "", None, None)
 IN_ANOTHER_PROCESS = """
@@ -34,7 +35,8 @@ def listed(tmp_path: Path) -> LoadedFilters:
         paths[name].write_text(f"{line}\n")
     words, deny, ads = map(str, paths.values())
     return LoadedFilters.read(
-        {"bad_words": BadWords(words), "deny_list": DenyList(deny), "url": Url(("jpg",)), "ads": Ads(ads)}
+        {"bad_words": BadWords(words), "deny_list": DenyList(deny), "url": Url(("jpg",)), "ads": Ads(ads)},
+        INPUTS,
     )
 
 
@@ -42,7 +44,7 @@ def test_the_plan_has_each_file_s_sha256(listed: LoadedFilters) -> None:
     lists = listed.plan()["lists"]
     assert len(lists) == 3
     assert all(hashlib.sha256(Path(path).read_bytes()).hexdigest() == sha256 for path, sha256 in lists.items())
-    assert LoadedFilters.read({"url": Url(("jpg",)), "ads": Ads()}).plan() == {}
+    assert LoadedFilters.read({"url": Url(("jpg",)), "ads": Ads()}, INPUTS).plan() == {}
 
 
 def test_filters_are_ready_by_kind_in_the_recipe_s_order(listed: LoadedFilters) -> None:
@@ -70,6 +72,6 @@ def test_another_process_refuses_a_list_that_has_changed(listed: LoadedFilters) 
 def test_a_list_that_can_t_be_read_or_used_is_the_user_s_to_mend(tmp_path: Path) -> None:
     (tmp_path / "deny.txt").write_text("example.com\nno entry\n")
     with pytest.raises(UserError, match=r"^filters\.deny_list: .*deny\.txt:2: 'no entry' is no entry; write a host"):
-        LoadedFilters.read({"deny_list": DenyList(str(tmp_path / "deny.txt"))})
+        LoadedFilters.read({"deny_list": DenyList(str(tmp_path / "deny.txt"))}, INPUTS)
     with pytest.raises(UserError, match=r"missing\.txt"):
-        LoadedFilters.read({"ads": Ads(str(tmp_path / "missing.txt"))})
+        LoadedFilters.read({"ads": Ads(str(tmp_path / "missing.txt"))}, INPUTS)

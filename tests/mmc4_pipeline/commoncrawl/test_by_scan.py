@@ -15,6 +15,7 @@ from mmc4_pipeline.recipe import LinkSettings
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason
+from tests.mmc4_pipeline.file_server import INPUTS
 
 READER = PageReader(LinkSettings())
 Read = Callable[[str, str, list[Location], PageReader], Iterator[PageContent | RejectedDocument]]
@@ -26,7 +27,7 @@ def read_all(
 ) -> dict[str, PageContent | RejectedDocument]:
     """Read the locations and give each outcome by URL, having checked that each has exactly one."""
     locations = crawl.locations if locations is None else locations
-    outcomes = list(read(str(crawl.root), locations[0].warc_filename, locations, READER))
+    outcomes = list(read(INPUTS, str(crawl.root), locations[0].warc_filename, locations, READER))
     by_url = {item.location.url if isinstance(item, PageContent) else item.url: item for item in outcomes}
     assert sorted(by_url) == sorted(location.url for location in locations)
     assert len(outcomes) == len(locations)

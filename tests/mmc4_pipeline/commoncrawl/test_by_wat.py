@@ -16,6 +16,7 @@ from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import LinkSettings
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason
+from tests.mmc4_pipeline.file_server import INPUTS
 
 
 def record_of(offset: int, html: object) -> dict[str, Any]:
@@ -50,7 +51,7 @@ READER = PageReader(LinkSettings())
 
 def read_all(crawl: Any) -> list[PageContent | RejectedDocument]:
     """Read all locations and give the outcomes in their order."""
-    outcomes = list(pages_by_wat(str(crawl.root), crawl.locations[0].warc_filename, crawl.locations, READER))
+    outcomes = list(pages_by_wat(INPUTS, str(crawl.root), crawl.locations[0].warc_filename, crawl.locations, READER))
     by_url = {item.location.url if isinstance(item, PageContent) else item.url: item for item in outcomes}
     assert len(outcomes) == len(by_url) == len(crawl.locations)
     return [by_url[location.url] for location in crawl.locations]
@@ -81,7 +82,7 @@ def test_wat_and_html_give_the_same_links(crawl: Any) -> None:
         Base="/base/",
     )
     as_it_stands = json.loads(json.dumps(resolved).replace("&", "&amp;"))
-    (by_html,) = pages_by_range(str(crawl.root), location.warc_filename, crawl.locations, READER)
+    (by_html,) = pages_by_range(INPUTS, str(crawl.root), location.warc_filename, crawl.locations, READER)
     for html in (resolved, as_it_stands):
         write_wat(crawl, [record_of(location.offset, html)])
         assert read_all(crawl) == [by_html]

@@ -18,6 +18,7 @@ from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import LinkSettings
 from schemas.document import RejectedDocument
 from schemas.statistics import Counts
+from tests.mmc4_pipeline.file_server import INPUTS
 
 READER = PageReader(LinkSettings(), "page")
 SENTENCE = "The old mill stands by the river and still grinds corn."
@@ -57,7 +58,7 @@ class Warc:
     def read(self) -> tuple[list[PageContent | RejectedDocument], dict[str, Any]]:
         """Give the documents and the counts of records, having checked that these add up."""
         records = Counts()
-        outcomes = list(documents_of_warc(str(self.path), READER, records))
+        outcomes = list(documents_of_warc(INPUTS, str(self.path), READER, records))
         records.check("records")
         return outcomes, records.to_json()
 
@@ -168,6 +169,6 @@ def test_files_are_named_once_in_order_and_must_be_there(tmp_path: Path) -> None
     for name in ("b.warc.gz", "a.warc.gz"):
         (tmp_path / name).touch()
     paths = [str(tmp_path / name) for name in ("a.warc.gz", "b.warc.gz")]
-    assert warc_files([str(tmp_path / "*.warc.gz"), paths[1]]) == paths
+    assert warc_files(INPUTS, [str(tmp_path / "*.warc.gz"), paths[1]]) == paths
     with pytest.raises(UserError, match=r"nowhere\*\.gz: no such file"):
-        warc_files([str(tmp_path / "nowhere*.gz")])
+        warc_files(INPUTS, [str(tmp_path / "nowhere*.gz")])

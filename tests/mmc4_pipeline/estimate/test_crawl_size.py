@@ -9,12 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.index import COLUMNS, read_captures, row_groups
 from mmc4_pipeline.commoncrawl.wanted import BloomFilter, WantedUrls, hashes_of
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.estimate.crawl_size import C4_CRAWL, crawl_size
-from tests.mmc4_pipeline.file_server import FileServer
+from tests.mmc4_pipeline.file_server import INPUTS, FileServer
 
 CRAWL = "CC-MAIN-2019-18"
 
@@ -42,14 +41,14 @@ def write_crawl(root: Path, files: int, *, listed: bool) -> None:
 @pytest.mark.parametrize("files", [1, 3, 12])
 def test_a_crawl_is_measured_on_some_of_its_files(tmp_path: Path, files: int, listed: bool) -> None:
     write_crawl(tmp_path, files, listed=listed)
-    size = crawl_size(CRAWL, str(tmp_path))
+    size = crawl_size(INPUTS, CRAWL, str(tmp_path))
     assert (size.files, size.pages, size.warc_bytes, size.wat_bytes) == (files, 14, 300 * files, 100 * files)
 
 
 def test_of_the_index_the_columns_that_locate_reads_are_counted(tmp_path: Path) -> None:
     write_crawl(tmp_path, 1, listed=True)
     values = 2 * 7 * sum(len(f"{name}-0") for name in COLUMNS)
-    size = crawl_size(CRAWL, str(tmp_path))
+    size = crawl_size(INPUTS, CRAWL, str(tmp_path))
     assert values < size.index_bytes < 10 * values  # Parquet's own bytes beside so small values
     whole = sum(file.stat().st_size for file in tmp_path.rglob("*.parquet"))
     assert size.index_bytes < whole / 2
@@ -69,18 +68,18 @@ def test_the_requests_for_the_index_are_those_that_a_server_sees(
     wanted = WantedUrls({0: BloomFilter.of(hashes_of(pa.array(columns["url"][::7])), 0.01)}, 1)
     for name in server.files:
         url = server.address + name
-        storage.size(url)
-        for group, _ in enumerate(row_groups(url)):
-            assert list(read_captures(url, group, wanted))
-    assert len(server.asked) == crawl_size(CRAWL, str(tmp_path)).index_requests
+        INPUTS.size(url)
+        for group, _ in enumerate(row_groups(INPUTS, url)):
+            assert list(read_captures(INPUTS, url, group, wanted))
+    assert len(server.asked) == crawl_size(INPUTS, CRAWL, str(tmp_path)).index_requests
 
 
 def test_the_crawl_of_c4_is_known_and_others_are_asked_for() -> None:
-    assert crawl_size(CRAWL, None) is C4_CRAWL
+    assert crawl_size(INPUTS, CRAWL, None) is C4_CRAWL
     with pytest.raises(UserError, match="--cc_root"):
-        crawl_size("CC-MAIN-2030-01", None)
+        crawl_size(INPUTS, "CC-MAIN-2030-01", None)
 
 
 def test_a_root_without_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--cc_root"):
-        crawl_size(CRAWL, str(tmp_path))
+        crawl_size(INPUTS, CRAWL, str(tmp_path))

@@ -18,6 +18,7 @@ from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.tar import read_image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason
+from tests.mmc4_pipeline.file_server import INPUTS
 from tests.mmc4_pipeline.images.img2dataset_like import Row, write_shard
 
 RECIPE = load_recipe("mmc4")
@@ -36,7 +37,7 @@ def page(key: str, *links: str) -> Page:
 
 def ready_made(folder: Path, max_bytes: int = 1 << 20) -> PrefetchedImages:
     """Index all shards of a folder."""
-    made = PrefetchedImages(tuple(shard_files([str(folder)])), str(folder / "index"), max_bytes)
+    made = PrefetchedImages(INPUTS, tuple(shard_files(INPUTS, [str(folder)])), str(folder / "index"), max_bytes)
     for number in range(len(made.tars)):
         made.index_shard(number)
     return made
@@ -147,22 +148,22 @@ def test_an_image_larger_than_allowed_is_not_read(tmp_path: Path, photo: Callabl
     ],
 )
 def test_what_img2dataset_says_becomes_a_reason(tmp_path: Path, status: str, error: str, reason: Reason) -> None:
-    (image,) = read_shard(str(write_shard(tmp_path, 0, [Row(SITE, None, status, error)])))
+    (image,) = read_shard(INPUTS, str(write_shard(tmp_path, 0, [Row(SITE, None, status, error)])))
     assert (image.reason, image.error, image.offset) == (reason, error, None)
 
 
 def test_patterns_name_tars(tmp_path: Path) -> None:
     tars = [str(write_shard(tmp_path / "x [1]", number, [Row(SITE)])) for number in (0, 1, 2)]
     folder = str(tmp_path / "x [1]")
-    assert shard_files([folder]) == tars
-    assert shard_files([tars[2], folder]) == tars
+    assert shard_files(INPUTS, [folder]) == tars
+    assert shard_files(INPUTS, [tars[2], folder]) == tars
     write_shard(tmp_path / "y", 7, [Row(SITE)])
     write_shard(tmp_path / "y", 8, [Row(SITE)])
-    assert [path[-5:] for path in shard_files([f"{tmp_path}/y/{{00007..00008}}.tar"])] == ["7.tar", "8.tar"]
-    assert [path[-5:] for path in shard_files([f"{tmp_path}/y/*7.tar"])] == ["7.tar"]
+    assert [path[-5:] for path in shard_files(INPUTS, [f"{tmp_path}/y/{{00007..00008}}.tar"])] == ["7.tar", "8.tar"]
+    assert [path[-5:] for path in shard_files(INPUTS, [f"{tmp_path}/y/*7.tar"])] == ["7.tar"]
     for nothing in (f"{tmp_path}/z", f"{tmp_path}/y/9*.tar"):
         with pytest.raises(UserError, match="no such tar"):
-            shard_files([nothing])
+            shard_files(INPUTS, [nothing])
 
 
 def test_a_shard_that_is_not_whole_is_refused_by_its_name(tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:
@@ -170,14 +171,14 @@ def test_a_shard_that_is_not_whole_is_refused_by_its_name(tmp_path: Path, photo:
     whole, table = tar.read_bytes(), tar.with_suffix(".parquet").read_bytes()
     tar.with_suffix(".parquet").write_bytes(table[:-10])  # as img2dataset leaves it when it is killed
     with pytest.raises(UserError, match=r"00003\.parquet: cannot be read"):
-        read_shard(str(tar))
+        read_shard(INPUTS, str(tar))
     tar.with_suffix(".parquet").write_bytes(table)
     tar.write_bytes(whole[:300])
     with pytest.raises(UserError, match=r"00003\.tar: no whole tar"):
-        read_shard(str(tar))
+        read_shard(INPUTS, str(tar))
     tar.write_bytes(b"")
     with pytest.raises(UserError, match=r"00003\.tar: no whole tar"):
-        read_shard(str(tar))
+        read_shard(INPUTS, str(tar))
     tar.write_bytes(whole[:2000])  # the image itself is cut off
     with pytest.raises(UserError, match=r"00003\.tar: no whole tar"):
-        read_shard(str(tar))
+        read_shard(INPUTS, str(tar))

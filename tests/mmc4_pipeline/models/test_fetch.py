@@ -14,7 +14,7 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models.catalogue import PublishedFile
 from mmc4_pipeline.models.fetch import fetch, needed_by
 from mmc4_pipeline.recipe import load_recipe
-from tests.mmc4_pipeline.file_server import FileServer, cut, stalled, status, well, without_range
+from tests.mmc4_pipeline.file_server import INPUTS, FileServer, cut, stalled, status, well, without_range
 
 Serve = Callable[[dict[str, bytes]], FileServer]
 CONTENT = random.Random(5).randbytes(5_000_000)
@@ -31,7 +31,7 @@ def weights(address: str, content: bytes = CONTENT) -> PublishedFile:
 def fetched(file: PublishedFile, folder: Path) -> list[str]:
     """Fetch and give what was said."""
     said: list[str] = []
-    fetch(file, folder, said.append, lambda _done, _total: None)
+    fetch(file, folder, INPUTS, said.append, lambda _done, _total: None)
     return said
 
 
@@ -60,7 +60,7 @@ def test_a_file_comes_whole_and_says_from_where_and_under_which_licence(serve: S
     server = serve({"/w.pt": CONTENT})
     progress: list[tuple[int, int]] = []
     said: list[str] = []
-    fetch(weights(server.address), tmp_path / "a" / "b", said.append, lambda *seen: progress.append(seen))
+    fetch(weights(server.address), tmp_path / "a" / "b", INPUTS, said.append, lambda *seen: progress.append(seen))
     path = tmp_path / "a" / "b" / "w.pt"
     assert path.read_bytes() == CONTENT
     assert not path.with_name("w.pt.part").exists()
@@ -172,7 +172,9 @@ import sys
 from pathlib import Path
 from mmc4_pipeline.models.catalogue import PublishedFile
 from mmc4_pipeline.models.fetch import fetch
-fetch(PublishedFile("w.pt", "", sys.argv[1], sys.argv[2], ""), Path(sys.argv[3]), print, lambda done, total: None)
+from mmc4_pipeline.storage import HttpSettings, Inputs
+file = PublishedFile("w.pt", "", sys.argv[1], sys.argv[2], "")
+fetch(file, Path(sys.argv[3]), Inputs(HttpSettings()), print, lambda done, total: None)
 """
 
 
@@ -186,7 +188,7 @@ def test_of_two_at_once_one_fetches_and_both_have_the_file(serve: Serve, tmp_pat
             assert goes_on.wait(60)
 
     file, said = weights(server.address), []
-    first = threading.Thread(target=fetch, args=(file, tmp_path, said.append, show))
+    first = threading.Thread(target=fetch, args=(file, tmp_path, INPUTS, said.append, show))
     first.start()
     assert started.wait(60)
     arguments = [sys.executable, "-u", "-c", ANOTHER_PROCESS, file.url, file.sha256, str(tmp_path)]
