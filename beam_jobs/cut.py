@@ -10,7 +10,7 @@ from beam_jobs.command_line import CommonOptions, CutOptions, DatasetOptions, We
 from beam_jobs.from_options import dataset_settings, http_settings, recipe_of
 from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.stage_runner import FOLDERS, run_stage, stage_folder
-from filters.base import LinkFilter, ScoreFilter
+from filters.base import FileLinkFilter, LinkFilter, ScoreFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows
 from mmc4_pipeline.dataset.statistics import shard_statistics
@@ -40,7 +40,7 @@ def run(options: PipelineOptions, scores: str | None = None) -> dict[str, Any]:
     scored = StageFolder(storage.join(output, "scores", scores), Stage.SCORE)
     manifests = _manifests(output) | {Stage.SCORE: scored.manifest()}
     _refuse_what_was_not_scored(recipe, manifests, output)
-    filters = LoadedFilters.read(recipe.of_kind(LinkFilter), Inputs(http_settings(options)))
+    filters = LoadedFilters.read(recipe.of_kind(FileLinkFilter), Inputs(http_settings(options)))
     folder = StageFolder(storage.join(output, "dataset", recipe.name), Stage.CUT)
     plan = {
         "name": recipe.name,
@@ -144,7 +144,7 @@ class CutWork:
         return shard, storage.read_json(note)
 
     def _ready(self) -> Recipe:
-        return replace(self._recipe, filters=self._recipe.filters | self._filters.ready(LinkFilter))
+        return replace(self._recipe, filters=self._recipe.filters | self._filters.of_kind(LinkFilter))
 
     def _read(self, shard: int) -> tuple[list[Page], list[Image], list[DocumentScores]]:
         pages = storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page)

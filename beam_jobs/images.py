@@ -20,7 +20,7 @@ from beam_jobs.near_copies import TooManyCopies, packed, unpacked
 from beam_jobs.stage_runner import run_stage, stage_folder
 from filters.base import CopiesFilter, CorpusFilter, ImageFilter, SampleFilter
 from filters.consent import Consent
-from filters.deny_list import DenyList
+from filters.deny_list import DenyList, LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.apply_filters import Candidate, apply_filters
 from mmc4_pipeline.images.by_img2dataset import Img2dataset, version_of
@@ -174,7 +174,7 @@ class ImagesWork:
         return shard
 
     def _fetch(self, shard: int, tar: str) -> FetchedShard:
-        lists = self._deny_lists.ready(DenyList).values()
+        lists = self._deny_lists.of_kind(LoadedDenyList).values()
         return fetch_shard(
             list(self._read_pages(shard)),
             self._recipe,

@@ -16,7 +16,6 @@ from beam_jobs.command_line import CommonOptions, LocateOptions, PagesOptions, W
 from beam_jobs.from_options import http_settings, recipe_of
 from beam_jobs.metrics import finish_shard, timed
 from beam_jobs.stage_runner import refuse_nothing_kept, run_stage, stage_folder
-from filters.base import LinkFilter, TextFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import DocumentFields, read_documents
 from mmc4_pipeline.commoncrawl.by_range import pages_by_range
@@ -76,7 +75,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     check(options)
     own, recipe, output = options.view_as(PagesOptions), recipe_of(options), output_folder(options)
     inputs = Inputs(http_settings(options))
-    filters = LoadedFilters.read(recipe.of_kind(TextFilter) | recipe.of_kind(LinkFilter), inputs)
+    filters = LoadedFilters.read(recipe.of_stage(Stage.PAGES), inputs)
     source = _given_warcs(own, inputs) if own.warcs else _located(own, recipe, output)
     folder = stage_folder(output, Stage.PAGES)
     plan = {

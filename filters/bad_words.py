@@ -1,33 +1,35 @@
-"""Drops documents with a word of a list that the user gives."""
+"""Drops documents that contain a word of a list that the user provides."""
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
-from filters.base import DocumentText, TextFilter
+from filters.base import DocumentText, FileTextFilter, TextFilter
 
 
 @dataclass(frozen=True)
-class BadWords(TextFilter):
-    """C4 (Raffel et al. 2020, section 2.2): no page with a word of a list; C4 took LDNOOBW's English one.
+class BadWords(FileTextFilter):
+    """C4 (Raffel et al. 2020, section 2.2): drops every page with a word of a list; C4 used the English LDNOOBW list.
 
-    `list` is the path or URL of a text file with one word or phrase a line. They count whatever their case, where no
-    letter stands right before or after them; C4 itself overlooks those at the ends of a line.
+    `list` is the path or URL of a text file with one word or phrase per line. A word counts in upper and lower case,
+    and only if no letter is directly before or after it. (C4 itself overlooks words at the ends of a line.)
     """
 
     list: str
 
-    def prepared(self, read: Callable[[str], bytes]) -> Self:
+    def load(self, read: Callable[[str], bytes], /) -> "LoadedBadWords":
         """Read the list."""
         lines = read(self.list).decode("utf-8", "replace").lower().splitlines()
         words = sorted({re.escape(line.strip()) for line in lines if line.strip()})
-        pattern = re.compile(rf"(?<![a-z])(?:{'|'.join(words)})(?![a-z])") if words else None
-        ready = replace(self)
-        object.__setattr__(ready, "_pattern", pattern)  # no field: it is not part of the recipe
-        return ready
+        return LoadedBadWords(re.compile(rf"(?<![a-z])(?:{'|'.join(words)})(?![a-z])") if words else None)
 
-    def decide(self, document: DocumentText) -> str | None:
-        """Look for the words; the filter must have been prepared."""
-        pattern: re.Pattern[str] | None = self._pattern  # type: ignore[attr-defined]
-        return self.reason if pattern and pattern.search(document.text.lower()) else None
+
+class LoadedBadWords(TextFilter):
+    """The filter with its list as one regular expression, None if the list is empty."""
+
+    def __init__(self, pattern: re.Pattern[str] | None) -> None:
+        self._pattern = pattern
+
+    def decide(self, document: DocumentText, /) -> str | None:
+        """Search the text for the words."""
+        return self.reason if self._pattern and self._pattern.search(document.text.lower()) else None

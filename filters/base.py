@@ -1,10 +1,27 @@
-"""The kinds of filters, by what they look at, and so by the stage in which they decide."""
+"""The kinds of filters. A filter's kind decides what it sees, and so in which stage it runs.
+
+To write a filter, put a frozen dataclass of its thresholds into a module of its own and derive it from one of the kinds
+below. The name of the module is the filter's key in a recipe. `decide` returns the reason to drop something, or None to
+keep it; it must be a pure function of its arguments and the thresholds, and must neither measure nor fetch anything.
+
+| kind | sees | stage |
+|---|---|---|
+| `TextFilter` | a document's text | pages |
+| `LinkFilter` | an image link, before the image is fetched | pages |
+| `ImageFilter` | the response to one image request, and what was measured on the image | images |
+| `GroupFilter` | all images of a document | images |
+| `SampleFilter`, `CopiesFilter` | one image, and what was learned from the images of the whole corpus | images |
+| `ScoreFilter` | the scores of one image | cut |
+| `DocumentFilter` | a document with its assigned images | cut |
+
+A text or link filter that reads a file (a list of words, hosts or rules) is a `FileTextFilter` or a `FileLinkFilter`.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Self
+from typing import Any, ClassVar
 
 from schemas.image import Image
 from schemas.page import ImageLink
@@ -13,7 +30,7 @@ from schemas.score import ImageScore
 
 
 class Stricter(Enum):
-    """In which direction a threshold drops more; what a later recipe may change without fetching again."""
+    """The direction in which a threshold becomes stricter. A later recipe may only move it that way."""
 
     HIGHER = "higher"
     LOWER = "lower"
@@ -21,28 +38,29 @@ class Stricter(Enum):
     SUPERSET = "more entries"
     SAME = "the same value"  # the threshold is fixed, but the filter may be added later
 
-    def allows(self, scored: object, wanted: object) -> bool:
-        """Tell whether a threshold of `wanted` keeps nothing that `scored` had dropped."""
+    def allows(self, before: Any, after: Any) -> bool:
+        """Return whether a threshold of `after` drops everything that `before` drops."""
         match self:
             case Stricter.HIGHER:
-                return wanted >= scored  # type: ignore[operator, no-any-return]
+                return bool(after >= before)
             case Stricter.LOWER:
-                return wanted <= scored  # type: ignore[operator, no-any-return]
+                return bool(after <= before)
             case Stricter.SUBSET:
-                return set(wanted) <= set(scored)  # type: ignore[call-overload, no-any-return]
+                return set(after) <= set(before)
             case Stricter.SUPERSET:
-                return set(wanted) >= set(scored)  # type: ignore[call-overload, no-any-return]
+                return set(after) >= set(before)
             case Stricter.SAME:
-                return wanted == scored
+                return bool(after == before)
 
 
 class Filter(ABC):
-    """A frozen dataclass of thresholds. `stage` is where it decides.
+    """A frozen dataclass of thresholds; derive from one of the kinds below instead.
 
-    `reason` is why it drops something; the default is its key in a recipe, which is the name of its module. A filter
-    that drops for several reasons may return others.
+    `stage` is the stage in which it decides.
+    `reason` is why it drops something. The default is the filter's key; a filter that drops for several reasons may
+    return others. Ledger, funnel and report show whatever string it returns.
     `stricter` names for each threshold the direction in which it drops more. A threshold without an entry can't be
-    changed after its stage has run.
+    changed after its stage has run, and a filter without any entry can't be added after that.
     """
 
     stage: ClassVar[Stage]
@@ -55,107 +73,136 @@ class Filter(ABC):
         if "reason" not in vars(cls):
             cls.reason = cls.__module__.rpartition(".")[2]
 
-    def prepared(self, read: Callable[[str], bytes]) -> Self:
-        """Give the filter ready to decide: one of texts or links that names a file gets its content here, by `read`.
-
-        Raises ValueError where the content can't be used.
-        """
-        return self
-
 
 @dataclass(frozen=True, slots=True)
 class DocumentText:
-    """A document's text, a line for each paragraph, and its sentences: what a TextFilter sees."""
+    """A document's text, with one line for each paragraph, and its sentences."""
 
     text: str
     sentences: list[str]
 
 
 class TextFilter(Filter):
-    """Decides on a document by its text, before anything is fetched.
+    """Decides on a document by its text, before any image is fetched.
 
-    Later stages have the sentences but no longer the text: no threshold of such a filter can be changed afterwards.
+    Later stages have the sentences but no longer the text, so no threshold of a text filter can be changed afterwards.
     """
 
     stage = Stage.PAGES
 
     @abstractmethod
-    def decide(self, document: DocumentText) -> str | None:
-        """Give the reason to drop the document, or None."""
+    def decide(self, document: DocumentText, /) -> str | None:
+        """Return the reason to drop the document, or None."""
 
 
 class LinkFilter(Filter):
-    """Decides on an image link, before anything is fetched. `needs` names the key of `links` that must be on."""
+    """Decides on an image link, before the image is fetched.
+
+    `needs` names a key of the recipe's `links` that must be true.
+    """
 
     stage = Stage.PAGES
     needs: ClassVar[str | None] = None
 
     @abstractmethod
-    def decide(self, link: ImageLink, page_url: str = "") -> str | None:
-        """Give the reason to drop the link that stands on that page, or None."""
+    def decide(self, link: ImageLink, page_url: str = "", /) -> str | None:
+        """Return the reason to drop this link of the page, or None."""
+
+
+class FileTextFilter(Filter):
+    """A text filter as a recipe describes it: it names a file, and can't decide before the file is loaded."""
+
+    stage = Stage.PAGES
+
+    @abstractmethod
+    def load(self, read: Callable[[str], bytes], /) -> TextFilter:
+        """Return the filter that decides. `read` returns the content of a path or URL.
+
+        Raises ValueError if the content can't be used. Each worker process loads the file once.
+        """
+
+
+class FileLinkFilter(Filter):
+    """A link filter as a recipe describes it: it names a file, and can't decide before the file is loaded."""
+
+    stage = Stage.PAGES
+    needs: ClassVar[str | None] = None
+
+    @abstractmethod
+    def load(self, read: Callable[[str], bytes], /) -> LinkFilter:
+        """Return the filter that decides, as in `FileTextFilter`."""
 
 
 class ImageFilter(Filter):
-    """Decides on one image by what the server said and what was measured on it."""
+    """Decides on one image, by the server's response and by what was measured on the image.
+
+    It also runs on the response's headers alone, with all measurements null: keep an image if you can't tell.
+    """
 
     stage = Stage.IMAGES
 
     @abstractmethod
-    def decide(self, image: Image) -> str | None:
-        """Give the reason to drop the image, or None; a value that was not measured drops nothing."""
+    def decide(self, image: Image, /) -> str | None:
+        """Return the reason to drop the image, or None."""
 
 
 class GroupFilter(Filter):
-    """Decides on the images of one document together, in page order."""
+    """Decides on the images of one document together."""
 
     stage = Stage.IMAGES
 
     @abstractmethod
-    def decide(self, images: Sequence[Image]) -> list[str | None]:
-        """Give for each image the reason to drop it, or None."""
+    def decide(self, images: Sequence[Image], /) -> Sequence[str | None]:
+        """Return for each image, in page order, the reason to drop it, or None."""
 
 
 class CorpusFilter(Filter):
-    """Decides on an image by what was learned from the whole corpus: perceptual hashes, sorted."""
+    """Decides on an image by what was learned from the whole corpus: sorted perceptual hashes.
+
+    Derive from `SampleFilter` or `CopiesFilter`, which say what is learned.
+    """
 
     stage = Stage.IMAGES
 
     @abstractmethod
-    def decide(self, image: Image, learned: Sequence[int]) -> str | None:
-        """Give the reason to drop the image, or None."""
+    def decide(self, image: Image, learned: Sequence[int], /) -> str | None:
+        """Return the reason to drop the image, or None."""
 
 
 class SampleFilter(CorpusFilter):
     """A corpus filter that learns from a sample of the images."""
 
-    sample: int  # images to learn from
+    sample: int  # number of images to learn from
 
     @abstractmethod
-    def learn(self, phashes: Sequence[int]) -> list[int]:
-        """Give the perceptual hashes to drop everywhere, from those of the sample."""
+    def learn(self, phashes: Sequence[int], /) -> list[int]:
+        """Return the sorted perceptual hashes to drop everywhere, given those of the sample."""
 
 
 class CopiesFilter(CorpusFilter):
     """A corpus filter that learns from all images: every hash with more than `max_copies` images near it."""
 
     max_copies: int
-    max_distance: int  # bits of pHash: what counts as a copy
+    max_distance: int  # two images are copies if their hashes differ in at most this many bits
 
 
 class ScoreFilter(Filter):
-    """Decides on one image by its scores. `needs` names the score that must have been computed, if any."""
+    """Decides on one image by its scores.
+
+    `needs` names the column of the scores that it decides by, if an image may have none.
+    """
 
     stage = Stage.CUT
     needs: ClassVar[str | None] = None
 
     @abstractmethod
-    def decide(self, score: ImageScore) -> str | None:
-        """Give the reason to drop the image, or None."""
+    def decide(self, score: ImageScore, /) -> str | None:
+        """Return the reason to drop the image, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class AssignedDocument:
-    """A document after the assignment: what a DocumentFilter sees. `matched` are the assigned images' similarities."""
+    """A document after the assignment: its number of sentences and the similarity of each assigned image."""
 
     sentences: int
     matched: list[float]
@@ -167,5 +214,5 @@ class DocumentFilter(Filter):
     stage = Stage.CUT
 
     @abstractmethod
-    def decide(self, document: AssignedDocument) -> str | None:
-        """Give the reason to drop the document with all its images, or None."""
+    def decide(self, document: AssignedDocument, /) -> str | None:
+        """Return the reason to drop the document with all its images, or None."""

@@ -8,6 +8,7 @@ import msgspec
 from filters.base import (
     CorpusFilter,
     DocumentFilter,
+    FileTextFilter,
     Filter,
     GroupFilter,
     ImageFilter,
@@ -82,9 +83,9 @@ def _decide(item: Filter, candidates: Sequence[Candidate], learned: Sequence[int
             return [item.decide(each.image, learned) if each.image else None for each in candidates]
         case ScoreFilter():
             return [item.decide(each.score) if each.score else None for each in candidates]
-        case TextFilter() | DocumentFilter():
+        case TextFilter() | FileTextFilter() | DocumentFilter():
             return [None] * len(candidates)
-    raise TypeError(f"{type(item).__name__} is not of a known kind; see filters/base.py")
+    raise TypeError(f"{type(item).__name__} is not loaded, or not of a kind in filters/base.py")
 
 
 def _decide_group(item: GroupFilter, candidates: Sequence[Candidate]) -> list[str | None]:

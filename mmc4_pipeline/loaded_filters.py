@@ -1,7 +1,7 @@
-"""The lists that filters read: words, hosts, URL rules. Each process reads them for itself.
+"""Loads the files that filters read (words, hosts, URL rules), once in each process.
 
-They are not sent along with the work: a list may have ten million lines, and what is made of one can't always be sent.
-So the files must be where every worker can read them, and stay as they are while a stage runs.
+They are not sent along with the work: a list may have ten million lines, and the loaded form can't always be pickled.
+So every worker must be able to read the files, and they must not change while a stage runs.
 """
 
 import hashlib
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Self, TypeVar
 
-from filters.base import Filter
+from filters.base import FileLinkFilter, FileTextFilter, Filter
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.storage import Inputs
 
 Kind = TypeVar("Kind", bound=Filter)
-_ready: dict["LoadedFilters", dict[str, Filter]] = {}  # of this process: those of one run
+_loaded: dict["LoadedFilters", dict[str, Filter]] = {}  # in this process, for one run
 _lock = Lock()
 
 
@@ -29,33 +29,32 @@ class LoadedFilters:
 
     @classmethod
     def read(cls, filters: Mapping[str, Filter], inputs: Inputs) -> Self:
-        """Read the files of the filters; raises UserError for one that can't be read or used."""
-        ready, lists = _prepare(filters, inputs)
+        """Read the files of the filters; raises UserError if one can't be read or used."""
+        loaded, lists = _load(filters, inputs)
         result = cls(tuple(filters.items()), inputs, tuple(sorted(lists.items())))
         with _lock:
-            _ready.clear()
-            _ready[result] = ready
+            _loaded.clear()
+            _loaded[result] = loaded
         return result
 
     def plan(self) -> dict[str, Any]:
-        """Give what a stage's plan says of the files; nothing where there are none."""
+        """Return what a stage's plan records about the files, nothing if there are none."""
         return {"lists": dict(self.lists)} if self.lists else {}
 
-    def ready(self, kind: type[Kind]) -> dict[str, Kind]:
-        """Give the filters of a kind, ready to decide. Raises UserError where a file has changed since `read`."""
+    def of_kind(self, kind: type[Kind]) -> dict[str, Kind]:
+        """Return the loaded filters of a kind, in order. Raises UserError if a file has changed since `read`."""
         with _lock:
-            if self not in _ready:
-                ready, lists = _prepare(dict(self.filters), self.inputs)
-                for path, sha256 in self.lists:
-                    if lists[path] != sha256:
-                        message = f"{path}: has changed while the stage ran; run it again from its start"
-                        raise UserError(message)
-                _ready[self] = ready
-            found = _ready[self]
+            if self not in _loaded:
+                loaded, lists = _load(dict(self.filters), self.inputs)
+                if changed := next((path for path, sha256 in self.lists if lists[path] != sha256), None):
+                    raise UserError(f"{changed}: changed during the stage; delete the stage's folder and run it again")
+                _loaded[self] = loaded
+            found = _loaded[self]
         return {key: item for key, item in found.items() if isinstance(item, kind)}
 
 
-def _prepare(filters: Mapping[str, Filter], inputs: Inputs) -> tuple[dict[str, Filter], dict[str, str]]:
+def _load(filters: Mapping[str, Filter], inputs: Inputs) -> tuple[dict[str, Filter], dict[str, str]]:
+    """Return the loaded filters, and the sha256 of each file that was read for them."""
     lists: dict[str, str] = {}
 
     def read(path: str) -> bytes:
@@ -63,11 +62,10 @@ def _prepare(filters: Mapping[str, Filter], inputs: Inputs) -> tuple[dict[str, F
         lists[path] = hashlib.sha256(content).hexdigest()
         return content
 
-    ready: dict[str, Filter] = {}
+    loaded: dict[str, Filter] = {}
     for key, item in filters.items():
         try:
-            ready[key] = item.prepared(read)
+            loaded[key] = item.load(read) if isinstance(item, FileTextFilter | FileLinkFilter) else item
         except ValueError as error:
-            message = f"filters.{key}: {error}"
-            raise UserError(message) from error
-    return ready, lists
+            raise UserError(f"filters.{key}: {error}") from error
+    return loaded, lists

@@ -15,7 +15,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 
-from filters.base import Filter, LinkFilter
+from filters.base import FileLinkFilter, Filter, LinkFilter
 from filters.registry import known_filters
 from mmc4_pipeline.assignment import Assignment
 from mmc4_pipeline.errors import UserError
@@ -280,7 +280,7 @@ def _parse(settings: dict[str, Any], name: str, where: str) -> Recipe:
         if thresholds is not None
     }
     for key, item in filters.items():
-        if isinstance(item, LinkFilter) and item.needs and not getattr(plain["links"], item.needs):
+        if isinstance(item, LinkFilter | FileLinkFilter) and item.needs and not getattr(plain["links"], item.needs):
             message = f"{where}: filters.{key}: needs links.{item.needs}: true"
             raise UserError(message)
     return Recipe(name=name, filters=filters, **plain)

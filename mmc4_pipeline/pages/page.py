@@ -1,7 +1,7 @@
 """Makes page records: a document's sentences beside the links of its page, each link with the filters' verdict."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from types import MappingProxyType
 
 from filters.base import DocumentText, LinkFilter, TextFilter
@@ -27,9 +27,8 @@ def make_page(
     document = DocumentText(text, sentences)
     drop = first_drop((key, item.decide(document)) for key, item in text_filters.items())
     if drop is not None and drop.filter is not None:
-        settings = asdict(text_filters[drop.filter])  # type: ignore[call-overload]
-        thresholds = ", ".join(f"{name}: {value}" for name, value in settings.items())
-        return rejected(location, drop, f"filters.{drop.filter} {thresholds}".strip())
+        detail = f"filters.{drop.filter} {_thresholds(text_filters[drop.filter])}".strip()
+        return rejected(location, drop, detail)
     return Page(
         key=location.key,
         url=location.url,
@@ -39,3 +38,11 @@ def make_page(
         sentences=sentences,
         links=judge_links(found.links, filters, location.url),
     )
+
+
+def _thresholds(item: TextFilter) -> str:
+    """Return "min: 3", or nothing for a filter that was loaded from a file."""
+    if not is_dataclass(item):
+        return ""
+    names = [field.name for field in fields(item)]
+    return ", ".join(f"{name}: {getattr(item, name)}" for name in names)

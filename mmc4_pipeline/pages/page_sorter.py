@@ -32,7 +32,7 @@ class PageSorter:
 
     def page(self, found: PageContent, text: str) -> Page | RejectedDocument:
         """Make a page's record, or drop it, by the recipe's filters."""
-        return make_page(found, text, self.filters.ready(LinkFilter), self.filters.ready(TextFilter))
+        return make_page(found, text, self.filters.of_kind(LinkFilter), self.filters.of_kind(TextFilter))
 
     def packed(self, outcomes: Iterable[PageContent | RejectedDocument]) -> Iterator[PageOutcome]:
         """Pack outcomes for their shards, and the counts of lines where the texts are the pages' own."""

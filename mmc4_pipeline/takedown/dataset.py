@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from filters.base import AssignedDocument, DocumentFilter
-from filters.deny_list import DenyList
+from filters.deny_list import LoadedDenyList
 from filters.document import DocumentRules
 from mmc4_pipeline import storage
 from mmc4_pipeline.apply_filters import first_drop
@@ -97,7 +97,7 @@ def document_rules(part: Part) -> dict[str, DocumentFilter]:
     }
 
 
-def take_out_of_dataset(part: Part, shard: int, deny: DenyList, gone: Gone | None, files: NewFiles) -> TakenOut:
+def take_out_of_dataset(part: Part, shard: int, deny: LoadedDenyList, gone: Gone | None, files: NewFiles) -> TakenOut:
     """Take what is denied out of a dataset; `gone` is what went from the stages that it was cut from, where these are.
 
     Raises UserError where a file is not as it was written.
@@ -136,11 +136,11 @@ def take_out_of_dataset(part: Part, shard: int, deny: DenyList, gone: Gone | Non
     return TakenOut(out, _less_before(newly, denied, part.folder.manifest()["before"]))
 
 
-def _verdicts(rows: list[LedgerRow], deny: DenyList, rules: Mapping[str, DocumentFilter]) -> list[Verdict]:
+def _verdicts(rows: list[LedgerRow], deny: LoadedDenyList, rules: Mapping[str, DocumentFilter]) -> list[Verdict]:
     return [_verdict(key, list(group), deny, rules) for key, group in groupby(rows, key=lambda row: row.document)]
 
 
-def _verdict(key: str, rows: list[LedgerRow], deny: DenyList, rules: Mapping[str, DocumentFilter]) -> Verdict:
+def _verdict(key: str, rows: list[LedgerRow], deny: LoadedDenyList, rules: Mapping[str, DocumentFilter]) -> Verdict:
     """Decide on a document by its rows."""
     url = rows[0].page_url
     denied = deny.denies(url)
@@ -193,7 +193,7 @@ def _by_shard(named: Format, note: Json, verdicts: list[Verdict]) -> dict[int, l
     return found
 
 
-def _documents_without_images(part: Part, note: Json, item: Format, deny: DenyList) -> dict[int, list[Bare]]:
+def _documents_without_images(part: Part, note: Json, item: Format, deny: LoadedDenyList) -> dict[int, list[Bare]]:
     """Look for denied documents without images, where there may be any, by the number of their shard."""
     if "statistics" in note and not note["statistics"].get("images", {}).get("0"):
         return {}
@@ -221,7 +221,7 @@ def _denied_documents(verdicts: list[Verdict], bare: Mapping[int, list[Bare]]) -
 class _Stays:
     """Says which images of each document of a shard stay; it is asked in the documents' order."""
 
-    def __init__(self, path: str, verdicts: list[Verdict], deny: DenyList) -> None:
+    def __init__(self, path: str, verdicts: list[Verdict], deny: LoadedDenyList) -> None:
         self._path, self._verdicts, self._deny = path, iter(verdicts), deny
 
     def __call__(self, page_url: str, image_urls: Sequence[str]) -> Sequence[bool] | None:
@@ -245,7 +245,7 @@ def _write_shards(
     formats: list[Format],
     verdicts: Mapping[int, list[Verdict]],
     bare: Mapping[int, list[Bare]],
-    deny: DenyList,
+    deny: LoadedDenyList,
     facts: dict[str, Facts],
     files: NewFiles,
 ) -> list[WrittenFile]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filters.deny_list import DenyList
+from filters.deny_list import LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.errors import UserError
@@ -119,7 +119,7 @@ def _follows(dataset: Part, pages: Part | None) -> bool:
     return pages is not None and wanted == fingerprint(pages.folder.manifest())
 
 
-def mentions(path: str, deny: DenyList) -> bool:
+def mentions(path: str, deny: LoadedDenyList) -> bool:
     """Tell whether a Parquet file of ours has a denied URL; only its columns of URLs are read."""
     with storage.open_read(path) as stream:
         file = pq.ParquetFile(pa.PythonFile(stream, mode="r"))

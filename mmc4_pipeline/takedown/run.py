@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from filters.deny_list import DenyList
+from filters.deny_list import DenyList, LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.write_shards import write_sizes
 from mmc4_pipeline.errors import UserError
@@ -43,19 +43,19 @@ class DeniedList:
     path: str
     sha256: str
 
-    def read(self) -> DenyList:
+    def read(self) -> LoadedDenyList:
         """Give the list, read once a process; raises UserError where it has changed or is none."""
         return _read(self)
 
 
 @cache
-def _read(given: DeniedList) -> DenyList:
+def _read(given: DeniedList) -> LoadedDenyList:
     content = Inputs(HttpSettings()).read_bytes(given.path)
     if hashlib.sha256(content).hexdigest() != given.sha256:
         message = f"{given.path}: has changed while the takedown ran; run it again"
         raise UserError(message)
     try:
-        return DenyList(given.path).prepared(lambda _: content)
+        return DenyList(given.path).load(lambda _: content)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -191,7 +191,9 @@ def _take_out(parts: Parts, given: DeniedList, staging: Staging | None, unit: Un
     return note
 
 
-def _take_out_of_stages(parts: Parts, shard: int, deny: DenyList, files: NewFiles, out: dict[str, Out]) -> Gone | None:
+def _take_out_of_stages(
+    parts: Parts, shard: int, deny: LoadedDenyList, files: NewFiles, out: dict[str, Out]
+) -> Gone | None:
     if parts.pages is None or shard >= parts.pages.shards:
         return None
     out[parts.pages.name], gone = take_out_pages(parts.pages, shard, deny, files)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Self
 
-from filters.deny_list import DenyList
+from filters.deny_list import LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.clip.features import copy_features
 from mmc4_pipeline.takedown.folders import Part, mentions, refuse_changed_bytes, with_files
@@ -82,7 +82,7 @@ class Gone:
         return position in self.links.get(key, ())
 
 
-def take_out_locations(part: Part, shard: int, deny: DenyList, files: NewFiles) -> Out:
+def take_out_locations(part: Part, shard: int, deny: LoadedDenyList, files: NewFiles) -> Out:
     """Make denied documents of a shard of the locations rejects; those that were rejects lose their URL."""
     names = [part.shard_name(stem, shard) for stem in ("locations", "rejects")]
     if not any(mentions(part.folder.file(name), deny) for name in names):
@@ -107,12 +107,12 @@ def _denied(key: str, url: str) -> RejectedDocument:
     return RejectedDocument(key, hashed(url), "", Reason.DENIED.value, "taken down")
 
 
-def _without_url(item: RejectedDocument, deny: DenyList) -> RejectedDocument:
+def _without_url(item: RejectedDocument, deny: LoadedDenyList) -> RejectedDocument:
     """Give a rejected document without what names its page, if that is denied; why it was rejected stays."""
     return replace(item, url=hashed(item.url), source="", detail="taken down") if deny.denies(item.url) else item
 
 
-def take_out_pages(part: Part, shard: int, deny: DenyList, files: NewFiles) -> tuple[Out, Gone]:
+def take_out_pages(part: Part, shard: int, deny: LoadedDenyList, files: NewFiles) -> tuple[Out, Gone]:
     """Empty the denied pages and links of a shard."""
     names = [part.shard_name(stem, shard) for stem in ("pages", "rejects")]
     if not any(mentions(part.folder.file(name), deny) for name in names):
@@ -152,7 +152,7 @@ def take_out_pages(part: Part, shard: int, deny: DenyList, files: NewFiles) -> t
     return out, gone
 
 
-def _goes(page: Page, link: ImageLink, deny: DenyList) -> bool:
+def _goes(page: Page, link: ImageLink, deny: LoadedDenyList) -> bool:
     return not is_hashed(link.url) and (deny.denies(page.url) or deny.denies(link.url))
 
 

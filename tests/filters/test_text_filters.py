@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters.bad_words import BadWords
-from filters.base import DocumentText, TextFilter
+from filters.base import DocumentText, FileTextFilter, TextFilter
 from filters.curly_bracket import CurlyBracket
 from filters.language import Language
 from filters.lorem_ipsum import LoremIpsum
@@ -24,7 +24,7 @@ def text(content: str, sentences: int = 9) -> DocumentText:
 
 
 def words(*listed: str) -> TextFilter:
-    return BadWords("list.txt").prepared({"list.txt": "\n".join(listed).encode()}.__getitem__)
+    return BadWords("list.txt").load({"list.txt": "\n".join(listed).encode()}.__getitem__)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,6 @@ def test_an_endless_text_is_judged_by_its_beginning(make: Callable[[], str]) -> 
 
 
 def test_their_thresholds_are_fixed_once_the_pages_are_made() -> None:
-    found = [item for item in known_filters().values() if issubclass(item, TextFilter)]
+    found = [item for item in known_filters().values() if issubclass(item, TextFilter | FileTextFilter)]
     assert len(found) == 5
     assert all(item.stricter == {} for item in found)

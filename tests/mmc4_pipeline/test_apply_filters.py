@@ -4,8 +4,10 @@ from typing import ClassVar
 
 import pytest
 
+from filters.bad_words import BadWords
 from filters.base import Filter
 from filters.corpus_duplicates import CorpusDuplicates
+from filters.deny_list import DenyList
 from filters.document import DocumentRules
 from filters.document_duplicates import DocumentDuplicates
 from filters.resolution import Resolution
@@ -87,6 +89,12 @@ def test_a_filter_of_no_known_kind_is_an_error() -> None:
 
     with pytest.raises(TypeError, match="Strange"):
         apply_filters([candidate(0)], {"strange": Strange()}, {})
+
+
+def test_a_filter_that_is_not_loaded_is_an_error() -> None:
+    with pytest.raises(TypeError, match="DenyList"):
+        apply_filters([candidate(0)], {"deny_list": DenyList("deny.txt")}, {})
+    assert apply_filters([candidate(0)], {"bad_words": BadWords("words.txt")}, {}) == [None]  # pages have been judged
 
 
 def test_a_document_without_images_has_no_verdicts() -> None:

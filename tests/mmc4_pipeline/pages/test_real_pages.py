@@ -106,7 +106,7 @@ def test_most_pages_have_a_main_content_with_some_of_their_images(pages: dict[st
 
 def test_some_links_are_ads(pages: dict[str, str]) -> None:
     counts: Counter[str] = Counter()
-    own = Ads().prepared(lambda path: Path(path).read_bytes())
+    own = Ads().load(lambda path: Path(path).read_bytes())
     for url, text in pages.items():
         for link in links_of_html(text, url):
             counts["ads"] += own.decide(link, url) is Reason.AD
