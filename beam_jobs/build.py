@@ -1,30 +1,41 @@
-"""build: all five stages, from C4 documents to shards. What is finished already is left as it is with --resume.
-
-With --warcs there is nothing to locate, and the other four run.
-"""
+"""build: runs all stages, from C4 documents or WARC files to shards. With --resume, finished stages are kept."""
 
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import cut, images, locate, pages, score
-from beam_jobs.command_line import OWN_OPTIONS, CutOptions, PagesOptions, parse
-from beam_jobs.from_options import (
-    dataset_settings,
-    face_detector,
-    fetch_settings,
-    recipe_of,
-    score_hints,
-    scorer_settings,
-)
+from beam_jobs.command_line import OWN_OPTIONS, parse
+from beam_jobs.options.dataset import CutOptions, dataset_settings
+from beam_jobs.options.images import face_detector, fetch_settings
+from beam_jobs.options.pages import PagesOptions
+from beam_jobs.options.recipe import recipe_of
+from beam_jobs.options.score import score_hints, scorer_settings
 from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
 
+DESCRIPTION = """\
+Build an interleaved image-text dataset: run all five stages, from C4 documents to shards.
+
+The stages are locate, pages, images, score and cut; `mmc4 STAGE --help` describes each of them. With --warcs, the pages
+of WARC files take the place of C4's documents, and there is nothing to locate. Writes OUTPUT/dataset/RECIPE/, and what
+each stage found to a folder of its own in OUTPUT. Before anything is read, all options and model weights are checked.
+
+An interrupted build continues with --resume, from the last shard that was finished. `mmc4 plan` estimates beforehand
+what a build reads and costs; `mmc4 status` shows how far it is.
+
+Examples:
+  mmc4 build --output out --c4 'c4/en/c4-train.00000-of-01024.json.gz' \\
+      --cc_root https://data.commoncrawl.org \\
+      --fetch_user_agent 'my-dataset/1.0 (+https://example.org/contact)'
+  mmc4 build --output out --warcs 'crawl/*.warc.gz' --recipe page-text \\
+      --fetch_user_agent 'my-dataset/1.0 (+https://example.org/contact)'
+"""
 OPTIONS = tuple(options for options in OWN_OPTIONS if options is not CutOptions)
 
 
 def run(options: PipelineOptions) -> dict[str, Any]:
-    """Run all stages and give the dataset's manifest. What can be checked is checked before any page is read."""
+    """Run all stages and return the dataset's manifest. All options are checked before any page is read."""
     require_score_extra("mmc4 build")
     settings = scorer_settings(options)
     fetch_settings(options)
@@ -32,20 +43,19 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     dataset_settings(options)
     recipe = recipe_of(options)
     if recipe.scores not in (None, settings.clip.name):
-        message = f"recipe {recipe.name}: scores: {recipe.scores}, but --clip_model makes {settings.clip.name}"
-        raise UserError(message)
+        raise UserError(f"recipe {recipe.name}: scores: {recipe.scores}, but --clip_model makes {settings.clip.name}")
     score_hints(options)
     score.require_models(recipe, settings)
     pages.check(options)
-    before = () if options.view_as(PagesOptions).warcs else (locate,)
-    for stage in (*before, pages, images, score):
+    first = () if options.view_as(PagesOptions).warcs else (locate,)
+    for stage in (*first, pages, images, score):
         stage.run(options)
     return cut.run(options, scores=settings.clip.name)
 
 
 def main(argv: list[str], program: str = "mmc4 build") -> None:
     """Run from the command line."""
-    run(parse(argv, program, __doc__ or "", OPTIONS))
+    run(parse(argv, program, DESCRIPTION, OPTIONS))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,12 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.command_line import CommonOptions, CutOptions, DatasetOptions, WebOptions, output_folder, parse
-from beam_jobs.from_options import dataset_settings, http_settings, recipe_of
-from beam_jobs.metrics import finish_shard, timed
+from beam_jobs.command_line import parse
+from beam_jobs.metrics import begin_shard, finish_shard, timed
+from beam_jobs.options.common import CommonOptions, output_folder
+from beam_jobs.options.dataset import CutOptions, DatasetOptions, dataset_settings
+from beam_jobs.options.recipe import recipe_of
+from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.stage_runner import FOLDERS, run_stage, stage_folder
 from filters.base import FileLinkFilter, LinkFilter, ScoreFilter
 from mmc4_pipeline import storage
@@ -29,6 +32,16 @@ from schemas.reasons import Stage
 from schemas.score import DocumentScores
 from schemas.statistics import Counts
 
+DESCRIPTION = """\
+Apply a recipe: drop images below its thresholds, assign the others to sentences, and write the dataset.
+
+Reads what the earlier stages wrote. Writes OUTPUT/dataset/RECIPE/: the shards, a ledger with the fate of every image
+link, and a report page. This is the last stage of `mmc4 build`; it takes minutes, so run it again with other recipes to
+make several datasets from the same images.
+
+Example:
+  mmc4 cut --output out --recipe mmc4-core
+"""
 OPTIONS = (CommonOptions, CutOptions, DatasetOptions, WebOptions)
 PARTS = "parts"  # notes of how many shards of the dataset each shard goes into
 
@@ -154,6 +167,7 @@ class CutWork:
 
     @timed(Stage.CUT, "write")
     def _write(self, shard: int, parts: dict[int, int]) -> None:
+        begin_shard(self._folder, shard)
         pages, images, scores = self._read(shard)
         documents = list(cut_shard(pages, images, scores, self._ready()))
         first = sum(parts[before] for before in range(shard))
@@ -204,7 +218,7 @@ def _scored(scores: list[DocumentScores]) -> int:
 
 def main(argv: list[str], program: str = "mmc4 cut") -> None:
     """Run from the command line."""
-    run(parse(argv, program, __doc__ or "", OPTIONS))
+    run(parse(argv, program, DESCRIPTION, OPTIONS))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The engines that a job may run on: the local runner by default, and what must be right before one is submitted to.
+"""The engines that a job can run on: chooses the runner, checks the engine before a job, cancels a job on it.
 
-An engine that is not there is found out here, in seconds; Beam itself would try for minutes, without saying where.
+A missing engine is noticed here within seconds. Beam itself would retry for minutes without naming the address.
 """
 
 import json
@@ -32,23 +32,26 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.portability.job_server import JobServer
 from apache_beam.runners.runner import PipelineResult, PipelineRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
+from apache_beam.version import __version__ as beam_version
 
+from beam_jobs.worker_log import show_worker_log
 from mmc4_pipeline.errors import UserError
 
-LOCAL_RUNNER = "FnApiRunner"  # pinned: DirectRunner would first try to download another one
-_PATIENCE = 10.0  # seconds for an engine to answer
-_ENDED = ("CANCELED", "FAILED", "FINISHED", "SUSPENDED")
-_job_servers: dict[tuple[str | None, ...], JobServer] = {}  # that this process has started; they end with it
+LOCAL_RUNNER = "FnApiRunner"  # pinned: DirectRunner would first try to download another runner
+DATAFLOW_RUNNER = "DataflowRunner"
+_TIMEOUT = 10.0  # seconds in which an engine must respond
+_ENDED = ("CANCELED", "FAILED", "FINISHED", "SUSPENDED")  # states of a Flink job
+_job_servers: dict[tuple[str | None, ...], JobServer] = {}  # started by this process, and they end with it
 
 
 def _named(options: PipelineOptions, name: str) -> bool:
-    """Tell whether a runner was asked for, in any spelling that Beam knows: FlinkRunner, flinkrunner, flink."""
+    """Return whether --runner names this runner, in any spelling that Beam accepts: FlinkRunner, flinkrunner, flink."""
     given = str(options.view_as(StandardOptions).runner).lower()
     return given.removesuffix("runner") == name.lower().removesuffix("runner")
 
 
 class _FlinkRunner(FlinkRunner):
-    """Starts one job server for all stages of a build: it is a Java program that takes some 700 MB."""
+    """Starts one job server for all stages of a build: it is a Java program that takes about 700 MB of memory."""
 
     def default_job_server(self, options: PipelineOptions) -> JobServer:
         server: JobServer = super().default_job_server(options)
@@ -59,10 +62,11 @@ class _FlinkRunner(FlinkRunner):
 
 
 def runner(options: PipelineOptions) -> PipelineRunner | None:
-    """Give the local runner, in this process or over several, or Flink's; None where Beam is to find another one.
+    """Return the local runner, with one worker process or several, or Flink's. None means that Beam finds the runner.
 
-    Beam's own way to several processes (--direct_running_mode multi_processing) lets them write each of their steps
-    to the terminal; here that goes to a file. What goes wrong in them is raised in this process all the same.
+    With Beam's own way to use several processes (--direct_running_mode multi_processing), each of them writes to the
+    terminal. Here their stderr goes to a file, and what our modules log in them goes to this process's log. Errors in
+    them are raised in this process in both cases.
     """
     direct = options.view_as(DirectOptions)
     if _named(options, "FlinkRunner"):
@@ -71,6 +75,7 @@ def runner(options: PipelineOptions) -> PipelineRunner | None:
         return None
     if direct.direct_num_workers == 1 or direct.direct_running_mode != "in_memory":
         return FnApiRunner()
+    show_worker_log()
     log = Path(tempfile.gettempdir()) / f"mmc4-workers-{os.getpid()}.log"
     command = shlex.join([sys.executable, "-m", "apache_beam.runners.worker.sdk_worker_main"])
     redirected = f"{command} 2>> {shlex.quote(str(log))}"
@@ -78,81 +83,83 @@ def runner(options: PipelineOptions) -> PipelineRunner | None:
 
 
 def runs_here(options: PipelineOptions) -> bool:
-    """Tell whether all workers are this process, or begin in its working folder."""
+    """Return whether all workers run in this process or start in its working directory."""
     if _named(options, LOCAL_RUNNER) or _named(options, "PrismRunner"):
         return True
     return _named(options, "FlinkRunner") and options.view_as(FlinkRunnerOptions).flink_master in MAGIC_HOST_NAMES
 
 
 def check_engine(options: PipelineOptions) -> None:
-    """Raise UserError where the engine that was asked for does not answer, or an option belongs to another one."""
-    local = _named(options, LOCAL_RUNNER)
-    endpoint = options.view_as(PortableOptions).job_endpoint
-    flink, prism = options.view_as(FlinkRunnerOptions), options.view_as(PrismRunnerOptions).prism_location
-    message = ""
-    if local and endpoint:
-        message = f"--job_endpoint {endpoint}: the local runner submits to no job server; add --runner PortableRunner"
-    elif local and flink.flink_master != FlinkRunnerOptions().flink_master:
-        message = f"--flink_master {flink.flink_master}: the local runner has no master; add --runner FlinkRunner"
-    elif local and prism:
-        message = f"--prism_location {prism}: the local runner is another one; add --runner PrismRunner"
-    elif _named(options, "PortableRunner") and not endpoint:
-        message = "--runner PortableRunner: needs --job_endpoint, the job server's host and port"
-    elif prism and "://" not in prism and not Path(prism).is_file():
-        message = f"--prism_location {prism}: no such file; build one with: python -m tests.engines.install prism"
-    if message:
-        raise UserError(message)
+    """Raise UserError if the engine does not respond, or if an option belongs to another engine."""
+    _refuse_options_of_another(options)
+    endpoint, flink = options.view_as(PortableOptions).job_endpoint, options.view_as(FlinkRunnerOptions)
     if endpoint and endpoint != "embed":
         _require_job_server(endpoint)
     elif _named(options, "FlinkRunner") and flink.flink_master not in MAGIC_HOST_NAMES:
         _require_flink(flink)
 
 
+def _refuse_options_of_another(options: PipelineOptions) -> None:
+    local = _named(options, LOCAL_RUNNER)
+    endpoint = options.view_as(PortableOptions).job_endpoint
+    master, prism = options.view_as(FlinkRunnerOptions).flink_master, options.view_as(PrismRunnerOptions).prism_location
+    if local and endpoint:
+        raise UserError(f"--job_endpoint {endpoint}: the local runner has no job server; add --runner PortableRunner")
+    if local and master != FlinkRunnerOptions().flink_master:
+        raise UserError(f"--flink_master {master}: the local runner has no master; add --runner FlinkRunner")
+    if local and prism:
+        raise UserError(f"--prism_location {prism}: the local runner does not use Prism; add --runner PrismRunner")
+    if _named(options, "PortableRunner") and not endpoint:
+        raise UserError("--runner PortableRunner: requires --job_endpoint with the job server's host and port")
+    if prism and "://" not in prism and not Path(prism).is_file():
+        raise UserError(
+            f"--prism_location {prism}: no such file; leave the option out and Beam downloads Prism, or build it with: "
+            f"GOBIN=$PWD go install github.com/apache/beam/sdks/v2/go/cmd/prism@v{beam_version}"
+        )
+
+
 def _require_job_server(endpoint: str) -> None:
     host, _, port = endpoint.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+        socket.create_connection((host, int(port)), timeout=_TIMEOUT).close()
         with grpc.insecure_channel(endpoint) as channel:
-            grpc.channel_ready_future(channel).result(timeout=_PATIENCE)
+            grpc.channel_ready_future(channel).result(timeout=_TIMEOUT)
     except (OSError, ValueError, grpc.FutureTimeoutError) as error:
-        why = str(error) or f"something that is none listens there, and was silent for {_PATIENCE:.0f} seconds"
-        message = (
-            f"--job_endpoint {endpoint}: no job server answered ({why}); "
-            "start one there, or check host and port (8099 by default)"
-        )
-        raise UserError(message) from error
+        why = str(error) or f"the port is open, but nothing spoke gRPC for {_TIMEOUT:.0f} seconds"
+        raise UserError(
+            f"--job_endpoint {endpoint}: no job server responded ({why}); start one there, or check host and port "
+            "(8099 by default)"
+        ) from error
 
 
 def _require_flink(options: FlinkRunnerOptions) -> None:
-    """Ask the job manager for its version, as Beam will: over its REST port."""
+    """Request the job manager's version from its REST port, as Beam will."""
     url = f"{FlinkRunner.add_http_scheme(options.flink_master)}/config"
     try:
-        with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:
-            version = str(json.load(answer)["flink-version"])
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+            version = str(json.load(response)["flink-version"])
     except (OSError, ValueError, KeyError) as error:
         why = getattr(error, "reason", None) or f"{type(error).__name__}: {error}"
-        message = (
-            f"--flink_master {options.flink_master}: no Flink job manager answered at {url} ({why}); "
-            "check that it runs, and that this is its REST port (8081 by default)"
-        )
-        raise UserError(message) from error
+        raise UserError(
+            f"--flink_master {options.flink_master}: no Flink job manager responded at {url} ({why}); "
+            "check that it is running and that this is its REST port (8081 by default)"
+        ) from error
     if options.flink_job_server_jar is None and not f"{version}.".startswith(f"{options.flink_version}."):
         fits = version.rpartition(".")[0]
-        message = f"--flink_master {options.flink_master}: runs Flink {version}; add --flink_version {fits}"
-        raise UserError(message)
+        raise UserError(f"--flink_master {options.flink_master}: runs Flink {version}; add --flink_version {fits}")
 
 
 @contextmanager
 def cancelling(result: PipelineResult, options: PipelineOptions) -> Iterator[None]:
-    """Cancel the job where the body is stopped by Ctrl-C or SIGTERM; an engine elsewhere would go on without us.
+    """Cancel the job if the body is stopped by Ctrl-C or SIGTERM: a remote engine would continue without us.
 
-    Raises UserError for a job that could not be cancelled, or that failed for what no line of ours is to blame.
+    Raises UserError if the job could not be cancelled, or if it failed outside our own code.
     """
 
     def stop(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    # After Beam has set its own: that one would end the job server, without which nothing can be cancelled any more.
+    # Replaces the handler that Beam has set: that one would end the job server, which is needed to cancel the job.
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
     try:
@@ -164,50 +171,47 @@ def cancelling(result: PipelineResult, options: PipelineOptions) -> Iterator[Non
         _, failed, why = str(error).partition(" failed in state ")
         if not failed or "Traceback (most recent call last)" in why:
             raise
-        message = f"the job ended in state {why.splitlines()[0]}; the engine's log says more; continue with --resume"
-        raise UserError(message) from error
+        state = why.splitlines()[0]
+        raise UserError(f"the job ended in state {state}; see the engine's log, then continue with --resume") from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _cancel(result: PipelineResult, options: PipelineOptions) -> None:
-    """Cancel a job; raises UserError where it may go on.
+    """Cancel a job. Raises UserError if it may still be running.
 
-    Told to cancel, Beam's job server only stops looking at what runs on a Flink cluster: Flink itself has to be asked,
-    for the job whose name Beam tells nowhere but in a private attribute.
+    When Beam's job server is told to cancel a job on a Flink cluster, it only stops watching it. Flink itself has to be
+    told too, and Beam keeps the job's name in a private attribute only.
     """
     flink, endpoint = options.view_as(FlinkRunnerOptions), options.view_as(PortableOptions).job_endpoint
     here = flink.flink_master in MAGIC_HOST_NAMES
-    message = ""
+    check = "check on the engine's own page that the job has ended before you --resume"
     try:
         if not here:
             _cancel_on_flink(FlinkRunner.add_http_scheme(flink.flink_master), str(vars(result)["_job_id"]))
         result.cancel()
     except (grpc.RpcError, OSError, ValueError, KeyError, NotImplementedError) as error:
-        message = f"the job could not be cancelled ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+        why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise UserError(f"stopped, but the job could not be cancelled ({why}); {check}") from error
     if here and endpoint:
-        message = f"a Flink cluster may go on with the job, which the server at {endpoint} was told to cancel"
-    if message:
-        message = f"stopped, but {message}; see on the engine's own page that it has ended before a --resume"
-        raise UserError(message)
+        raise UserError(f"stopped, but the server at {endpoint} may leave the job running on a cluster; {check}")
 
 
 def _cancel_on_flink(address: str, job: str) -> None:
-    """Cancel a job by Flink's REST interface and wait until its tasks have ended. Beam's job is Flink's name_uuid."""
-    name, deadline = job.rpartition("_")[0], time.monotonic() + 3 * _PATIENCE
-    asked = False
+    """Cancel a job by Flink's REST API and wait until its tasks have ended. Beam's job ID is Flink's NAME_UUID."""
+    name, deadline = job.rpartition("_")[0], time.monotonic() + 3 * _TIMEOUT
+    requested = False
     while True:
-        with urllib.request.urlopen(f"{address}/jobs/overview", timeout=_PATIENCE) as answer:
-            jobs = json.load(answer)["jobs"]
-        going_on = [found["jid"] for found in jobs if found["name"] == name and found["state"] not in _ENDED]
-        if not going_on:
+        with urllib.request.urlopen(f"{address}/jobs/overview", timeout=_TIMEOUT) as response:
+            jobs = json.load(response)["jobs"]
+        running = [found["jid"] for found in jobs if found["name"] == name and found["state"] not in _ENDED]
+        if not running:
             return
         if time.monotonic() > deadline:
-            message = f"Flink has not ended it in {3 * _PATIENCE:.0f} seconds"
-            raise TimeoutError(message)
-        for jid in () if asked else going_on:
+            raise TimeoutError(f"Flink has not ended it within {3 * _TIMEOUT:.0f} seconds")
+        for jid in () if requested else running:
             request = urllib.request.Request(f"{address}/jobs/{jid}?mode=cancel", method="PATCH")
-            urllib.request.urlopen(request, timeout=_PATIENCE).close()
-        asked = True
+            urllib.request.urlopen(request, timeout=_TIMEOUT).close()
+        requested = True
         time.sleep(0.2)

@@ -13,10 +13,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms import combiners
 
-from beam_jobs.command_line import CommonOptions, ImagesOptions, WebOptions, output_folder, parse
-from beam_jobs.from_options import face_detector, fetch_settings, http_settings, recipe_of
-from beam_jobs.metrics import finish_shard, timed
+from beam_jobs.command_line import parse
+from beam_jobs.metrics import begin_shard, finish_shard, timed
 from beam_jobs.near_copies import TooManyCopies, packed, unpacked
+from beam_jobs.options.common import CommonOptions, output_folder
+from beam_jobs.options.images import ImagesOptions, face_detector, fetch_settings
+from beam_jobs.options.recipe import recipe_of
+from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.stage_runner import run_stage, stage_folder
 from filters.base import CopiesFilter, CorpusFilter, ImageFilter, SampleFilter
 from filters.consent import Consent
@@ -40,6 +43,17 @@ from schemas.page import Page
 from schemas.reasons import Stage
 from schemas.statistics import Counts
 
+DESCRIPTION = """\
+Fetch the images, measure them and drop duplicates.
+
+Reads OUTPUT/pages/. Writes OUTPUT/images/: the images in tar files, and for each link the image's size and hash or the
+reason why it was dropped. Images come from the web, whose robots.txt files and per-host limits are respected, or from
+shards that img2dataset has made (--images_from). This is the third stage of `mmc4 build`.
+
+Example:
+  mmc4 images --output out \\
+      --fetch_user_agent 'my-dataset/1.0 (+https://example.org/contact)'
+"""
 OPTIONS = (CommonOptions, WebOptions, ImagesOptions)
 FETCHED = "fetched"  # the notes of shards whose images are all here: the bulk of the work
 _LEARNED = tuple[str, bytes]  # said where several are put together: Flink refuses that of different coders
@@ -162,6 +176,7 @@ class ImagesWork:
         if storage.exists(note):
             return shard
         attempt = f"{tar}.tmp-{uuid.uuid4().hex[:12]}"
+        begin_shard(self._folder, shard)
         with timed(Stage.IMAGES, "fetch"):
             result = self._fetch(shard, attempt)
         if storage.exists(note):
@@ -257,7 +272,7 @@ class _LearnFromAll(beam.PTransform):
 
 def main(argv: list[str], program: str = "mmc4 images") -> None:
     """Run from the command line."""
-    run(parse(argv, program, __doc__ or "", OPTIONS))
+    run(parse(argv, program, DESCRIPTION, OPTIONS))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,12 @@ import orjson
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from beam_jobs.command_line import CommonOptions, LocateOptions, WebOptions, output_folder, parse
-from beam_jobs.from_options import http_settings, recipe_of
-from beam_jobs.metrics import finish_shard, timed
+from beam_jobs.command_line import parse
+from beam_jobs.metrics import begin_shard, finish_shard, timed
+from beam_jobs.options.common import CommonOptions, output_folder
+from beam_jobs.options.locate import LocateOptions
+from beam_jobs.options.recipe import recipe_of
+from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.stage_runner import refuse_nothing_kept, run_stage, stage_folder
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import DocumentFields, document_files, look_at, parse_fields, read_references
@@ -37,7 +40,18 @@ from schemas.document import DocumentReference, RejectedDocument
 from schemas.reasons import Stage
 from schemas.statistics import Counts
 
-OPTIONS = (CommonOptions, WebOptions, LocateOptions)
+DESCRIPTION = """\
+Find the page of each C4 document in Common Crawl's index.
+
+Reads C4 files and the index of their crawl. Writes OUTPUT/locations/: where in Common Crawl each page is stored, and
+which documents were not found. This is the first stage of `mmc4 build`; run it by itself to check the input, or to give
+each stage machines of its own.
+
+Example:
+  mmc4 locate --output out --c4 'c4/en/*.json.gz' \\
+      --cc_root https://data.commoncrawl.org
+"""
+OPTIONS = (CommonOptions, LocateOptions, WebOptions)
 DOCUMENTS_PER_SHARD = 36_000  # whose references and captures fit any worker
 URLS_PER_FILTER = 4 << 20  # a filter's file is then 5 MB for all of C4, and some 13 MB at most
 SHARE_OF_FALSE_ROWS = 0.05  # of the documents: so many rows may be shuffled for nothing
@@ -235,6 +249,7 @@ class WriteLocations(beam.DoFn):
     @timed(Stage.LOCATE, "write")
     def process(self, item: tuple[int, dict[str, Iterable[Any]]]) -> None:
         shard, parts = item
+        begin_shard(self._work.folder, shard)
         packs = [found for found in parts["documents"] if not isinstance(found, RejectedDocument)]
         invalid = [found for found in parts["documents"] if isinstance(found, RejectedDocument)]
         invalid.sort(key=lambda reject: (len(reject.source), reject.source))
@@ -263,7 +278,7 @@ def _capture(url: str, milliseconds: int, warc_filename: str, offset: int, lengt
 
 def main(argv: list[str], program: str = "mmc4 locate") -> None:
     """Run from the command line."""
-    run(parse(argv, program, __doc__ or "", OPTIONS))
+    run(parse(argv, program, DESCRIPTION, OPTIONS))
 
 
 if __name__ == "__main__":

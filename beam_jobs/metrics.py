@@ -1,12 +1,13 @@
-"""Metrics of a run, under the same names on every runner: what was decided as counters, the work as distributions.
+"""Metrics of a run, under the same names on every runner: decisions as counters, work as distributions.
 
     mmc4/images  links/in, links/kept, links/dropped/too_small, …     counters
-    mmc4/images  shard/links, shard/bytes, fetch/milliseconds, …      distributions: a value a shard, or a call
+    mmc4/images  shard/links, shard/bytes, fetch/milliseconds, …      distributions: one value per shard or call
 
-They are for watching a run, and are kept in OUTPUT/metrics/. What is trusted are the notes: a runner may
-count work twice that it did twice, and none of what a run before a resume had done.
+They are for watching a run and are kept in OUTPUT/metrics/. The shards' notes are authoritative: a runner may count
+repeated work twice, and it does not count what was done before a resume.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,12 @@ from schemas.reasons import Stage
 from schemas.statistics import Counts
 
 FOLDER = "metrics"
+_log = logging.getLogger(__name__)
+
+
+def begin_shard(folder: StageFolder, shard: int) -> None:
+    """Log that work on a shard begins; `finish_shard` logs its end."""
+    _log.info("%s: shard %d begins", folder.stage, shard)
 
 
 def finish_shard(
@@ -31,7 +38,7 @@ def finish_shard(
     counts: dict[str, Counts],
     **extra: Any,
 ) -> None:
-    """Note that a shard is finished, as `StageFolder.finish_shard` does, and count it."""
+    """Write the note of a finished shard, like `StageFolder.finish_shard`, and count the shard in the metrics."""
     written = list(files)
     folder.finish_shard(shard, written, counts, **extra)
     space = _namespace(folder.stage)
@@ -40,22 +47,24 @@ def finish_shard(
     for what, count in counts.items():
         Metrics.distribution(space, f"shard/{what}").update(count.seen)
     Metrics.distribution(space, "shard/bytes").update(sum(file.bytes for file in written))
+    decided = ", ".join(f"{count.kept:,} of {count.seen:,} {what} kept" for what, count in counts.items())
+    _log.info("%s: shard %d finished: %s", folder.stage, shard, decided)
 
 
 @contextmanager
 def timed(stage: Stage, step: str) -> Iterator[None]:
-    """Measure how long the body, or each call of a function decorated with it, takes."""
+    """Measure the duration of the body, or of each call of a decorated function."""
     started = time.monotonic()
     yield
     Metrics.distribution(_namespace(stage), f"{step}/milliseconds").update(round(1000 * (time.monotonic() - started)))
 
 
 def record(output: str, folder: StageFolder, runner: str, result: PipelineResult, shards: list[int]) -> None:
-    """Add what a run that finished these shards has counted to the stage's file in OUTPUT/metrics/.
+    """Append the metrics of a run that finished these shards to the stage's file in OUTPUT/metrics/.
 
-    Not in the stage's own folder: there the same input gives the same bytes, and times are never the same.
+    They are not in the stage's own folder, where the same input gives the same bytes: times always differ.
 
-    `differ` are the counters that are not what the notes of the shards say, with what they say.
+    `differ` has the counters that disagree with the notes of the shards, with both numbers.
     """
     run: dict[str, Any] = {"runner": runner, "shards": len(shards)}
     try:
@@ -77,7 +86,7 @@ def _differ(counted: Mapping[str, int], noted: Mapping[str, int]) -> dict[str, d
 
 
 def _read(stage: Stage, result: PipelineResult) -> dict[str, Any]:
-    """Give the metrics of a stage by name, those of several steps added up."""
+    """Return the metrics of a stage by name, added up over its steps."""
     found = result.metrics().query(MetricsFilter().with_namespace(_namespace(stage)))
     counters: dict[str, int] = {}
     for item in found["counters"]:
@@ -100,7 +109,7 @@ def _namespace(stage: Stage) -> str:
 
 
 def _flat(counts: Mapping[str, Counts]) -> dict[str, int]:
-    """Give counts by name; what was not counted is left out, as a runner does."""
+    """Return the counts by name, without zeros: a runner does not report those either."""
     numbers: dict[str, int] = {}
     for what, count in counts.items():
         numbers |= {f"{what}/in": count.seen, f"{what}/kept": count.kept}

@@ -12,9 +12,13 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 
-from beam_jobs.command_line import CommonOptions, LocateOptions, PagesOptions, WebOptions, output_folder, parse
-from beam_jobs.from_options import http_settings, recipe_of
-from beam_jobs.metrics import finish_shard, timed
+from beam_jobs.command_line import parse
+from beam_jobs.metrics import begin_shard, finish_shard, timed
+from beam_jobs.options.common import CommonOptions, output_folder
+from beam_jobs.options.locate import LocateOptions
+from beam_jobs.options.pages import PagesOptions
+from beam_jobs.options.recipe import recipe_of
+from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.stage_runner import refuse_nothing_kept, run_stage, stage_folder
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import DocumentFields, read_documents
@@ -40,7 +44,18 @@ from schemas.page import OutcomeKind, Page, PageOutcome
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
 
-OPTIONS = (CommonOptions, WebOptions, PagesOptions)
+DESCRIPTION = """\
+Read the pages: split their text into sentences and collect their image links.
+
+Reads OUTPUT/locations/ and the pages from Common Crawl, or the WARC files that --warcs names. Writes OUTPUT/pages/: the
+pages with their sentences and image links, and which documents were dropped and why. Nothing is requested from the
+pages' own sites. This is the second stage of `mmc4 build`, or the first one if --warcs is given.
+
+Examples:
+  mmc4 pages --output out
+  mmc4 pages --output out --warcs 'crawl/*.warc.gz' --recipe page-text
+"""
+OPTIONS = (CommonOptions, PagesOptions, WebOptions)
 _FILES_AT_ONCE = 16
 # Of a WARC file, for one document that is kept: Common Crawl has about 20 kB for a capture, and of C4's crawl every
 # seventh or so became a document. It sets the number of shards, which must follow from the input alone.
@@ -260,6 +275,7 @@ class PagesWork:
 
     @timed(Stage.PAGES, "write")
     def _write(self, shard: int, parts: dict[str, Iterable[Any]]) -> None:
+        begin_shard(self._folder, shard)
         texts = dict(parts["texts"])
         packed = list(parts["pages"])
         made = [self._finish(item, texts) for item in packed if item.kind is not OutcomeKind.COUNTS]
@@ -295,7 +311,7 @@ class PagesWork:
 
 def main(argv: list[str], program: str = "mmc4 pages") -> None:
     """Run from the command line."""
-    run(parse(argv, program, __doc__ or "", OPTIONS))
+    run(parse(argv, program, DESCRIPTION, OPTIONS))
 
 
 if __name__ == "__main__":

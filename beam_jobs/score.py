@@ -11,9 +11,11 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 
-from beam_jobs.command_line import CommonOptions, ScoreOptions, ScoreWorkersOptions, output_folder, parse
-from beam_jobs.from_options import recipe_of, score_hints, scorer_settings
-from beam_jobs.metrics import finish_shard, timed
+from beam_jobs.command_line import parse
+from beam_jobs.metrics import begin_shard, finish_shard, timed
+from beam_jobs.options.common import CommonOptions, output_folder
+from beam_jobs.options.recipe import recipe_of
+from beam_jobs.options.score import ScoreOptions, ScoreWorkersOptions, score_hints, scorer_settings
 from beam_jobs.stage_runner import run_stage, stage_folder
 from filters.base import ScoreFilter
 from mmc4_pipeline import storage
@@ -34,6 +36,16 @@ from schemas.statistics import Counts
 if TYPE_CHECKING:
     from mmc4_pipeline.clip.score import Scorer
 
+DESCRIPTION = """\
+Compute how similar each image is to each sentence of its page, and whether it shows NSFW content or faces.
+
+Reads OUTPUT/pages/ and OUTPUT/images/. Writes OUTPUT/scores/MODEL/, one folder per CLIP model. It needs the weights of
+the model and of the heads that the recipe uses; `mmc4 models fetch` stores them. This is the fourth stage of `mmc4
+build`, and the only one that benefits from a GPU.
+
+Example:
+  mmc4 score --output out --device cuda
+"""
 OPTIONS = (CommonOptions, ScoreOptions, ScoreWorkersOptions)
 _ONE_AT_A_TIME = Lock()  # a runner may have several threads in a worker process: they share the model and its device
 
@@ -124,6 +136,7 @@ class ScoreWork:
     @timed(Stage.SCORE, "score")
     def score(self, shard: int) -> None:
         """Score one shard, from its files to its note."""
+        begin_shard(self._folder, shard)
         pages = list(storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page))
         images = list(storage.read_records(self._images.shard_file("images", shard, self._shards), Image))
         counts = Counts(seen=sum(image.reason is None for image in images))
@@ -166,7 +179,7 @@ def loaded_scorer(settings: ScorerSettings) -> "Scorer":
 
 def main(argv: list[str], program: str = "mmc4 score") -> None:
     """Run from the command line."""
-    run(parse(argv, program, __doc__ or "", OPTIONS))
+    run(parse(argv, program, DESCRIPTION, OPTIONS))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""What all jobs share: where their folders are, and running a pipeline with its progress shown."""
+"""Runs a stage: plans it or resumes it, shows its progress, writes its manifest and metrics."""
 
+import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -16,9 +17,9 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from beam_jobs import metrics
-from beam_jobs.command_line import DATAFLOW_RUNNER, output_folder
 from beam_jobs.dry_run import describe
-from beam_jobs.engines import cancelling, runner
+from beam_jobs.engines import DATAFLOW_RUNNER, cancelling, runner
+from beam_jobs.options.common import output_folder
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import NotRunError, UserError
 from mmc4_pipeline.progress import Notes, showing_progress
@@ -26,11 +27,12 @@ from mmc4_pipeline.stage_folder import StageFolder
 from schemas.document import RejectedDocument
 from schemas.reasons import Stage
 
+_log = logging.getLogger(__name__)
 FOLDERS = {Stage.LOCATE: "locations", Stage.PAGES: "pages", Stage.IMAGES: "images"}
 
 
 def stage_folder(output: str, stage: Stage) -> StageFolder:
-    """Give the folder of one of the first three stages; scores and datasets have a name of their own."""
+    """Return the folder of one of the first three stages. Those of scores and datasets also have names."""
     return StageFolder(storage.join(output, FOLDERS[stage]), stage)
 
 
@@ -44,28 +46,41 @@ def run_stage(
     resume: bool,
     progress: Notes | None = None,
 ) -> dict[str, Any]:
-    """Run a stage to its manifest, which is given back. `build` wires the pipeline for the shards still to do.
+    """Run a stage and return its manifest. `build` wires the pipeline for the shards that are still to do.
 
-    `progress` says what to count where the shards are not what takes the time. A finished stage is left as it is.
-    Raises UserError where the folder can't be resumed, NotRunError where the pipeline is not to be run here and now.
+    `progress` says what to count for the progress bar if most of the time is not spent on shards. A finished stage is
+    not run again. Raises UserError if the folder cannot be resumed, NotRunError if the pipeline is only written.
     """
     if options.view_as(TestOptions).dry_run:
         return _dry_run(folder, plan, shards, options, build, resume=resume)
     if not folder.begin(plan, shards, resume=resume):
+        _log.info("%s: is already finished in %s", folder.stage, folder.path)
         return folder.manifest()
     todo = _todo(folder, shards)
-    if todo:
-        with showing_progress(folder, progress or Notes("done", shards, "shards")):
-            pipeline = _pipeline(options)
-            build(pipeline, todo)
-            result = pipeline.run()
-            _refuse_to_wait_for_a_template(folder, options)
-            with cancelling(result, options):
-                result.wait_until_finish()
-        manifest = folder.finish()
-        metrics.record(output_folder(options), folder, options.view_as(StandardOptions).runner, result, todo)
-        return manifest
-    return folder.finish()
+    _log.info("%s: begins; %d of %d shards to do in %s", folder.stage, len(todo), shards, folder.path)
+    manifest = _run(folder, shards, options, build, todo, progress) if todo else folder.finish()
+    _log.info("%s: finished", folder.stage)
+    return manifest
+
+
+def _run(
+    folder: StageFolder,
+    shards: int,
+    options: PipelineOptions,
+    build: Callable[[beam.Pipeline, list[int]], None],
+    todo: list[int],
+    progress: Notes | None,
+) -> dict[str, Any]:
+    with showing_progress(folder, progress or Notes("done", shards, "shards")):
+        pipeline = _pipeline(options)
+        build(pipeline, todo)
+        result = pipeline.run()
+        _refuse_to_wait_for_a_template(folder, options)
+        with cancelling(result, options):
+            result.wait_until_finish()
+    manifest = folder.finish()
+    metrics.record(output_folder(options), folder, options.view_as(StandardOptions).runner, result, todo)
+    return manifest
 
 
 def _todo(folder: StageFolder, shards: int) -> list[int]:
@@ -82,55 +97,52 @@ def _dry_run(
     *,
     resume: bool,
 ) -> dict[str, Any]:
-    """Give the manifest of a finished stage; of another write the pipeline, and raise NotRunError, which says where."""
+    """Return the manifest of a finished stage; otherwise write the pipeline and raise NotRunError, which says where."""
     if folder.may_begin(plan, shards, resume=resume) and storage.exists(folder.file("manifest.json")):
         return folder.manifest()
-    pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)  # any: it is not run, and needs no account
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)  # any runner will do: nothing is run
     todo = _todo(folder, shards)
     build(pipeline, todo)
     file = storage.join(output_folder(options), "dry_run", f"{folder.stage}.pb")
-    message = f"{folder.stage}: {len(todo)} of {shards} shards to do\n{describe(pipeline, options, file)}"
-    raise NotRunError(message)
+    raise NotRunError(f"{folder.stage}: {len(todo)} of {shards} shards to do\n{describe(pipeline, options, file)}")
 
 
 def _refuse_to_wait_for_a_template(folder: StageFolder, options: PipelineOptions) -> None:
-    """Raise NotRunError where Beam has only written a template: somebody else starts it, once this program ended."""
+    """Raise NotRunError if Beam has only written a template, which is started after this program has ended."""
     template = options.view_as(GoogleCloudOptions).template_location
     if template:
-        message = (
-            f"{folder.stage}: written to {template}; when its job is done, run this stage with --resume to close it"
+        raise NotRunError(
+            f"{folder.stage}: written to {template}; after its job, run this stage with --resume to write the manifest"
         )
-        raise NotRunError(message)
 
 
 def _pipeline(options: PipelineOptions) -> beam.Pipeline:
-    """Give an empty pipeline; raises UserError where the runner misses options, or its package."""
+    """Return an empty pipeline. Raises UserError if options of the runner or its packages are missing."""
     if options.view_as(StandardOptions).runner == DATAFLOW_RUNNER:
         _require_dataflow(options)
     try:
         return beam.Pipeline(runner=runner(options), options=options)
-    except ValueError as error:  # several lines, of which each names an option
+    except ValueError as error:  # one line per missing option, below a heading
         raise UserError("; ".join(str(error).splitlines()[1:]) or str(error)) from error
 
 
 def _require_dataflow(options: PipelineOptions) -> None:
-    message = ""
     if find_spec("apitools") is None:
-        message = f"--runner {DATAFLOW_RUNNER}: needs more packages: pip install 'mmc4-pipeline[dataflow]'"
-    elif not (options.view_as(WorkerOptions).sdk_container_image or options.view_as(SetupOptions).setup_file):
-        message = "--sdk_container_image: workers need an image with this program in it; docs/dataflow.md makes one"
-    if message:
-        raise UserError(message)
+        raise UserError(f"--runner {DATAFLOW_RUNNER}: packages are missing: pip install 'mmc4-pipeline[dataflow]'")
+    if not (options.view_as(WorkerOptions).sdk_container_image or options.view_as(SetupOptions).setup_file):
+        raise UserError(
+            "--sdk_container_image is missing: workers need an image that contains mmc4-pipeline; docs/dataflow.md "
+            "says how to build it"
+        )
 
 
 def refuse_nothing_kept(folder: StageFolder, manifest: dict[str, Any], could: str, remedy: str) -> None:
-    """Raise UserError where a stage dropped every document: one of them as an example, and what to look at."""
+    """Raise UserError if a stage dropped every document, with one of them as an example and with a remedy."""
     counts = manifest["counts"]["documents"]
     if counts["kept"]:
         return
     names = [file["name"] for file in manifest["files"] if file["name"].startswith("rejects-")]
     rejects = (reject for name in names for reject in storage.read_records(folder.file(name), RejectedDocument))
     first = next(rejects, None)
-    example = f"; for one, {first.url or 'no URL'} ({first.source}): {first.detail}" if first else ""
-    message = f"none of the {counts['in']} documents could {could}{example}. {remedy}"
-    raise UserError(message)
+    example = f"; the first is {first.url or 'without URL'} ({first.source}): {first.detail}" if first else ""
+    raise UserError(f"none of the {counts['in']} documents could {could}{example}. {remedy}")

@@ -1,4 +1,4 @@
-"""The flex template: its parameters, which are our options, and how its launcher starts a stage.
+"""The flex template for Dataflow: its parameters, one for each of our options, and how its launcher starts a stage.
 
 python -m beam_jobs.template > docker/flex-template.json     after an option has changed
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from beam_jobs.command_line import OWN_OPTIONS
+from beam_jobs.command_line import own_options
 from mmc4_pipeline.cli import STAGES, run_job
 
 _STAGES = tuple(stage for stage in STAGES if stage != "build")  # a template is one pipeline
@@ -19,36 +19,37 @@ _REQUIRED = ("output",)
 
 
 def metadata() -> dict[str, Any]:
-    """Give what Dataflow has to know of the template: a parameter for each option of a stage."""
+    """Return the template's metadata for Dataflow: a parameter for each option of a stage."""
     stage = {
         "name": "stage",
         "label": "Stage",
-        "helpText": "Which stage to run; those before it must be finished in the same output folder.",
+        "helpText": "Stage to run. The stages before it must be finished in the same output folder.",
         "isOptional": False,
         "regexes": [f"^({'|'.join(_STAGES)})$"],
     }
     image = {
         "name": "sdk_container_image",
         "label": "sdk_container_image",
-        "helpText": "Image of the workers: target worker of docker/Dockerfile, for score worker-gpu.",
+        "helpText": "Container image of the workers: target worker of docker/Dockerfile, or worker-gpu to score.",
         "isOptional": False,
     }
     return {
         "name": "mmc4-pipeline",
-        "description": "Runs one stage of mmc4-pipeline: interleaved image-text datasets, made as MMC4 was.",
-        "parameters": [stage, image, *(_parameter(action) for action in _options().values())],
+        "description": "Runs one stage of mmc4-pipeline, which builds interleaved image-text datasets like MMC4.",
+        "parameters": [stage, image, *(_parameter(action) for action in own_options().values())],
     }
 
 
 def arguments(words: list[str]) -> tuple[str, list[str]]:
-    """Give the stage, and its command line, of what the launcher hands over: `--name=value`, whatever the option takes.
+    """Return the stage and its command line from the launcher's words, which always have the form `--name=value`.
 
-    The value of an option that takes several is split as a shell would; `true` stands for an option without a value.
+    The value of an option that takes several values is split like a shell command; `true` means an option without a
+    value.
     """
     own = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     own.add_argument("--stage", choices=_STAGES, required=True)
     known, rest = own.parse_known_args(words)
-    options = _options()
+    options = own_options()
     line: list[str] = []
     for word in rest:
         flag, _, value = word.partition("=")
@@ -68,14 +69,6 @@ def _words(word: str, flag: str, value: str, action: argparse.Action | None) -> 
     return [word]
 
 
-def _options() -> dict[str, argparse.Action]:
-    """Give the options of all stages by name."""
-    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
-    for group in OWN_OPTIONS:
-        group._add_argparse_args(parser)  # noqa: SLF001 - as in beam_jobs.command_line
-    return {action.dest: action for action in parser._actions}  # noqa: SLF001 - argparse has no door to them
-
-
 def _parameter(action: argparse.Action) -> dict[str, Any]:
     return {
         "name": action.dest,
@@ -87,9 +80,9 @@ def _parameter(action: argparse.Action) -> dict[str, Any]:
 
 
 def _help(action: argparse.Action) -> Iterator[str]:
-    yield f"{(action.help or '').removesuffix('.')}."
+    yield f"{action.help}."
     if action.nargs == "+" or _is_repeated(action):
-        yield "Several are separated by spaces; quote what has spaces in it."
+        yield "Separate several values by spaces; quote a value that contains spaces."
 
 
 def _pattern(action: argparse.Action) -> str | None:
@@ -103,11 +96,11 @@ def _pattern(action: argparse.Action) -> str | None:
 
 
 def _is_repeated(action: argparse.Action) -> bool:
-    return isinstance(action, argparse._AppendAction)  # noqa: SLF001 - argparse has no other name for it
+    return isinstance(action, argparse._AppendAction)  # noqa: SLF001 - argparse has no public name for it
 
 
 def launch() -> None:
-    """Start a stage, as the launcher does: Beam writes the job for Dataflow to where the launcher says."""
+    """Start a stage from the launcher's words; Beam writes the job for Dataflow to the place that they name."""
     run_job(*arguments(sys.argv[1:]))
 
 

@@ -1,4 +1,4 @@
-"""What the flex template's launcher starts."""
+"""Entry point of the flex template's launcher."""
 
 from beam_jobs.template import launch
 

@@ -1,12 +1,17 @@
-"""The command line: ours, Beam's, and what is neither."""
+"""The command line of a job: our options, Beam's, and unknown ones."""
 
 from math import inf
 
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions, WorkerOptions
 
-from beam_jobs.command_line import OWN_OPTIONS, output_folder, parse
-from beam_jobs.from_options import dataset_settings, fetch_settings, http_settings, recipe_of, scorer_settings
+from beam_jobs.command_line import OWN_OPTIONS, parse
+from beam_jobs.options.common import output_folder
+from beam_jobs.options.dataset import dataset_settings
+from beam_jobs.options.images import fetch_settings
+from beam_jobs.options.recipe import recipe_of
+from beam_jobs.options.score import scorer_settings
+from beam_jobs.options.web import http_settings
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo
@@ -31,16 +36,16 @@ def test_beam_s_own_options_pass() -> None:
     ("flag", "near"),
     [("--recpie", "--recipe"), ("--clip_modle=x", "--clip_model"), ("--direct_num_worker", "--direct_num_workers")],
 )
-def test_a_flag_that_nobody_knows_is_refused_with_the_nearest(flag: str, near: str) -> None:
-    with pytest.raises(UserError, match=f"unknown argument; did you mean {near}\\?"):
+def test_an_unknown_option_is_refused_with_the_nearest_known_one(flag: str, near: str) -> None:
+    with pytest.raises(UserError, match=f"{flag.partition('=')[0]}: .*{near}\\?"):
         parsed(flag, "1")
 
 
-def test_a_remote_runner_may_know_flags_that_beam_s_sdk_does_not() -> None:
+def test_a_remote_runner_may_have_options_that_beam_s_sdk_does_not_know() -> None:
     parsed("--runner=FlinkRunner", "--flag_of_the_runner=1")
 
 
-def test_what_is_said_reaches_the_settings() -> None:
+def test_options_reach_the_settings() -> None:
     options = parsed(
         *(
             "--output",
@@ -87,14 +92,14 @@ def test_formats_and_shard_size_reach_the_settings() -> None:
     }
 
 
-def test_a_shard_of_no_bytes_and_an_unknown_format_are_refused() -> None:
-    with pytest.raises(UserError, match="--shard_bytes 0: must be at least 1"):
+def test_shards_of_zero_bytes_and_unknown_formats_are_refused() -> None:
+    with pytest.raises(UserError, match=r"--shard_bytes 0: .*1"):
         dataset_settings(parsed("--shard_bytes", "0"))
-    with pytest.raises(UserError, match="--formats tfrecord: no such format"):
+    with pytest.raises(UserError, match="--formats tfrecord: "):
         dataset_settings(parsed("--formats", "tfrecord"))
 
 
-def test_who_asks_is_said_once_for_images_and_common_crawl() -> None:
+def test_images_and_common_crawl_are_requested_with_the_same_user_agent() -> None:
     options = parsed("--fetch_user_agent", "mine/1 (+https://a.example)", "--cc_requests_per_second", "0.5")
     assert fetch_settings(options).user_agent == http_settings(options).user_agent == "mine/1 (+https://a.example)"
     assert http_settings(options).requests_per_second == 0.5
@@ -102,9 +107,9 @@ def test_who_asks_is_said_once_for_images_and_common_crawl() -> None:
     assert fetch_settings(private).user_agent == http_settings(private).user_agent
 
 
-def test_who_hides_is_not_let_on_the_live_web() -> None:
+def test_the_live_web_requires_a_contact_in_the_user_agent() -> None:
     for agent in ([], ["--fetch_user_agent", "mine/1"]):
-        with pytest.raises(UserError, match=r"--fetch_user_agent .*put your web or e-mail address in it"):
+        with pytest.raises(UserError, match=r"--fetch_user_agent .*https://"):
             fetch_settings(parsed(*agent))
 
 
@@ -116,23 +121,23 @@ def test_robots_txt_can_be_ignored() -> None:
     ("flag", "value"),
     [("max_open_requests", "0"), ("max_open_per_host", "0"), ("delay_per_host", "-1.0"), ("shard_seconds", "nan")],
 )
-def test_manners_that_cannot_be_are_refused(flag: str, value: str) -> None:
-    with pytest.raises(UserError, match=f"--{flag} {value}: must be"):
+def test_impossible_limits_are_refused(flag: str, value: str) -> None:
+    with pytest.raises(UserError, match=f"--{flag} {value}: "):
         fetch_settings(parsed("--allow_private_hosts", f"--{flag}={value}"))
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "nan"])
-def test_a_number_of_requests_that_is_none_is_refused(number: str) -> None:
-    with pytest.raises(UserError, match="--cc_requests_per_second: must be more than 0"):
+def test_an_impossible_number_of_requests_is_refused(number: str) -> None:
+    with pytest.raises(UserError, match=r"--cc_requests_per_second .*: .*0"):
         http_settings(parsed(f"--cc_requests_per_second={number}"))
 
 
 @pytest.mark.parametrize("runner", ["FlinkRunner", "DataflowRunner"])
-def test_a_slip_of_the_pen_is_refused_on_every_runner(runner: str) -> None:
-    with pytest.raises(UserError, match=r"unknown argument; did you mean --recipe\?"):
+def test_a_misspelt_option_is_refused_on_every_runner(runner: str) -> None:
+    with pytest.raises(UserError, match=r"--recpie: .*--recipe\?"):
         parsed("--runner", runner, "--recpie", "mmc4-core")
 
 
-def test_prism_knows_no_flags_of_its_own() -> None:
-    with pytest.raises(UserError, match="--flag_of_the_runner: unknown argument"):
+def test_prism_has_no_options_of_its_own() -> None:
+    with pytest.raises(UserError, match="--flag_of_the_runner: "):
         parsed("--runner=PrismRunner", "--flag_of_the_runner=1")

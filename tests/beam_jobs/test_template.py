@@ -1,4 +1,4 @@
-"""The flex template: its metadata are the options, and what its launcher hands over reaches them."""
+"""The flex template: its parameters are our options, and the launcher's words reach them."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,11 @@ import orjson
 import pytest
 
 from beam_jobs import template
-from beam_jobs.command_line import OWN_OPTIONS, CommonOptions, ImagesOptions, LocateOptions, PagesOptions, parse
+from beam_jobs.command_line import OWN_OPTIONS, parse
+from beam_jobs.options.common import CommonOptions
+from beam_jobs.options.images import ImagesOptions
+from beam_jobs.options.locate import LocateOptions
+from beam_jobs.options.pages import PagesOptions
 
 FILE = Path(__file__).parents[2] / "docker" / "flex-template.json"
 
@@ -16,7 +20,7 @@ def parameters() -> dict[str, dict]:
     return {item["name"]: item for item in orjson.loads(FILE.read_bytes())["parameters"]}
 
 
-def test_the_file_is_what_the_options_are() -> None:
+def test_the_file_matches_the_options() -> None:
     assert orjson.loads(FILE.read_bytes()) == template.metadata(), (
         "python -m beam_jobs.template > docker/flex-template.json"
     )
@@ -29,7 +33,7 @@ def test_every_option_is_a_parameter(group: type) -> None:
     assert own.keys() <= parameters().keys()
 
 
-def test_what_can_be_wrong_in_a_parameter_is_found_before_anything_starts() -> None:
+def test_wrong_parameters_are_refused_before_the_job_starts() -> None:
     allowed = {name: item["regexes"][0] for name, item in parameters().items() if "regexes" in item}
     assert re.match(allowed["stage"], "score")
     assert not re.match(allowed["stage"], "build")
@@ -42,7 +46,7 @@ def test_what_can_be_wrong_in_a_parameter_is_found_before_anything_starts() -> N
     ]
 
 
-def test_what_the_launcher_hands_over_reaches_the_options() -> None:
+def test_the_launcher_s_words_reach_the_options() -> None:
     stage, line = template.arguments(
         [
             "--runner=DataflowRunner",

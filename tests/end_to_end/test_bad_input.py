@@ -76,7 +76,7 @@ def test_input_that_is_not_there(web: Web, tmp_path: Path) -> None:
     assert "no index files" in refusal(mmc4(*locate(web, tmp_path / "c", crawl="CC-MAIN-1999-01")))
     assert "run `mmc4 pages` first" in refusal(mmc4("images", "--output", str(tmp_path / "d"), "--allow_private_hosts"))
     assert "--output" in refusal(mmc4("images", "--allow_private_hosts"))
-    assert "did you mean --recipe?" in refusal(mmc4("images", "--recpie", "mmc4"))
+    assert "--recipe?" in refusal(mmc4("images", "--recpie", "mmc4"))
 
 
 @pytest.mark.parametrize("content", [b"", b"{}\n"])

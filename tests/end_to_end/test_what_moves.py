@@ -8,8 +8,9 @@ from apache_beam.metrics.monitoring_infos import SAMPLED_BYTE_SIZE_URN, extract_
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from beam_jobs.command_line import OWN_OPTIONS, parse
-from beam_jobs.from_options import fetch_settings, recipe_of
 from beam_jobs.images import ImagesWork
+from beam_jobs.options.images import fetch_settings
+from beam_jobs.options.recipe import recipe_of
 from beam_jobs.stage_runner import stage_folder
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from schemas.reasons import Stage

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from beam_jobs.command_line import OWN_OPTIONS, parse
-from beam_jobs.from_options import scorer_settings
+from beam_jobs.options.score import scorer_settings
 from beam_jobs.score import require_models
 from mmc4_pipeline.clip.settings import ScorerSettings
 from mmc4_pipeline.errors import UserError

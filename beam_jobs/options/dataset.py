@@ -1,0 +1,61 @@
+"""Options of the cut stage: the scores it reads and the dataset it writes."""
+
+import argparse
+from typing import get_args
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from mmc4_pipeline.assignment import Assignment
+from mmc4_pipeline.dataset.write_shards import DatasetSettings
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.formats.registry import known_formats, parse_formats
+
+
+class CutOptions(PipelineOptions):
+    """The scores that the dataset is cut by; `mmc4 build` takes those it has just computed."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("scores")
+        group.add_argument(
+            "--scores",
+            metavar="NAME",
+            help="name of a folder in OUTPUT/scores/ (default: the recipe's scores, or the only folder)",
+        )
+
+
+class DatasetOptions(PipelineOptions):
+    """How the dataset is written."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("dataset")
+        group.add_argument(
+            "--formats",
+            nargs="+",
+            default=["openflamingo"],
+            metavar="NAME",
+            help=f"output formats, one or more of {', '.join(known_formats())}; settings follow a colon, for example "
+            "mmc4_jsonl:compression=zip,similarity_matrix=false (default: openflamingo)",
+        )
+        group.add_argument(
+            "--assignment",
+            choices=get_args(Assignment),
+            help="how images are assigned to sentences (default: the recipe's assignment)",
+        )
+        group.add_argument(
+            "--shard_bytes",
+            type=int,
+            default=10**9,
+            metavar="BYTES",
+            help="approximate maximum size of a dataset shard, measured in the openflamingo format (default: "
+            "1000000000, 1 GB)",
+        )
+
+
+def dataset_settings(options: PipelineOptions) -> DatasetSettings:
+    """Return the formats and the size of shards. Raises UserError."""
+    dataset = options.view_as(DatasetOptions)
+    if dataset.shard_bytes < 1:
+        raise UserError(f"--shard_bytes {dataset.shard_bytes}: must be at least 1")
+    return DatasetSettings(parse_formats(dataset.formats), dataset.shard_bytes)

@@ -1,0 +1,37 @@
+"""Options of the locate stage."""
+
+import argparse
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+
+class LocateOptions(PipelineOptions):
+    """Where the documents and Common Crawl are."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("documents and Common Crawl")
+        group.add_argument(
+            "--c4",
+            nargs="+",
+            default=[],
+            metavar="FILE",
+            help="C4 files, or glob patterns in quotes: JSON lines (plain, .gz or .zst) or .parquet",
+        )
+        group.add_argument(
+            "--cc_root",
+            metavar="FOLDER",
+            help="folder or URL of Common Crawl, the one that contains crawl-data/ and cc-index/, for example "
+            "https://data.commoncrawl.org",
+        )
+        group.add_argument(
+            "--crawl", metavar="NAME", help="crawl that the documents come from (default: the recipe's crawl)"
+        )
+        group.add_argument(
+            "--c4_fields",
+            nargs="+",
+            default=[],
+            metavar="NAME=COLUMN",
+            help="names of the fields text, url and timestamp, if the files have other names, for example "
+            "timestamp=date",
+        )

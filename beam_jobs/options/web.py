@@ -1,0 +1,40 @@
+"""Options of HTTP requests, to Common Crawl and to the hosts of images."""
+
+import argparse
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.storage.http.client import USER_AGENT, HttpSettings
+
+
+class WebOptions(PipelineOptions):
+    """How servers are asked, those of Common Crawl and those of images."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("HTTP requests")
+        group.add_argument(
+            "--fetch_user_agent",
+            default=USER_AGENT,
+            metavar="TEXT",
+            help="User-Agent header; must contain a URL or e-mail address when images are fetched from the live web "
+            f"(default: {USER_AGENT})",
+        )
+        default = HttpSettings().requests_per_second
+        group.add_argument(
+            "--cc_requests_per_second",
+            type=float,
+            default=default,
+            metavar="N",
+            help="maximum requests per second to each host of --cc_root and --c4, per worker process: divide your "
+            f"total by the number of processes (default: {default:g})",
+        )
+
+
+def http_settings(options: PipelineOptions) -> HttpSettings:
+    """Return how Common Crawl and other remote files are requested. Raises UserError."""
+    web = options.view_as(WebOptions)
+    if not web.cc_requests_per_second > 0:
+        raise UserError(f"--cc_requests_per_second {web.cc_requests_per_second}: must be more than 0")
+    return HttpSettings(web.fetch_user_agent, web.cc_requests_per_second)
