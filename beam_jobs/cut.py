@@ -16,7 +16,7 @@ from beam_jobs.stage_runner import FOLDERS, run_stage, stage_folder
 from filters.base import FileLinkFilter, LinkFilter, ScoreFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows
-from mmc4_pipeline.dataset.statistics import shard_statistics
+from mmc4_pipeline.dataset.statistics import statistics_of_documents
 from mmc4_pipeline.dataset.write_shards import DatasetSettings, kept_in_parts, write_shard, write_sizes
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.loaded_filters import LoadedFilters
@@ -184,7 +184,7 @@ class CutWork:
             files,
             counts,
             documents_in_shard={number: len(part) for number, part in numbered.items()},
-            statistics=shard_statistics(documents, shard).to_json(),
+            statistics=statistics_of_documents(documents, shard).to_json(),
         )
 
     def _write_shards(self, shard: int, numbered: dict[int, list[CutDocument]]) -> list[WrittenFile]:

@@ -8,13 +8,16 @@ from schemas.reasons import Stage
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """What became of one image link: `stage` and `reason` of its drop, or the `shard` and `key` where it lies.
+    """What became of one image link: the `stage` and `reason` of its drop, or the `shard` and `key` of a kept image.
 
-    `filter` is the key in the recipe of the filter that dropped it, null if none did.
-    `shard` is a file of the dataset, named below its folder, in the first format that it was cut in.
+    `filter` is the key in the recipe of the filter that dropped it, null if none did. `shard` is the path of a file
+    below the dataset's folder, in the first of the dataset's formats; `key` is the key of the document in it.
 
-    Measurements are null where the link was dropped before they could be taken. `best_similarity` is the highest
-    to any sentence; `matched_similarity` and `sentence` (index from 0) are the assignment's, for kept images.
+    Measurements are null if the link was dropped before they could be taken. `byte_size` and `sha256` are of the bytes
+    as received, `stored_bytes` is the size of the JPEG that was stored for them. `nsfw`, `face` and `ad` are
+    probabilities. `best_similarity` is the highest similarity to any sentence. `matched_similarity` and `sentence`
+    (index from 0) come from the assignment and are null for dropped images. `sentences` is the number of sentences of
+    the page's document, null if the page was taken down.
     """
 
     page_url: str
@@ -26,14 +29,17 @@ class LedgerRow:
     error: str | None = None
     sha256: str | None = None
     byte_size: int | None = None
+    stored_bytes: int | None = None
     width: int | None = None
     height: int | None = None
     phash: UInt64 | None = None
     nsfw: Float32 | None = None
     face: Float32 | None = None
+    ad: Float32 | None = None
     best_similarity: Float32 | None = None
     matched_similarity: Float32 | None = None
     sentence: int | None = None
+    sentences: int | None = None
     stage: Stage | None = None
     reason: str | None = None
     filter: str | None = None

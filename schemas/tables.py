@@ -1,8 +1,8 @@
 """Tables of bounded size that add up over shards: the sites that matter most, the pictures dropped most often."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 TOP_SITES = 20  # by kept images, and as many by dropped links
@@ -34,11 +34,13 @@ class Site:
 
 @dataclass(slots=True)
 class Sites:
-    """The sites with most kept images and those with most dropped links, by name; `count` counts all of them.
+    """The sites with the most kept images and those with the most dropped links, by name.
 
-    A shard holds whole sites. So no site is in two tables, and the largest of all are among the largest of each shard:
-    tables added up and cut to size are exact. Were a site spread over several shards, it could lose the parts that are
-    not among the largest of their shard, and would count once a shard.
+    `count` is the number of all sites that have an image link or a kept document.
+
+    A shard holds whole sites. So no site is in the tables of two shards, and the largest sites of all are among the
+    largest of their shard: tables that are added up and bounded again are exact. If a site were spread over several
+    shards, the parts that are not among the largest of their shard would be lost, and it would count once per shard.
     """
 
     count: int = 0
@@ -139,6 +141,12 @@ class DuplicateGroups:
         self.top[group.name] = Duplicates(
             group.reason, group.phash, known.count + group.count, first.url, first.shard, first.offset, first.length
         )
+
+    def keep_examples(self, earlier: Self, urls: Collection[str]) -> None:
+        """Take the examples of earlier groups whose URLs are still there."""
+        for name, group in earlier.top.items():
+            if name in self.top and group.url in urls:
+                self.top[name] = replace(group, count=self.top[name].count)
 
     def largest(self) -> list[Duplicates]:
         """Give the largest groups, largest first."""

@@ -1,90 +1,133 @@
-"""Counts a shard's statistics while it is cut, so that no report has to read the dataset again."""
+"""Counts a shard's statistics from the rows of its ledger, so that a report need not read the dataset.
+
+The cut stage counts the rows that it writes, a takedown those that remain.
+"""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
-from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.dataset.cut import CutDocument, ledger_rows
+from mmc4_pipeline.naming import site_of
 from schemas.image import Image
+from schemas.ledger import LedgerRow
+from schemas.page import is_hashed
 from schemas.reasons import Reason, Stage
 from schemas.statistics import BYTES_BIN, SHARE_BINS, SIDE_BIN, SIMILARITY_BINS, Statistics
-from schemas.tables import MAX_URL, DuplicateGroups, Duplicates, Sites
+from schemas.tables import MAX_URL, Duplicates, Sites
 
-DUPLICATE = (Reason.DOCUMENT_DUPLICATE, Reason.CORPUS_DUPLICATE)
+_DUPLICATE = (Reason.DOCUMENT_DUPLICATE, Reason.CORPUS_DUPLICATE)
+Offsets = Mapping[tuple[str, int], int]  # of an image in its shard's tar, by document and position
 
 
-def shard_statistics(documents: Sequence[CutDocument], shard: int) -> Statistics:
-    """Count the statistics of a shard; those of parts of it add up to the same."""
+@dataclass(frozen=True, slots=True)
+class ImagelessDocument:
+    """A kept document without images. Only a recipe with `min_images: 0` keeps it, and the ledger does not list it.
+
+    `sentences` is their number, None if it is not known.
+    """
+
+    url: str
+    sentences: int | None
+
+
+def statistics_of_documents(documents: Sequence[CutDocument], shard: int) -> Statistics:
+    """Count the statistics of a shard that has just been cut. Those of its parts add up to the same."""
+    imageless = (
+        ImagelessDocument(document.page.url, len(document.page.sentences))
+        for document in documents
+        if document.reason is None and not document.placed
+    )
+    rows = (row for document in documents for row in ledger_rows(document, None))
+    images = (image for document in documents for image in document.images.values())
+    return statistics_of_rows(rows, shard, imageless, offsets_of_duplicates(images))
+
+
+def statistics_of_rows(
+    rows: Iterable[LedgerRow], shard: int, imageless: Iterable[ImagelessDocument], offsets: Offsets
+) -> Statistics:
+    """Count the statistics of a shard. The rows of a document must follow one another, as they do in the ledger.
+
+    `offsets` places the examples of duplicates; those of images that it lacks have no place (offset and length 0).
+    """
     result = Statistics()
-    for document in documents:
-        _count_measured(document, result)
-        if document.page.sentences:  # else it was taken down, and belongs to no site any more
-            _count_site(document, result.sites)
-        count_duplicates(_dropped_images(document), shard, result.duplicates)
-        if document.reason is None:
-            _count_kept(document, result)
+    for _, group in groupby(rows, key=lambda row: row.document):
+        document = list(group)
+        for row in document:
+            _count_row(row, result)
+            _count_duplicate(row, shard, offsets, result)
+        kept = [row for row in document if row.reason is None]
+        if kept:
+            _count_kept(kept, result)
+        if not is_hashed(document[0].page_url):  # a page that was taken down no longer belongs to a site
+            _count_site(document, len(kept), result.sites)
+    for text in imageless:
+        result.sites.site(site_of(text.url)).documents += 1
+        _count_sentences(text.sentences, 0, 0, result)
     result.sites.bound()
     result.duplicates.bound()
     return result
 
 
-def _count_measured(document: CutDocument, result: Statistics) -> None:
-    """Count what was measured on a document's images, kept or not."""
-    for image in document.images.values():
-        if image.width is not None and image.height is not None:
-            result.decoded_short_side[min(image.width, image.height) // SIDE_BIN] += 1
-    for score in document.scores.values():
-        if score.similarity:
-            result.best_similarity[bin_of(max(score.similarity), SIMILARITY_BINS)] += 1
-        if score.nsfw is not None:
-            result.nsfw[bin_of(score.nsfw, SIMILARITY_BINS)] += 1
-        if score.face is not None:
-            result.face[bin_of(score.face, SIMILARITY_BINS)] += 1
+def offsets_of_duplicates(images: Iterable[Image]) -> Offsets:
+    """Return the places of the images that were dropped as duplicates."""
+    return {
+        (image.key, image.position): image.offset
+        for image in images
+        if image.reason in _DUPLICATE and image.offset is not None
+    }
 
 
-def _count_kept(document: CutDocument, result: Statistics) -> None:
-    sentences = len(document.page.sentences)
-    result.images[len(document.placed)] += 1
-    result.sentences[sentences] += 1
-    illustrated = len({item.sentence for item in document.placed})
-    result.share_illustrated[min(illustrated * SHARE_BINS // sentences, SHARE_BINS - 1)] += 1
-    for item in document.placed:
-        result.matched_similarity[bin_of(item.similarity, SIMILARITY_BINS)] += 1
-        if item.image.width is not None and item.image.height is not None:
-            result.short_side[min(item.image.width, item.image.height) // SIDE_BIN] += 1
-        if item.image.length is not None:
-            result.stored_bytes[item.image.length // BYTES_BIN] += 1
+def _count_row(row: LedgerRow, result: Statistics) -> None:
+    """Count what was measured on an image, kept or not."""
+    if row.width is not None and row.height is not None:
+        result.decoded_short_side[min(row.width, row.height) // SIDE_BIN] += 1
+    for name in ("best_similarity", "nsfw", "face"):
+        value = getattr(row, name)
+        if value is not None:
+            getattr(result, name)[bin_of(value, SIMILARITY_BINS)] += 1
 
 
-def _count_site(document: CutDocument, sites: Sites) -> None:
-    site = sites.site(document.page.site)
-    site.links += len(document.page.links)
-    site.wanted += sum(link.reason is None for link in document.page.links)
-    site.kept += len(document.placed)
-    site.documents += document.reason is None
-    site.dropped.update(str(drop.reason) for _, drop in document.dropped.values())
+def _count_kept(rows: Sequence[LedgerRow], result: Statistics) -> None:
+    """Count a document by the rows of its kept images."""
+    _count_sentences(rows[0].sentences, len(rows), len({row.sentence for row in rows}), result)
+    for row in rows:
+        if row.matched_similarity is not None:
+            result.matched_similarity[bin_of(row.matched_similarity, SIMILARITY_BINS)] += 1
+        if row.width is not None and row.height is not None:
+            result.short_side[min(row.width, row.height) // SIDE_BIN] += 1
+        if row.stored_bytes is not None:
+            result.stored_bytes[row.stored_bytes // BYTES_BIN] += 1
 
 
-def _dropped_images(document: CutDocument) -> Iterator[tuple[Image, str]]:
-    for position, (stage, drop) in document.dropped.items():
-        if stage is Stage.IMAGES and position in document.images:
-            yield document.images[position], drop.reason
+def _count_sentences(sentences: int | None, images: int, illustrated: int, result: Statistics) -> None:
+    """Count a kept document, of whose sentences some are illustrated."""
+    result.images[images] += 1
+    if sentences:
+        result.sentences[sentences] += 1
+    share = illustrated * SHARE_BINS // sentences if sentences else 0
+    result.share_illustrated[min(share, SHARE_BINS - 1)] += 1
 
 
-def count_duplicates(dropped: Iterable[tuple[Image, str]], shard: int, groups: DuplicateGroups) -> None:
-    """Count those of the images, which the images stage dropped for these reasons, that are duplicates."""
-    for image, reason in dropped:
-        group = _duplicates(image, reason, shard) if reason in DUPLICATE else None
-        if group is not None:
-            groups.add(group)
+def _count_site(rows: Sequence[LedgerRow], kept: int, sites: Sites) -> None:
+    site = sites.site(site_of(rows[0].page_url))
+    site.links += len(rows)
+    site.wanted += sum(row.stage is not Stage.PAGES for row in rows)
+    site.kept += kept
+    site.documents += kept > 0
+    site.dropped.update(str(row.reason) for row in rows if row.reason is not None)
 
 
-def _duplicates(image: Image, reason: str, shard: int) -> Duplicates | None:
-    if image.phash is None or image.offset is None or image.length is None:
-        return None
-    return Duplicates(reason, image.phash, 1, image.url[:MAX_URL], shard, image.offset, image.length)
+def _count_duplicate(row: LedgerRow, shard: int, offsets: Offsets, result: Statistics) -> None:
+    if row.reason not in _DUPLICATE or row.stage is not Stage.IMAGES or row.phash is None or row.stored_bytes is None:
+        return
+    offset = offsets.get((row.document, row.position))
+    place = (0, 0) if offset is None else (offset, row.stored_bytes)
+    result.duplicates.add(Duplicates(row.reason, row.phash, 1, row.image_url[:MAX_URL], shard, *place))
 
 
 def bin_of(value: float, bins: int) -> int:
-    """Give the bin of a value up to 1.0, which belongs to the last one. A NaN counts as -1 and never stops a run."""
+    """Return the bin of a value up to 1.0, which belongs to the last bin. NaN counts as -1 and never stops a run."""
     bounded = max(-1.0, value)
     return min(math.floor(bounded * bins), bins - 1)

@@ -15,8 +15,9 @@ from filters.deny_list import LoadedDenyList
 from filters.document import DocumentRules
 from mmc4_pipeline import storage
 from mmc4_pipeline.apply_filters import first_drop
+from mmc4_pipeline.dataset.statistics import ImagelessDocument, offsets_of_duplicates, statistics_of_rows
 from mmc4_pipeline.dataset.write_shards import DatasetSettings
-from mmc4_pipeline.formats.base import DocumentView, Format
+from mmc4_pipeline.formats.base import Format
 from mmc4_pipeline.recipe import parse_recipe
 from mmc4_pipeline.storage import WrittenFile
 from mmc4_pipeline.takedown.folders import (
@@ -26,12 +27,13 @@ from mmc4_pipeline.takedown.folders import (
     refuse_changed_bytes,
     with_files,
 )
-from mmc4_pipeline.takedown.stages import Facts, Gone, Out, hashed, write_note
-from mmc4_pipeline.takedown.statistics import Change, statistics_after
+from mmc4_pipeline.takedown.stages import Gone, Out, hashed, write_note
 from mmc4_pipeline.takedown.transaction import NewFiles
 from schemas.ledger import LedgerRow
+from schemas.page import is_hashed
 from schemas.reasons import DENIED, Drop, Reason, Stage
-from schemas.statistics import Counts
+from schemas.statistics import Counts, Statistics
+from schemas.tables import MAX_URL
 
 Json = dict[str, Any]
 _BEFORE_CUT = (Stage.PAGES, Stage.IMAGES, Stage.SCORE)
@@ -67,14 +69,6 @@ class Verdict:
         return len(self.left) != len(self.kept)
 
 
-@dataclass(frozen=True, slots=True)
-class Bare:
-    """A denied document without images, as only a recipe with `min_images: 0` keeps it: the ledger does not have it."""
-
-    url: str
-    sentences: int | None
-
-
 @dataclass(slots=True)
 class TakenOut:
     """What went out of a dataset's shard, and by how much that changes the counts of the stages before."""
@@ -106,7 +100,8 @@ def take_out_of_dataset(part: Part, shard: int, deny: LoadedDenyList, gone: Gone
         return TakenOut()
     ledger = part.shard_name("ledger/ledger", shard)
     note, formats = part.note(shard), formats_of(part)
-    bare = _documents_without_images(part, note, formats[0], deny)
+    imageless = _imageless_documents(part, note, formats)
+    bare = _denied_only(imageless, deny)
     if not bare and gone is None and not mentions(part.folder.file(ledger), deny):
         return TakenOut()
     refuse_changed_bytes(part, note, [ledger])
@@ -114,17 +109,18 @@ def take_out_of_dataset(part: Part, shard: int, deny: LoadedDenyList, gone: Gone
     verdicts = _verdicts(rows, deny, document_rules(part))
     after = [row for verdict in verdicts for row in verdict.after]
     newly = [old for old, row in zip(rows, after, strict=True) if row.image_url != old.image_url]
-    facts = dict(gone.facts) if gone else {}
-    written = _write_shards(part, note, formats, _by_shard(formats[0], note, verdicts), bare, deny, facts, files)
+    written = _write_shards(part, note, formats, _by_shard(formats[0], note, verdicts), bare, deny, files)
     if rows != after:
         written.append(replace(files.write_records(part.path(ledger), after, LedgerRow), name=ledger))
     changed = note | {"files": with_files(note, written)}
     changed["documents_in_shard"] = _documents_in_shard(_by_shard(formats[0], note, verdicts), note, bare)
-    if "statistics" in note:
-        changes = [_change(verdict, facts) for verdict in verdicts if verdict.changed]
-        changes += [Change([], None, Facts(found.sentences)) for items in bare.values() for found in items]
-        images = gone.images if gone else None
-        changed["statistics"] = statistics_after(note["statistics"], rows, after, newly, changes, images, shard)
+    remaining = [found for items in imageless.values() for found in items if not deny.denies(found.url)]
+    remaining += [
+        ImagelessDocument(verdict.page_url, verdict.before[0].sentences)
+        for verdict in verdicts
+        if verdict.kept and not verdict.left and not verdict.gone
+    ]
+    changed["statistics"] = _statistics(note, after, shard, remaining, gone)
     denied = _denied_documents(verdicts, bare)
     come_no_more = len(gone.documents) if gone else denied
     write_note(part, shard, files, changed, _counts(note, after, newly, verdicts, bare, come_no_more))
@@ -160,10 +156,17 @@ def _verdict(key: str, rows: list[LedgerRow], deny: LoadedDenyList, rules: Mappi
 
 
 def _denied_row(row: LedgerRow, page_url: str) -> LedgerRow:
-    """Give the row of a link as if it had been denied from the start, but for its URLs."""
-    url = hashed(row.image_url)
-    names = (page_url, url, row.position, row.document)
-    return LedgerRow(*names, stage=Stage.PAGES, reason=DENIED.reason, filter=DENIED.filter)
+    """Return the row that the link would have had if it had been denied from the start, with hashes of its URLs."""
+    return LedgerRow(
+        page_url,
+        hashed(row.image_url),
+        row.position,
+        row.document,
+        sentences=None if is_hashed(page_url) else row.sentences,
+        stage=Stage.PAGES,
+        reason=DENIED.reason,
+        filter=DENIED.filter,
+    )
 
 
 def _dropped(row: LedgerRow, drop: Drop) -> LedgerRow:
@@ -193,25 +196,37 @@ def _by_shard(named: Format, note: Json, verdicts: list[Verdict]) -> dict[int, l
     return found
 
 
-def _documents_without_images(part: Part, note: Json, item: Format, deny: LoadedDenyList) -> dict[int, list[Bare]]:
-    """Look for denied documents without images, where there may be any, by the number of their shard."""
-    if "statistics" in note and not note["statistics"].get("images", {}).get("0"):
+def _imageless_documents(part: Part, note: Json, formats: Sequence[Format]) -> dict[int, list[ImagelessDocument]]:
+    """Read the documents without images, if there are any, by the number of their shard."""
+    if not note["statistics"]["images"].get("0"):
         return {}
-    found: dict[int, list[Bare]] = {}
+    found: dict[int, list[ImagelessDocument]] = {}
     for number in map(int, note["documents_in_shard"]):
-        path = part.folder.file(item.file_name(number))
-        with storage.open_read(path) as stream:
-            for document in item.documents(stream, path):
-                if not document.image_urls and deny.denies(document.url):
-                    found.setdefault(number, []).append(Bare(document.url, document.sentences))
+        for item in formats:  # the first that knows the number of sentences, else the last
+            path = part.folder.file(item.file_name(number))
+            with storage.open_read(path) as stream:
+                found[number] = [
+                    ImagelessDocument(document.url, document.sentences)
+                    for document in item.documents(stream, path)
+                    if not document.image_urls
+                ]
+            if all(document.sentences is not None for document in found[number]):
+                break
     return found
 
 
-def _number(bare: Mapping[int, list[Bare]]) -> int:
+def _denied_only(
+    imageless: Mapping[int, list[ImagelessDocument]], deny: LoadedDenyList
+) -> dict[int, list[ImagelessDocument]]:
+    denied = {number: [item for item in items if deny.denies(item.url)] for number, items in imageless.items()}
+    return {number: items for number, items in denied.items() if items}
+
+
+def _number(bare: Mapping[int, list[ImagelessDocument]]) -> int:
     return sum(map(len, bare.values()))
 
 
-def _denied_documents(verdicts: list[Verdict], bare: Mapping[int, list[Bare]]) -> int:
+def _denied_documents(verdicts: list[Verdict], bare: Mapping[int, list[ImagelessDocument]]) -> int:
     """Count the denied documents that the dataset knows of: in its ledger, or without any link."""
     linked = {verdict.page_url for verdict in verdicts if verdict.denied}
     linkless = sum(found.url not in linked for items in bare.values() for found in items)
@@ -244,19 +259,17 @@ def _write_shards(
     note: Json,
     formats: list[Format],
     verdicts: Mapping[int, list[Verdict]],
-    bare: Mapping[int, list[Bare]],
+    bare: Mapping[int, list[ImagelessDocument]],
     deny: LoadedDenyList,
-    facts: dict[str, Facts],
     files: NewFiles,
 ) -> list[WrittenFile]:
-    """Write the shards that something goes from, in all formats; add what they tell of the documents to the facts."""
+    """Write the shards from which something is removed, in all formats."""
     written = []
     for number, documents in verdicts.items():
         if number not in bare and not any(verdict.changed for verdict in documents):
             continue
         names = [item.file_name(number) for item in formats]
         refuse_changed_bytes(part, note, names)
-        _learn(part, formats, number, [verdict for verdict in documents if verdict.kept], facts)
         for item, name in zip(formats, names, strict=True):
             path, stays = part.folder.file(name), _Stays(part.folder.file(name), documents, deny)
             with storage.open_read(path) as stream, files.open(part.path(name)) as writer:
@@ -266,35 +279,28 @@ def _write_shards(
     return written
 
 
-def _learn(part: Part, formats: list[Format], number: int, documents: list[Verdict], facts: dict[str, Facts]) -> None:
-    """Learn from a shard what is not known yet of documents that something goes from: sentences, and images' sizes."""
-    unknown = [verdict.changed and verdict.key not in facts for verdict in documents]
-    if not any(unknown):
-        return
-    for item in sorted(formats, key=lambda item: item.needs_images):  # those with images know more
-        path = part.folder.file(item.file_name(number))
-        with storage.open_read(path) as stream:
-            views = (view for view in item.documents(stream, path) if view.image_urls)
-            for verdict, wanted, view in zip(documents, unknown, views, strict=False):
-                if wanted:
-                    _add_facts(verdict, view, facts)
+def _statistics(
+    note: Json, after: list[LedgerRow], shard: int, imageless: list[ImagelessDocument], gone: Gone | None
+) -> Json:
+    """Return the shard's statistics, counted again from the ledger's new rows.
 
-
-def _add_facts(verdict: Verdict, view: DocumentView, facts: dict[str, Facts]) -> None:
-    known = facts.setdefault(verdict.key, Facts())
-    known.sentences = view.sentences or known.sentences
-    if view.image_bytes is not None:
-        in_order = sorted(verdict.kept, key=lambda row: row.sentence or 0)
-        positions = [row.position for row in in_order]  # as CutDocument.placed
-        known.stored = dict(zip(positions, view.image_bytes, strict=True))
-
-
-def _change(verdict: Verdict, facts: Mapping[str, Facts]) -> Change:
-    return Change(verdict.kept, None if verdict.gone else verdict.left, facts.get(verdict.key, Facts()))
+    If the images stage is not there, nothing tells where the examples of duplicates are stored: those that were chosen
+    by the cut stay, unless their URL was removed. Without a format that has sentences, the `sentences` of documents
+    without images are not known; then that histogram is left out, and the report says so.
+    """
+    offsets = offsets_of_duplicates(gone.images) if gone and gone.images is not None else None
+    statistics = statistics_of_rows(after, shard, imageless, offsets or {})
+    if offsets is None:
+        urls = {row.image_url[:MAX_URL] for row in after}
+        statistics.duplicates.keep_examples(Statistics.from_json(note["statistics"]).duplicates, urls)
+    known = statistics.to_json()
+    if any(document.sentences is None for document in imageless):
+        del known["sentences"]
+    return known
 
 
 def _documents_in_shard(
-    verdicts: Mapping[int, list[Verdict]], note: Json, bare: Mapping[int, list[Bare]]
+    verdicts: Mapping[int, list[Verdict]], note: Json, bare: Mapping[int, list[ImagelessDocument]]
 ) -> dict[str, int]:
     gone = {
         number: sum(verdict.gone for verdict in documents) + len(bare.get(number, ()))
@@ -308,7 +314,7 @@ def _counts(
     after: list[LedgerRow],
     newly: list[LedgerRow],
     verdicts: list[Verdict],
-    bare: Mapping[int, list[Bare]],
+    bare: Mapping[int, list[ImagelessDocument]],
     denied: int,
 ) -> dict[str, Counts]:
     """Give the shard's counts: denied documents don't come here any more, nor do denied links."""

@@ -1,6 +1,7 @@
 """What a folder consists of that a takedown may have to change: the stages of an output, or one dataset alone."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,9 +13,11 @@ from filters.deny_list import LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.stage_folder import StageFolder, fingerprint
+from mmc4_pipeline.stage_folder import FILES_AT_ONCE, StageFolder, fingerprint
 from mmc4_pipeline.storage import WrittenFile
 from mmc4_pipeline.verify.check_shard import AGAIN, HashingReader
+from schemas.arrow import arrow_schema
+from schemas.ledger import LedgerRow
 from schemas.reasons import Stage
 
 Json = dict[str, Any]
@@ -138,6 +141,31 @@ def _distinct_texts(columns: Sequence[pa.Array]) -> Iterator[str]:
         while not pa.types.is_string(flat.type):
             flat = flat.flatten()[0] if pa.types.is_struct(flat.type) else flat.flatten()
         yield from (text for text in pc.unique(flat).to_pylist() if text)
+
+
+def refuse_earlier_ledgers(parts: Parts) -> None:
+    """Raise UserError if the ledger of a dataset lacks columns that statistics are counted from."""
+    ledgers = [
+        part.folder.file(part.shard_name("ledger/ledger", shard))
+        for part in parts.datasets
+        for shard in range(part.shards)
+    ]
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        for path, columns in zip(ledgers, pool.map(_columns, ledgers), strict=True):
+            missing = [name for name in arrow_schema(LedgerRow).names if name not in columns]
+            if missing:
+                raise UserError(
+                    f"{path}: an earlier version of mmc4 wrote it, without {', '.join(missing)}. "
+                    "Cut the dataset again, or run the takedown with the version named in manifest.json"
+                )
+
+
+def _columns(path: str) -> list[str]:
+    try:
+        with storage.open_read(path) as stream:
+            return pq.read_schema(stream).names  # type: ignore[no-any-return]
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: not readable as a ledger ({str(error).partition(chr(10))[0]}); {AGAIN}") from error
 
 
 def refuse_changed_bytes(part: Part, note: Json, names: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.stage_folder import StageFolder, add_up, fingerprint
 from mmc4_pipeline.storage import HttpSettings, Inputs
 from mmc4_pipeline.takedown.dataset import formats_of, take_out_of_dataset
-from mmc4_pipeline.takedown.folders import Part, Parts
+from mmc4_pipeline.takedown.folders import Part, Parts, refuse_earlier_ledgers
 from mmc4_pipeline.takedown.stages import (
     Gone,
     Out,
@@ -128,6 +128,7 @@ def take_down(
     """
     given = DeniedList(path, hashlib.sha256(Inputs(HttpSettings()).read_bytes(path)).hexdigest())
     given.read()
+    refuse_earlier_ledgers(parts)
     staging, report = Staging(parts.root), Report()
     if not dry_run:
         staging.begin({"list": given.sha256, "manifests": _manifest_hashes(parts)})

@@ -53,27 +53,14 @@ class Out:
 
 
 @dataclass(slots=True)
-class Facts:
-    """What a dataset's statistics need of a document and its ledger does not have.
-
-    Null where it is unknown: how many sentences there are, and how many bytes the stored image of each position has.
-    """
-
-    sentences: int | None = None
-    stored: dict[int, int] | None = None
-
-
-@dataclass(slots=True)
 class Gone:
     """What goes from a shard: positions of links by document, of which `documents` are denied as a whole.
 
-    `wanted` is how many links of the shard are left to be fetched, `facts` are of each document that something goes
-    from, as it was before. `images` are the rows that are left.
+    `wanted` is how many links of the shard are left to be fetched. `images` are the rows that are left.
     """
 
     links: dict[str, set[int]] = field(default_factory=dict)
     documents: set[str] = field(default_factory=set)
-    facts: dict[str, Facts] = field(default_factory=dict)
     wanted: int = 0
     images: list[Image] | None = None
 
@@ -126,7 +113,7 @@ def take_out_pages(part: Part, shard: int, deny: LoadedDenyList, files: NewFiles
             gone.documents.add(page.key)
             denied.append(_denied(page.key, page.url))
         if positions or page.key in gone.documents:
-            gone.links[page.key], gone.facts[page.key] = positions, Facts(len(page.sentences), {})
+            gone.links[page.key] = positions
             out.links += len(positions)
         pages.append(_without(page, gone))
     gone.wanted = sum(link.reason is None for page in pages for link in page.links)
@@ -177,10 +164,6 @@ def take_out_images(part: Part, shard: int, gone: Gone, files: NewFiles) -> Out:
     )
     rows = list(storage.read_records(part.folder.file(name), Image))
     left = [row for row in rows if not gone.has(row.key, row.position)]
-    for row in rows:
-        facts = gone.facts.get(row.key)
-        if facts and facts.stored is not None and row.length is not None:
-            facts.stored[row.position] = row.length
     gone.images = left
     if len(left) == len(rows):
         return Out()

@@ -1,6 +1,7 @@
 """The cut: every link accounted for, subsets that are subsets, and the assignment's places."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -62,8 +63,10 @@ def test_each_drop_has_its_stage_and_reason() -> None:
     (page,), images, (scores,) = one_document([[0.5, 0.1]] * 5, p3=0.2)
     links = [ImageLink(5, "https://a.example/logo.jpg", "", None, None, reason=Reason.URL_TOKEN, filter="url")]
     page = Page(page.key, page.url, page.site, MOMENT, True, page.sentences, page.links + links)
+    images[0] = replace(images[0], offset=512, length=700)
     images[1] = Image("k", 1, images[1].url, http_status=404, reason=Reason.HTTP_ERROR)
     marked = [item for item in scores.images if item.position != 1]
+    marked[0] = replace(marked[0], ad=0.25)
     marked[1] = ImageScore(2, [], reason=Reason.CORRUPT)
     marked[3] = ImageScore(4, [0.1, 0.14], nsfw=0.0)
     (document,) = cut(([page], images, [DocumentScores("k", marked)]))
@@ -84,6 +87,9 @@ def test_each_drop_has_its_stage_and_reason() -> None:
     assert (rows[1].http_status, rows[1].stage, rows[1].reason) == (404, Stage.IMAGES, Reason.HTTP_ERROR)
     assert (rows[2].best_similarity, rows[4].best_similarity, rows[3].nsfw) == (None, 0.14, 0.2)
     assert (rows[5].image_url, rows[5].width) == ("https://a.example/logo.jpg", None)
+    assert [row.sentences for row in rows] == [2] * 6
+    assert [row.stored_bytes for row in rows] == [700, None, None, None, None, None]
+    assert [row.ad for row in rows] == [0.25, None, None, None, None, None]
 
 
 def test_a_document_that_breaks_a_rule_takes_its_images_with_it() -> None:

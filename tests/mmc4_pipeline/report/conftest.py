@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from mmc4_pipeline.dataset.cut import CutDocument, Placed
-from mmc4_pipeline.dataset.statistics import shard_statistics
+from mmc4_pipeline.dataset.statistics import statistics_of_documents
 from mmc4_pipeline.dataset.write_shards import write_shard
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo
+from mmc4_pipeline.naming import site_of
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.page import ImageLink, Page
@@ -44,16 +45,15 @@ def make_document() -> Callable[..., CutDocument]:
         similarities: list[float],
         *,
         sentences: list[str] | None = None,
-        url: str = "https://news.example/1",
+        url: str = "https://www.news.example/1",
         image_url: str = "https://news.example/a.jpg",
         size: tuple[int, int] = (400, 300),
         reason: Reason | None = None,
-        site: str = "example",
         heads: tuple[float | None, float | None] = (None, None),
     ) -> CutDocument:
         sentences = sentences or [f"Sentence {number} of {key}." for number in range(len(similarities) + 2)]
         links = [ImageLink(position, image_url, "", None, None) for position in range(len(similarities))]
-        page = Page(key, url, site, datetime(2019, 4, 25, tzinfo=UTC), False, sentences, links)
+        page = Page(key, url, site_of(url), datetime(2019, 4, 25, tzinfo=UTC), False, sentences, links)
         placed = []
         for position, similarity in enumerate(similarities):
             row = [similarity if number == position else -0.5 for number in range(len(sentences))]
@@ -95,7 +95,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., StageFolder]:
             counts["documents"].decide(document.reason for document in documents)
             counts["links"].decide(reason for document in documents for reason in document.cut_reasons())
             counts["links"].seen = counts["links"].kept + counts["links"].dropped.total()
-            folder.finish_shard(number, files, counts, statistics=shard_statistics(documents, number).to_json())
+            folder.finish_shard(number, files, counts, statistics=statistics_of_documents(documents, number).to_json())
         folder.finish()
         return folder
 

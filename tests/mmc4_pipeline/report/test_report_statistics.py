@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmc4_pipeline.dataset.cut import CutDocument
-from mmc4_pipeline.dataset.statistics import shard_statistics
+from mmc4_pipeline.dataset.statistics import statistics_of_documents
 from schemas.image import Image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Drop, Reason, Stage
@@ -22,7 +22,7 @@ PLANS = st.lists(
             "size": st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
             "reason": st.sampled_from([None, Reason.DOCUMENT]),
             "heads": st.tuples(PROBABILITY, PROBABILITY),
-            "site": st.sampled_from(SITES),
+            "url": st.sampled_from([f"https://{site}/1" for site in SITES]),
         }
     ),
     max_size=12,
@@ -30,9 +30,9 @@ PLANS = st.lists(
 
 
 def test_statistics_count_what_was_planted(make_document: MakeDocument) -> None:
-    kept = make_document("a" * 32, [0.31, 0.15], size=(640, 410), heads=(0.1, 1.0), site="a.example")
-    dropped = make_document("b" * 32, [-1.0, 1.0], reason=Reason.DOCUMENT, heads=(0.0, None), site="b.example")
-    assert shard_statistics([kept, dropped], 0).to_json() == {
+    kept = make_document("a" * 32, [0.31, 0.15], size=(640, 410), heads=(0.1, 1.0), url="https://a.example/1")
+    dropped = make_document("b" * 32, [-1.0, 1.0], reason=Reason.DOCUMENT, heads=(0.0, None), url="https://b.example/1")
+    assert statistics_of_documents([kept, dropped], 0).to_json() == {
         "matched_similarity": {"7": 1, "15": 1},
         "best_similarity": {"-25": 1, "7": 1, "15": 1, "49": 1},
         "images": {"2": 1},
@@ -54,11 +54,21 @@ def test_statistics_count_what_was_planted(make_document: MakeDocument) -> None:
     }
 
 
+def test_kept_documents_without_images_and_pages_that_were_taken_down(make_document: MakeDocument) -> None:
+    imageless = make_document("a" * 32, [], sentences=["One.", "Two."], url="https://a.example/1")
+    document = make_document("b" * 32, [0.3], url="https://a.example/2")
+    taken_down = make_document("c" * 32, [0.3], url="sha256:00", reason=Reason.DENIED)
+    found = statistics_of_documents([imageless, document, taken_down], 0)
+    assert (found.images, found.sentences, found.share_illustrated) == ({0: 1, 1: 1}, {2: 1, 3: 1}, {0: 1, 6: 1})
+    assert (found.sites.count, list(found.sites.top)) == (1, ["a.example"])
+    assert (found.sites.top["a.example"].documents, found.sites.top["a.example"].links) == (2, 1)
+
+
 def test_images_that_share_a_sentence_illustrate_it_once(make_document: MakeDocument) -> None:
     document = make_document("a" * 32, [0.3, 0.2], sentences=["One.", "Two."])
     for place, expected in ((0, {10: 1}), (1, {19: 1})):
         object.__setattr__(document.placed[1], "sentence", place)
-        assert shard_statistics([document], 0).share_illustrated == expected
+        assert statistics_of_documents([document], 0).share_illustrated == expected
 
 
 def test_duplicates_are_grouped_by_hash_and_reason_with_the_first_as_an_example(make_document: MakeDocument) -> None:
@@ -68,15 +78,16 @@ def test_duplicates_are_grouped_by_hash_and_reason_with_the_first_as_an_example(
         for at, (phash, reason) in enumerate(duplicates):
             url = f"https://{key[0]}.example/{at}.jpg" + "x" * 1000
             links.append(ImageLink(at, url, "", None, None))
-            images[at] = Image(key, at, url, width=200, height=200, phash=phash, offset=512 * (at + 1), length=9)
+            place = {"offset": 512 * (at + 1), "length": 9}
+            images[at] = Image(key, at, url, width=200, height=200, phash=phash, reason=reason, **place)
             reasons[at] = (Stage.IMAGES, Drop(reason))
         page = made.page
         page = Page(page.key, page.url, page.site, page.timestamp, False, page.sentences, links)
         return CutDocument(page, [], reasons, images, {}, Reason.DOCUMENT)
 
     big, inside, everywhere = 2**64 - 1, Reason.DOCUMENT_DUPLICATE, Reason.CORPUS_DUPLICATE
-    shard = shard_statistics([dropped("a" * 32, [(1, inside), (big, everywhere), (big, everywhere)])], 3)
-    other = shard_statistics([dropped("b" * 32, [(big, everywhere), (1, everywhere), (2, Reason.TOO_SMALL)])], 1)
+    shard = statistics_of_documents([dropped("a" * 32, [(1, inside), (big, everywhere), (big, everywhere)])], 3)
+    other = statistics_of_documents([dropped("b" * 32, [(big, everywhere), (1, everywhere), (2, Reason.TOO_SMALL)])], 1)
     for total in (added([shard, other]), added([other, shard])):
         found = [(item["count"], item["reason"], item["phash"]) for item in total.to_json()["duplicates"]]
         assert found == [
@@ -107,10 +118,10 @@ def test_statistics_of_shards_add_up_to_those_of_the_whole_in_any_grouping(
 ) -> None:
     documents = [make_document(f"{number:032x}", **plan) for number, plan in enumerate(plans)]
     parts = [
-        shard_statistics([document for document in documents if document.page.site == site], number)
+        statistics_of_documents([document for document in documents if document.page.site == site], number)
         for number, site in enumerate(SITES)  # as shards hold whole sites
     ]
-    whole = shard_statistics(documents, 0)
+    whole = statistics_of_documents(documents, 0)
     left, right = added([added(parts[:2]), parts[2]]), added([parts[0], added(parts[1:])])
     assert whole == left == right == added([parts[2], parts[0], parts[1]])
     assert Statistics.from_json(whole.to_json()) == whole
