@@ -16,9 +16,9 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 
 from filters.base import FileLinkFilter, Filter, LinkFilter
-from filters.registry import known_filters
 from mmc4_pipeline.assignment import Assignment
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.plug_ins import known_filters
 from schemas.reasons import Stage
 
 Kind = TypeVar("Kind", bound=Filter)

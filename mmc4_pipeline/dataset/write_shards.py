@@ -8,7 +8,7 @@ from typing import Any, Self
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument
 from mmc4_pipeline.formats.base import Format
-from mmc4_pipeline.formats.registry import known_formats
+from mmc4_pipeline.formats.registry import format_of
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import WrittenFile
 from schemas.image import Image
@@ -33,7 +33,7 @@ class DatasetSettings:
     def from_json(cls, settings: dict[str, Any]) -> Self:
         """Read what `to_json` returned."""
         chosen = [dict(item) for item in settings["formats"]]
-        formats = {name: known_formats()[name](**item) for item in chosen if (name := item.pop("name"))}
+        formats = {name: format_of(name, item) for item in chosen if (name := item.pop("name"))}
         return cls(formats, settings["shard_bytes"])
 
     def named_in_ledger(self, number: int) -> str:

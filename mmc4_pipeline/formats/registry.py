@@ -1,10 +1,9 @@
-"""Finds the formats: every module of this package that defines a Format dataclass is a format of that name."""
+"""Finds the formats, and reads their settings from the command line and from a dataset's plan."""
 
-import importlib
-import pkgutil
-from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import cache
+from typing import Any
 
 import orjson
 import yaml
@@ -13,54 +12,59 @@ from pydantic import TypeAdapter, ValidationError
 from mmc4_pipeline import formats
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.base import Format
+from mmc4_pipeline.plug_ins import find_plug_ins
 
 
 @cache
 def known_formats() -> dict[str, type[Format]]:
-    """Give every format class by its name, sorted by name."""
-    found: dict[str, type[Format]] = {}
-    for module in sorted(pkgutil.iter_modules(formats.__path__), key=lambda module: module.name):
-        name = f"{formats.__name__}.{module.name}"
-        for item in vars(importlib.import_module(name)).values():
-            if isinstance(item, type) and item.__module__ == name and issubclass(item, Format) and is_dataclass(item):
-                found[module.name] = item
-    return found
+    """Return every format by its name, sorted by name. Raises UserError if a plug-in can't be used."""
+    return find_plug_ins(formats, Format, "mmc4.formats")
 
 
 def parse_formats(choices: Sequence[str]) -> dict[str, Format]:
     """Read formats from the command line: "openflamingo", or "mmc4_jsonl:compression=zip,similarity_matrix=false".
 
-    Raises UserError for an unknown name, setting or value, and where one is named twice or none at all.
+    Raises UserError if a name, setting or value is unknown, if none is given, or if two would write the same files.
     """
     chosen: dict[str, Format] = {}
     for choice in choices:
         name, _, settings = choice.partition(":")
         if name in chosen:
-            message = f"--formats: {name} is named twice; a dataset has one folder for it"
-            raise UserError(message)
-        chosen[name] = _parse(name, settings)
+            raise UserError(f"--formats: {name} is named twice; a dataset has one folder for it")
+        chosen[name] = format_of(name, _settings(name, settings))
     if not chosen:
-        message = f"--formats: name at least one of {', '.join(known_formats())}"
-        raise UserError(message)
+        raise UserError(f"--formats: name at least one of {', '.join(known_formats())}")
+    owners: dict[str, str] = {}
+    for name, item in chosen.items():
+        if owners.setdefault(item.file_name(0), name) != name:
+            raise UserError(f"--formats: {name} and {owners[item.file_name(0)]} write the same files; choose one")
     return chosen
 
 
-def _parse(name: str, settings: str) -> Format:
-    known = known_formats()
-    if name not in known:
-        message = f"--formats {name}: no such format; there are {', '.join(known)}"
-        raise UserError(message)
-    values = {}
-    for setting in filter(None, settings.split(",")):
-        key, equals, value = setting.partition("=")
-        allowed = [field.name for field in fields(known[name])]  # type: ignore[arg-type]
-        if key not in allowed or not equals:
-            message = f"--formats {name}: {setting} is no setting; there are: {', '.join(allowed) or 'none'}"
-            raise UserError(message)
-        values[key] = yaml.safe_load(value)
+def format_of(name: str, settings: Mapping[str, Any]) -> Format:
+    """Return the format of that name with its settings. Raises UserError if it is unknown or a value is not allowed."""
     try:
-        return TypeAdapter(known[name]).validate_json(orjson.dumps(values, default=str), strict=True)
+        return TypeAdapter(_class_of(name)).validate_json(orjson.dumps(settings, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        message = f"--formats {name}: {first['loc'][0]}: {first['msg']} (got {first['input']!r})"
-        raise UserError(message) from error
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"--formats {name}: {place}: {first['msg']} (got {first['input']!r})") from error
+
+
+def _class_of(name: str) -> type[Format]:
+    known = known_formats()
+    if name not in known:
+        raise UserError(f"--formats {name}: unknown format; known: {', '.join(known)}. Is its package installed?")
+    return known[name]
+
+
+def _settings(name: str, text: str) -> dict[str, Any]:
+    """Read "compression=zip,similarity_matrix=false"; raises UserError if the format does not have a setting."""
+    allowed = [field.name for field in fields(_class_of(name))]  # type: ignore[arg-type]
+    values = {}
+    for setting in filter(None, text.split(",")):
+        key, equals, value = setting.partition("=")
+        if key not in allowed or not equals:
+            raise UserError(f"--formats {name}: {setting}: unknown setting; known: {', '.join(allowed) or 'none'}")
+        values[key] = yaml.safe_load(value)
+    return values

@@ -13,10 +13,10 @@ from filters.document_duplicates import DocumentDuplicates
 from filters.faces import Faces
 from filters.main_content import MainContent
 from filters.nsfw import Nsfw
-from filters.registry import known_filters
 from filters.resolution import Resolution
 from filters.similarity import Similarity
 from filters.url import Url
+from mmc4_pipeline.plug_ins import known_filters
 from schemas.image import Image
 from schemas.page import ImageLink
 from schemas.reasons import Reason

@@ -11,8 +11,8 @@ from filters.base import DocumentText, FileTextFilter, TextFilter
 from filters.curly_bracket import CurlyBracket
 from filters.language import Language
 from filters.lorem_ipsum import LoremIpsum
-from filters.registry import known_filters
 from filters.sentences import Sentences
+from mmc4_pipeline.plug_ins import known_filters
 from schemas.reasons import Reason
 
 ENGLISH = "The weather in the valley was milder than usual, and most of the fruit trees flowered early this year."
