@@ -1,4 +1,4 @@
-"""Filters and formats of other packages: found by their entry points, and refused with one line that names the package."""
+"""Filters and formats of other packages: found by their entry points, and refused by the name of the package."""
 
 import subprocess
 import sys
@@ -100,7 +100,7 @@ class Links(Obelics):
     known_formats.cache_clear()
     try:
         assert list(parse_formats(["links", "openflamingo"])) == ["links", "openflamingo"]
-        with pytest.raises(UserError, match="obelics.*links|links.*obelics"):
+        with pytest.raises(UserError, match=r"obelics.*links|links.*obelics"):
             parse_formats(["obelics", "links"])
     finally:
         known_formats.cache_clear()
