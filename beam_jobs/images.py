@@ -1,11 +1,16 @@
-"""images: pages -> `images/`: fetched, measured, stored in tars; per-document and corpus-wide duplicates decided."""
+"""The images stage: fetches and measures the images of the pages, and drops duplicates.
+
+All shards are fetched before one is decided, because the corpus filters look at the images of all of them.
+"""
 
 import hashlib
+import logging
 import struct
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -15,7 +20,7 @@ from apache_beam.transforms import combiners
 
 from beam_jobs.command_line import parse
 from beam_jobs.metrics import begin_shard, finish_shard, timed
-from beam_jobs.near_copies import TooManyCopies, packed, unpacked
+from beam_jobs.near_copies import TooManyCopies, pack, unpack
 from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.images import ImagesOptions, face_detector, fetch_settings
 from beam_jobs.options.recipe import recipe_of
@@ -26,11 +31,11 @@ from filters.consent import Consent
 from filters.deny_list import DenyList, LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.apply_filters import Candidate, apply_filters
-from mmc4_pipeline.images.by_img2dataset import Img2dataset, version_of
 from mmc4_pipeline.images.faces import FaceDetector
-from mmc4_pipeline.images.fetching.fetch import FetchSettings
-from mmc4_pipeline.images.img2dataset_shards import shard_files, table_of
-from mmc4_pipeline.images.prefetched import PrefetchedImages
+from mmc4_pipeline.images.fetching.settings import FetchSettings
+from mmc4_pipeline.images.from_img2dataset.engine import Img2dataset, version_of
+from mmc4_pipeline.images.from_img2dataset.prefetched import PrefetchedImages
+from mmc4_pipeline.images.from_img2dataset.shards import shard_files, table_of
 from mmc4_pipeline.images.process_shard import FetchedShard, decide_shard, fetch_shard
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.naming import stable_hash
@@ -55,23 +60,25 @@ Example:
       --fetch_user_agent 'my-dataset/1.0 (+https://example.org/contact)'
 """
 OPTIONS = (CommonOptions, WebOptions, ImagesOptions)
-FETCHED = "fetched"  # the notes of shards whose images are all here: the bulk of the work
-_LEARNED = tuple[str, bytes]  # said where several are put together: Flink refuses that of different coders
-_INDEX = "ready_made"  # of --images_from
+FETCHED = "fetched"  # the notes of shards whose images have been fetched, which is most of the work
+_LEARNED = tuple[str, bytes]  # declared where several collections are merged: Flink requires equal coders
+_INDEX = "prefetched"  # the folder of the index for --images_from
 _FILES_AT_ONCE = 32
-_SAMPLE = ">QQ"  # Beam's integers are signed, hashes are not; big-endian bytes sort as their numbers do
+_RANKED_HASH = ">QQ"  # Beam's integers are signed, hashes are not; big-endian bytes sort like their numbers
+
+_log = logging.getLogger(__name__)
 
 
 def run(options: PipelineOptions) -> dict[str, Any]:
-    """Run the stage and give its manifest."""
+    """Run the stage and return its manifest."""
     recipe, settings, output = recipe_of(options), fetch_settings(options), output_folder(options)
     inputs = Inputs(http_settings(options))
     pages = stage_folder(output, Stage.PAGES)
     manifest = pages.manifest()
-    folder = stage_folder(output, Stage.IMAGES)
+    folder, shards = stage_folder(output, Stage.IMAGES), manifest["shards"]
     detector = face_detector(options)
     deny_lists = LoadedFilters.read(recipe.of_kind(DenyList), inputs)
-    source, given = _source(options, folder, recipe, settings, inputs)
+    source, source_plan = _source(options, folder, recipe, settings, inputs)
     plan = {
         "recipe": recipe.part(Stage.IMAGES),
         "options": {
@@ -80,19 +87,20 @@ def run(options: PipelineOptions) -> dict[str, Any]:
             "robots_txt": settings.robots_txt,
         },
         "face_detector": detector.plan() if detector else None,
-        "input": {"pages": fingerprint(manifest), **given, **deny_lists.plan()},
+        "input": {"pages": fingerprint(manifest), **source_plan, **deny_lists.plan()},
     }
-    work = ImagesWork(pages, folder, manifest["shards"], recipe, settings, deny_lists, detector, source)
-    resume = options.view_as(CommonOptions).resume
-    finished = run_stage(
-        folder,
-        plan,
-        manifest["shards"],
-        options,
-        work.build,
-        resume=resume,
-        progress=Notes(FETCHED, manifest["shards"], "shards"),
+    work = ImagesWork(
+        pages=pages,
+        folder=folder,
+        shards=shards,
+        recipe=recipe,
+        settings=settings,
+        deny_lists=deny_lists,
+        detector=detector,
+        source=source,
     )
+    resume, progress = options.view_as(CommonOptions).resume, Notes(FETCHED, shards, "shards")
+    finished = run_stage(folder, plan, shards, options, work.build, resume=resume, progress=progress)
     storage.remove_folder(folder.file(_INDEX))
     return finished
 
@@ -100,172 +108,178 @@ def run(options: PipelineOptions) -> dict[str, Any]:
 def _source(
     options: PipelineOptions, folder: StageFolder, recipe: Recipe, settings: FetchSettings, inputs: Inputs
 ) -> tuple[Img2dataset | PrefetchedImages | None, dict[str, Any]]:
-    """Give where images come from, None where our own fetcher asks for them, and what the plan says of that.
+    """Return the source of the images, None for our own fetcher, and its description for the plan.
 
-    Raises UserError.
+    Raises UserError if it can't be used.
     """
     own = options.view_as(ImagesOptions)
     if own.images_from:
         tars = shard_files(inputs, own.images_from)
-        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each look at a file takes a while
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each request takes a while
             sizes = list(pool.map(lambda tar: f"{tar} {inputs.size(tar)} {inputs.size(table_of(tar))}", tars))
         files = hashlib.sha256("\n".join(sizes).encode()).hexdigest()[:16]
-        ready_made = PrefetchedImages(inputs, tuple(tars), folder.file(_INDEX), settings.max_bytes)
-        return ready_made, {"images_from": {"shards": len(tars), "files": files}}
+        prefetched = PrefetchedImages(inputs, tuple(tars), folder.file(_INDEX), settings.max_bytes)
+        return prefetched, {"images_from": {"shards": len(tars), "files": files}}
     if own.fetch_engine == "img2dataset":
-        asked = recipe.of_kind(Consent).values()
-        heeded = sorted({word for item in asked for word in (*item.ai_directives, *item.index_directives)})
-        engine = Img2dataset(own.img2dataset_python, settings, tuple(heeded))
+        consents = recipe.of_kind(Consent).values()
+        directives = sorted({word for item in consents for word in (*item.ai_directives, *item.index_directives)})
+        engine = Img2dataset(own.img2dataset_python, settings, tuple(directives))
         return engine, {"fetch_engine": f"img2dataset {version_of(own.img2dataset_python)}"}
     return None, {}
 
 
+@dataclass(frozen=True, kw_only=True)
 class ImagesWork:
-    """The wiring of the stage: shard numbers and hashes move, image bytes never do."""
+    """What the steps of the stage need to know. Shard numbers and hashes are shuffled, image bytes never are."""
 
-    def __init__(
-        self,
-        pages: StageFolder,
-        folder: StageFolder,
-        shards: int,
-        recipe: Recipe,
-        settings: FetchSettings,
-        deny_lists: LoadedFilters,
-        detector: FaceDetector | None = None,
-        source: Img2dataset | PrefetchedImages | None = None,
-    ) -> None:
-        self._pages, self._folder, self._shards, self._recipe, self._settings = pages, folder, shards, recipe, settings
-        self._deny_lists, self._detector, self._source = deny_lists, detector, source
+    pages: StageFolder
+    folder: StageFolder
+    shards: int
+    recipe: Recipe
+    settings: FetchSettings
+    deny_lists: LoadedFilters
+    detector: FaceDetector | None = None
+    source: Img2dataset | PrefetchedImages | None = None
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
-        """Wire the pipeline. Every shard is fetched before one is decided: the corpus filters look at all of them."""
-        shards = pipeline | beam.Create(list(range(self._shards))) | "Spread shards" >> beam.Reshuffle()
+        """Build the pipeline: fetch all shards, learn from all of them, then decide the shards that are still to do."""
+        shards = pipeline | beam.Create(list(range(self.shards))) | "Spread shards" >> beam.Reshuffle()
         fetched = shards | "Fetch" >> beam.Map(self.fetch, *self._indexed(pipeline))
         learned = [
-            fetched | f"Learn {key}" >> self._learning(key, item)
-            for key, item in self._recipe.of_kind(CorpusFilter).items()
+            fetched | f"Learn {key}" >> Learn(self, key, item)
+            for key, item in self.recipe.of_kind(CorpusFilter).items()
         ]
-        _ = (
+        all_learned = beam.pvalue.AsDict(learned | beam.Flatten(pipeline=pipeline))
+        (
             fetched
             | "Fetched all" >> beam.Reshuffle()
             | "To do" >> beam.Filter(lambda shard: shard in todo)
-            | "Decide" >> beam.Map(self._decide, beam.pvalue.AsDict(learned | beam.Flatten(pipeline=pipeline)))
+            | "Decide" >> beam.Map(self.decide, all_learned)
         )
 
-    def _path(self, stem: str, shard: int, extension: str) -> str:
-        return self._folder.shard_file(stem, shard, self._shards, extension)
-
-    def _read_pages(self, shard: int) -> Iterator[Page]:
-        return storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page)
-
     def _indexed(self, pipeline: beam.Pipeline) -> list[beam.pvalue.AsSingleton]:
-        """Index the image shards that --images_from names, all of them before anything is looked for in them."""
-        if not isinstance(self._source, PrefetchedImages):
+        """Index the image shards of --images_from; all of them must be indexed before images are looked up."""
+        if not isinstance(self.source, PrefetchedImages):
             return []
-        numbers = pipeline | "Image shards" >> beam.Create(list(range(len(self._source.tars))))
-        indexed = numbers | "Spread image shards" >> beam.Reshuffle() | "Index" >> beam.Map(self._source.index_shard)
+        numbers = pipeline | "Image shards" >> beam.Create(list(range(len(self.source.tars))))
+        indexed = numbers | "Spread image shards" >> beam.Reshuffle() | "Index" >> beam.Map(self.source.index_shard)
         return [beam.pvalue.AsSingleton(indexed | "Indexed all" >> combiners.Count.Globally())]
 
     def fetch(self, shard: int, _indexed: int = 0) -> int:
-        """Fetch a shard unless that is done; the note comes last, after tar and rows.
+        """Fetch a shard unless it has been fetched; the note is written last, after the tar and the rows.
 
-        A worker that was given up for lost may still be at a shard that another has finished by then. The web may have
-        answered it otherwise, so that its tar would not fit the other's rows: what comes late is thrown away.
+        A worker that the runner believed lost may still be fetching a shard that another worker has finished. The web
+        may have responded differently to it, so that its tar would not match the other's rows: a late result is
+        discarded.
         """
-        note, tar = self._folder.file(f"{FETCHED}/{shard:05d}.json"), self._path("images", shard, "tar")
+        note, tar = self._fetched_note(shard), self._file("images", shard, "tar")
         if storage.exists(note):
             return shard
         attempt = f"{tar}.tmp-{uuid.uuid4().hex[:12]}"
-        begin_shard(self._folder, shard)
+        begin_shard(self.folder, shard)
+        begin_shard(self.folder, shard)
         with timed(Stage.IMAGES, "fetch"):
             result = self._fetch(shard, attempt)
         if storage.exists(note):
             storage.remove(attempt)
         else:
             storage.rename(attempt, tar)
-            storage.write_records(self._path("fetched", shard, "parquet"), result.images, Image)
+            storage.write_records(self._file("fetched", shard, "parquet"), result.images, Image)
             file = replace(result.tar, name=tar.rpartition("/")[2])
             storage.write_json(note, storage.as_json([file]))
         return shard
 
     def _fetch(self, shard: int, tar: str) -> FetchedShard:
-        lists = self._deny_lists.of_kind(LoadedDenyList).values()
-        return fetch_shard(
-            list(self._read_pages(shard)),
-            self._recipe,
-            self._settings,
+        pages, lists = list(self._pages(shard)), self.deny_lists.of_kind(LoadedDenyList).values()
+        started = time.monotonic()
+        fetched = fetch_shard(
+            pages,
+            self.recipe,
+            self.settings,
             tar,
-            detector=self._detector,
-            denied=lambda url: any(item.denies(url) for item in lists),
-            source=self._source,
+            detector=self.detector,
+            denies=lambda url: any(item.denies(url) for item in lists),
+            source=self.source,
         )
-
-    def _fetched(self, shard: int) -> list[Image]:
-        return list(storage.read_records(self._path("fetched", shard, "parquet"), Image))
-
-    def _learning(self, key: str, item: CorpusFilter) -> beam.PTransform:
-        if isinstance(item, CopiesFilter):
-            return _LearnFromAll(self, key, item)
-        return _LearnFromSample(self, key, self._recipe.of_kind(SampleFilter)[key])
+        received = sum(image.reason is None for image in fetched.images)
+        received, seconds = sum(image.reason is None for image in fetched.images), time.monotonic() - started
+        _log.info("images: shard %d: %d of %d images fetched in %.1f s", shard, received, len(fetched.images), seconds)
+        return fetched
 
     def ranked_hashes(self, shard: int) -> Iterator[bytes]:
         """Yield rank and perceptual hash, 8 bytes each, of the images that the other filters keep."""
         for image in self._kept(shard):
-            yield struct.pack(_SAMPLE, stable_hash(f"{image.key} {image.position}"), image.phash)
+            yield struct.pack(_RANKED_HASH, stable_hash(f"{image.key} {image.position}"), image.phash)
 
     def hashes(self, shard: int) -> bytes:
-        """Give the perceptual hashes of the images that the other filters keep, packed."""
-        return packed(image.phash for image in self._kept(shard) if image.phash is not None)
+        """Return the perceptual hashes of the images that the other filters keep, packed."""
+        return pack(image.phash for image in self._kept(shard) if image.phash is not None)
 
     def _kept(self, shard: int) -> Iterator[Image]:
-        filters = self._recipe.of_kind(ImageFilter)
+        filters = self.recipe.of_kind(ImageFilter)
         for image in self._fetched(shard):
             if image.phash is not None and apply_filters([Candidate(image)], filters, {})[0] is None:
                 yield image
 
-    def _decide(self, shard: int, packed_learned: dict[str, bytes]) -> None:
-        learned = {key: unpacked(hashes) for key, hashes in packed_learned.items()}
-        images = decide_shard(self._fetched(shard), self._recipe, learned)
-        links = Counts(seen=sum(link.reason is None for page in self._read_pages(shard) for link in page.links))
+    def decide(self, shard: int, packed_hashes: dict[str, bytes]) -> None:
+        """Apply the filters to a shard and finish it; `packed_hashes` are what the corpus filters learned, by key."""
+        learned = {key: unpack(hashes) for key, hashes in packed_hashes.items()}
+        images = decide_shard(self._fetched(shard), self.recipe, learned)
+        links = Counts(seen=sum(link.reason is None for page in self._pages(shard) for link in page.links))
         links.decide(image.reason for image in images)
-        (tar,) = storage.read_json(self._folder.file(f"{FETCHED}/{shard:05d}.json"))
-        rows = storage.write_records(self._path("images", shard, "parquet"), images, Image)
-        finish_shard(self._folder, shard, [rows, WrittenFile(**tar)], {"links": links})
+        (tar,) = storage.read_json(self._fetched_note(shard))
+        rows = storage.write_records(self._file("images", shard, "parquet"), images, Image)
+        finish_shard(self.folder, shard, [rows, WrittenFile(**tar)], {"links": links})
+
+    def _file(self, stem: str, shard: int, extension: str) -> str:
+        return self.folder.shard_file(stem, shard, self.shards, extension)
+
+    def _fetched_note(self, shard: int) -> str:
+        return self.folder.file(f"{FETCHED}/{shard:05d}.json")
+
+    def _pages(self, shard: int) -> Iterator[Page]:
+        return storage.read_records(self.pages.shard_file("pages", shard, self.shards), Page)
+
+    def _fetched(self, shard: int) -> list[Image]:
+        return list(storage.read_records(self._file("fetched", shard, "parquet"), Image))
 
 
-class _LearnFromSample(beam.PTransform):
-    """Gives (filter key, what the filter learned) from a sample of bounded size: the images with the lowest ranks."""
+class Learn(beam.PTransform):
+    """From fetched shards to (key of a corpus filter, the hashes that it learned to drop, packed).
 
-    def __init__(self, work: ImagesWork, key: str, item: SampleFilter) -> None:
+    A sample has a bounded size: it consists of the images with the lowest ranks.
+    """
+
+    def __init__(self, work: ImagesWork, key: str, item: CorpusFilter) -> None:
         super().__init__()
         self._work, self._key, self._filter = work, key, item
 
     def expand(self, fetched: PCollection[int]) -> PCollection[tuple[str, bytes]]:
-        learned: PCollection[tuple[str, bytes]] = (
-            fetched
-            | beam.FlatMap(self._work.ranked_hashes)
-            | combiners.Top.Smallest(self._filter.sample)
-            | beam.Map(self._learn).with_output_types(_LEARNED)
-        )
+        key = self._key
+        match self._filter:
+            case CopiesFilter() as item:
+                hashes = self._from_all(fetched, item)
+            case SampleFilter() as item:
+                hashes = self._from_sample(fetched, item)
+            case item:
+                raise TypeError(f"{type(item).__name__} is not a known kind of corpus filter; see filters/base.py")
+        learned: PCollection[tuple[str, bytes]] = hashes | "With key" >> beam.Map(
+            lambda packed: (key, packed)
+        ).with_output_types(_LEARNED)
         return learned
 
-    def _learn(self, sample: list[bytes]) -> tuple[str, bytes]:
-        return self._key, packed(self._filter.learn(sorted(struct.unpack(_SAMPLE, item)[1] for item in sample)))
+    def _from_all(self, fetched: PCollection[int], item: CopiesFilter) -> PCollection[bytes]:
+        hashes = fetched | "Hashes" >> beam.Map(self._work.hashes)
+        common: PCollection[bytes] = hashes | TooManyCopies(item.max_copies, item.max_distance)
+        return common
 
+    def _from_sample(self, fetched: PCollection[int], item: SampleFilter) -> PCollection[bytes]:
+        def learn(sample: list[bytes]) -> bytes:
+            return pack(item.learn(sorted(struct.unpack(_RANKED_HASH, ranked)[1] for ranked in sample)))
 
-class _LearnFromAll(beam.PTransform):
-    """Gives (filter key, the hashes that have too many copies in the corpus)."""
-
-    def __init__(self, work: ImagesWork, key: str, item: CopiesFilter) -> None:
-        super().__init__()
-        self._work, self._key, self._filter = work, key, item
-
-    def expand(self, fetched: PCollection[int]) -> PCollection[tuple[str, bytes]]:
-        learned: PCollection[tuple[str, bytes]] = (
-            fetched
-            | "Hashes" >> beam.Map(self._work.hashes)
-            | TooManyCopies(self._filter.max_copies, self._filter.max_distance)
-            | "Name" >> beam.Map(lambda hashes: (self._key, hashes)).with_output_types(_LEARNED)
+        ranked = fetched | "Ranked hashes" >> beam.FlatMap(self._work.ranked_hashes)
+        learned: PCollection[bytes] = (
+            ranked | combiners.Top.Smallest(item.sample) | "Learn from sample" >> beam.Map(learn)
         )
         return learned
 

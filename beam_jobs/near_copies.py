@@ -1,4 +1,4 @@
-"""Finds perceptual hashes with too many near copies in the corpus, exactly: banding, table by table."""
+"""Finds the perceptual hashes with too many near copies in the corpus, exactly: banding, one table at a time."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,26 +12,26 @@ from mmc4_pipeline.images.near_copies import Banding, close_pairs
 
 Tally = npt.NDArray[np.void]  # of _TALLY
 _TALLY = np.dtype([("hash", "<u8"), ("images", "<u4")])
-_PART = tuple[int, bytes]  # said where two are put together: Flink refuses that of different coders
-_PARTS = 16  # of the hashes: what one worker counts at a time
-_FEW = 20_000_000  # distinct hashes, up to which larger buckets in fewer tables are faster
+_PART = tuple[int, bytes]  # declared where two collections are merged: Flink requires equal coders
+_PARTS = 16  # into which the hashes are divided; a worker counts one part at a time
+_FEW = 20_000_000  # up to this many distinct hashes, larger buckets in fewer tables are faster
 
 
-def packed(hashes: Iterable[int]) -> bytes:
+def pack(hashes: Iterable[int]) -> bytes:
     """Pack perceptual hashes, 8 bytes each: Beam's integers are signed, hashes are not."""
     return np.fromiter(hashes, dtype="<u8").tobytes()
 
 
-def unpacked(hashes: bytes) -> list[int]:
-    """Give packed hashes as numbers."""
+def unpack(hashes: bytes) -> list[int]:
+    """Return packed hashes as numbers."""
     return np.frombuffer(hashes, dtype="<u8").tolist()  # type: ignore[no-any-return]
 
 
 class TooManyCopies(beam.PTransform):
-    """Takes packed hashes, one an image; gives those with more images near them than allowed, packed and sorted.
+    """From packed hashes, one per image, to the hashes with more images near them than allowed, packed and sorted.
 
-    Each table of the banding is worked through by one worker, which gets all distinct hashes: 12 bytes each, some 25 GB
-    of memory at MMC4's size. To shuffle them into the tables' buckets would move them twenty times and more.
+    One worker processes a table of the banding; it gets all distinct hashes, 12 bytes each, about 25 GB of memory at
+    MMC4's size. Shuffling them into the tables' buckets would move each of them more than twenty times.
     """
 
     def __init__(self, max_copies: int, max_distance: int) -> None:
@@ -43,7 +43,7 @@ class TooManyCopies(beam.PTransform):
             packed_hashes
             | "Split hashes" >> beam.FlatMap(_split)
             | "Same part" >> beam.GroupByKey()
-            | "Distinct" >> beam.MapTuple(lambda part, tallies: (part, _summed(tallies))).with_output_types(_PART)
+            | "Distinct" >> beam.MapTuple(lambda part, tallies: (part, _add_up(tallies))).with_output_types(_PART)
         )
         near = (
             distinct
@@ -55,7 +55,7 @@ class TooManyCopies(beam.PTransform):
         )
         found: PCollection[bytes] = (
             (distinct, near)
-            | "Own and near" >> beam.Flatten()
+            | "Equal and near" >> beam.Flatten()
             | "Copies of a part" >> beam.GroupByKey()
             | "Too many" >> beam.MapTuple(self._too_many)
             | ToList()
@@ -64,16 +64,16 @@ class TooManyCopies(beam.PTransform):
         return found
 
     def _tables(self, distinct: int) -> Iterator[tuple[int, int]]:
-        agreeing = 2 if distinct <= _FEW else 3  # 21 tables or 56 at distance 5; these have smaller buckets
+        agreeing = 2 if distinct <= _FEW else 3  # at distance 5: 21 tables, or 56 with smaller buckets
         banding = Banding(self._max_distance, agreeing)
         return ((agreeing, table) for table in range(len(banding.tables) if distinct else 0))
 
     def _close_pairs(
         self, chosen: tuple[int, int], distinct: Iterable[tuple[int, bytes]]
     ) -> Iterator[tuple[int, bytes]]:
-        """Give for both hashes of each close pair of a table the other's images."""
+        """Yield, for both hashes of each close pair of a table, the number of images of the other hash."""
         agreeing, table = chosen
-        tally = np.frombuffer(_summed(piece for _, piece in distinct), dtype=_TALLY)
+        tally = np.frombuffer(_add_up(piece for _, piece in distinct), dtype=_TALLY)
         for one, other in close_pairs(tally["hash"], Banding(self._max_distance, agreeing), table):
             for hashes, others in ((one, other), (other, one)):
                 images = tally["images"][np.searchsorted(tally["hash"], others)]
@@ -81,7 +81,7 @@ class TooManyCopies(beam.PTransform):
                 yield from ((part, piece.tobytes()) for part, piece in _by_part(_part(hashes), near))
 
     def _too_many(self, _: int, tallies: Iterable[bytes]) -> bytes:
-        tally = np.frombuffer(_summed(tallies), dtype=_TALLY)
+        tally = np.frombuffer(_add_up(tallies), dtype=_TALLY)
         return tally["hash"][tally["images"] > self._max_copies].tobytes()
 
 
@@ -103,8 +103,8 @@ def _by_part(parts: npt.NDArray[np.intp], tally: Tally) -> Iterator[tuple[int, T
     yield from zip(present.tolist(), np.split(tally[order], starts[1:]), strict=True)
 
 
-def _summed(tallies: Iterable[bytes]) -> bytes:
-    """Add up the images of equal hashes; the hashes come out distinct and sorted."""
+def _add_up(tallies: Iterable[bytes]) -> bytes:
+    """Add up the images of equal hashes; the result has distinct hashes in ascending order."""
     tally = np.concatenate([np.frombuffer(piece, dtype=_TALLY) for piece in tallies])
     hashes, places = np.unique(tally["hash"], return_inverse=True)
     summed = np.zeros(len(hashes), dtype=_TALLY)

@@ -4,7 +4,7 @@
     python benchmarks/decode.py --peer peer/bin/python
 
 The peer does what a user of img2dataset does for the same result: `Resizer` (longest side 800, only if larger, JPEG of
-quality 90), then `imagehash.phash` of what it gave. Ours gives sharpness besides. img2dataset's pins conflict with
+quality 90), then `imagehash.phash` of what it gave. img2dataset's pins conflict with
 this project's, so it runs in an interpreter of its own. They take turns, one thread each; times are seconds of one
 core (CPU time). The pictures are generated: detail at every scale as in photographs, 60% JPEGs of 1200 to 4000 pixels,
 30% JPEGs of 400 to 800, the rest PNG and WebP of 400 to 1200.

@@ -1,18 +1,18 @@
-"""Fetching 2,000 images of about 100 KB from one server: this project's Fetcher beside img2dataset's downloader.
+"""Fetching 2,000 images of about 100 KB from one server: this project's Fetcher compared with img2dataset's downloader.
 
     python -m venv peer && peer/bin/pip install img2dataset
     python benchmarks/fetch.py --peer peer/bin/python
 
-Like is compared with like: the part of each that asks for images and has their bytes in memory, without decoding. That
-is `download_image_with_retry` in a thread pool for img2dataset, whose connections are never kept, and `Fetcher.fetch`
-for this project, robots.txt and X-Robots-Tag included. The server is a process of its own; each run is one as well,
-whose CPU seconds are counted while it fetches, after a hundred images to warm up. Neither keeps bodies. The two take
-turns. "fresh": the server closes each connection after its answer. HTTPS is checked against a certificate made here,
-which is the only one in the store: with a system's own hundred and more img2dataset takes longer, as it reads the
-store for each connection.
+The comparison covers the part of each program that requests images and reads their bytes into memory, without
+decoding: for img2dataset `download_image_with_retry` in a thread pool, which never reuses connections; for this project
+`Fetcher.fetch`, including robots.txt and X-Robots-Tag. The server runs in a separate process, and so does each run,
+whose CPU seconds are measured while it fetches, after a hundred images to warm up. Neither keeps bodies. The two take
+turns. "fresh" means that the server closes each connection after its response. HTTPS is verified against a certificate
+made here, the only one in the store: with a system's own store of more than a hundred, img2dataset would take longer
+because it reads the store for each connection.
 
-The last line is JSON with medians: images per CPU second, and the ratio of both; `kept_alive_ratio` is that of the
-images of both schemes together, connections kept.
+The last line is JSON with medians: images per CPU second, and the ratio of the two; `kept_alive_ratio` is the ratio for
+the images of both schemes together, with connections kept.
 """
 
 import argparse
@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import Any
 
 IMAGES = 2000
-REFUSED = 40  # each of 404 and of X-Robots-Tag: noai, beside the images
-OPEN = 32  # requests at once
+REFUSED = 40  # in addition to the images: this many with 404, and this many with X-Robots-Tag: noai
+OPEN = 32  # concurrent requests
 CASES = {
     "http": ("http", True),
     "https": ("https", True),
@@ -80,9 +80,9 @@ def main() -> None:
 
 
 def compare(peer: str, repeats: int, cases: list[str]) -> dict[str, object]:
-    """Run both by turns on each case."""
+    """Run both on each case, in turn."""
     if subprocess.run([peer, "-c", "import img2dataset"], capture_output=True, check=False).returncode:
-        sys.exit(f"{peer} has no img2dataset: python -m venv peer && peer/bin/pip install img2dataset; --peer …")
+        sys.exit(f"--peer {peer}: has no img2dataset; run python -m venv peer && peer/bin/pip install img2dataset")
     rates: dict[str, list[tuple[float, float]]] = {case: [] for case in cases}
     result: dict[str, object] = {"images": IMAGES, "open": OPEN, "repeats": repeats}
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +119,7 @@ def compare(peer: str, repeats: int, cases: list[str]) -> dict[str, object]:
 
 
 def run(command: list[str], urls: list[str], environment: dict[str, str]) -> tuple[float, float, dict[str, str]]:
-    """Fetch in a process of its own; give seconds, CPU seconds, and the mark of what was kept, by URL."""
+    """Fetch in a separate process; return seconds, CPU seconds, and the fingerprints of the kept images, by URL."""
     done = subprocess.run(
         command,
         input=json.dumps(urls),
@@ -137,18 +137,20 @@ def run(command: list[str], urls: list[str], environment: dict[str, str]) -> tup
 def require_truth(
     case: str, urls: list[str], truth: dict[str, str | None], ours: dict[str, str], theirs: dict[str, str]
 ) -> None:
-    """End with a message unless both kept just the images that there are."""
+    """Exit with a message unless both kept exactly the images that exist."""
     expected = {url: mark for url, mark in zip(urls, truth.values(), strict=True) if mark}
     for name, kept in (("Fetcher", ours), ("img2dataset", theirs)):
         if kept != expected:
             wrong = Counter(kept.get(url) == expected.get(url) for url in urls)
-            sys.exit(f"{case}: {name} kept {len(kept)} of {len(expected)} images, {wrong[False]} wrongly or not")
+            sys.exit(f"{case}: {name} kept {len(kept)} of {len(expected)} images; {wrong[False]} are wrong or missing")
 
 
 def fetch() -> None:
-    """Fetch with this project's Fetcher the URLs that standard input has."""
+    """Fetch the URLs read from standard input with this project's Fetcher."""
     from filters.consent import Consent
-    from mmc4_pipeline.images.fetching.fetch import Answer, Fetcher, FetchSettings, Request
+    from mmc4_pipeline.images.fetching.fetcher import Fetcher
+    from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
+    from mmc4_pipeline.images.fetching.settings import FetchSettings
     from schemas.image import Image
     from schemas.reasons import Drop
 
@@ -157,19 +159,23 @@ def fetch() -> None:
     moment = dt.datetime.now(dt.UTC)
     consent = Consent()
 
-    def decide(robots_tag: str) -> Drop | None:
-        reason = consent.decide(Image(key="", position=0, url="", robots_tag=robots_tag))
-        return Drop(reason, "consent") if reason else None
+    class KeepConsented:
+        def denies(self, _url: str) -> bool:
+            return False
 
-    async def keep(_: Answer) -> str | None:
-        return None
+        def refuse(self, robots_tag: str) -> Drop | None:
+            reason = consent.decide(Image(key="", position=0, url="", robots_tag=robots_tag))
+            return Drop(reason, "consent") if reason else None
+
+        async def receive(self, _result: FetchResult) -> str | None:
+            return None
 
     async def fetch_all(wanted: list[str]) -> dict[str, str]:
-        async with Fetcher.open(settings, decide) as fetcher:
+        async with Fetcher.open(settings) as fetcher:
 
             async def fetch_one(url: str) -> tuple[str, str | None]:
-                answer = await fetcher.fetch(Request(url, moment), keep)
-                return url, None if answer.reason else marked(answer.body)
+                result = await fetcher.fetch(ImageRequest(url, moment), KeepConsented())
+                return url, None if result.reason else fingerprint(result.body)
 
             return {url: mark for url, mark in await asyncio.gather(*map(fetch_one, wanted)) if mark}
 
@@ -180,21 +186,21 @@ def fetch() -> None:
     print(json.dumps([seconds, cpu, kept]))
 
 
-def marked(body: bytes) -> str:
-    """Give by what an image is known again, at little cost: its length, and the sha256 of its end."""
+def fingerprint(body: bytes) -> str:
+    """Return a cheap fingerprint of an image: its length, and the sha256 of its end."""
     return f"{len(body)} {hashlib.sha256(body[-1024:]).hexdigest()}"
 
 
 async def serve(folder: Path) -> None:
-    """Serve every case until a line comes in; print the ports, and the mark of each image by its name, first."""
+    """Serve every case until a line is read; first print the ports, and the fingerprint of each image by its name."""
     from aiohttp import web
 
     images = make_images()
-    truth: dict[str, str | None] = {name: marked(body) for name, body in images.items()}
+    truth: dict[str, str | None] = {name: fingerprint(body) for name, body in images.items()}
     truth |= {f"{kind}-{number}.jpg": None for number in range(REFUSED) for kind in ("gone", "noai")}
 
-    def answering(*, keep: bool) -> Any:
-        async def answer(request: web.Request) -> web.Response:
+    def responding(*, keep: bool) -> Any:
+        async def respond(request: web.Request) -> web.Response:
             name = request.path.removeprefix("/")
             if name.startswith("noai"):
                 response = web.Response(body=images["0.jpg"], headers={"X-Robots-Tag": "noai"})
@@ -204,14 +210,14 @@ async def serve(folder: Path) -> None:
                 response.force_close()
             return response
 
-        return answer
+        return respond
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "server.pem")
     ports = {}
     for case, (scheme, keep) in CASES.items():
         app = web.Application()
-        app.router.add_get("/{path:.*}", answering(keep=keep))
+        app.router.add_get("/{path:.*}", responding(keep=keep))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context if scheme == "https" else None).start()
@@ -221,7 +227,7 @@ async def serve(folder: Path) -> None:
 
 
 def make_images() -> dict[str, bytes]:
-    """Draw photographs' likes: gradients with noise, as JPEG of about 100 KB."""
+    """Return pictures similar to photographs: gradients with noise, as JPEGs of about 100 KB."""
     import cv2
     import numpy as np
 
@@ -238,7 +244,7 @@ def make_images() -> dict[str, bytes]:
 
 
 def make_certificates(folder: Path) -> None:
-    """Write ca.pem, and server.pem with certificate and key for 127.0.0.1."""
+    """Write ca.pem, and server.pem with the certificate and key for 127.0.0.1."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

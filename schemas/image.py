@@ -1,4 +1,4 @@
-"""Images: what a link answered and what was measured on it; what the images stage writes."""
+"""Images: the result of fetching and measuring each image link, written by the images stage."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,14 @@ from schemas.arrow import UInt64
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One fetched image link. Null where nothing could be measured.
+    """One image link after fetching. A field is null if it could not be measured.
 
-    `width` and `height` are pixels as received, upright; `byte_size` and `sha256` are of the bytes as received.
-    `phash` is the 64-bit perceptual hash; `sharpness` the variance of the Laplacian with the longest side at 400
-    pixels. `face_detections` has five numbers for each face: left, top, width and height in pixels of the stored JPEG,
-    and the detector's confidence; null where none looked. `offset` and `length` give the stored JPEG's bytes in the
-    shard's tar.
-    `reason` says why the images stage dropped it and is null for an image worth scoring. `filter` is the key in the
-    recipe of the filter that dropped it, and null if none did.
+    `width` and `height` are the upright image's in pixels, as received; `byte_size` and `sha256` are of the bytes as
+    received. `phash` is the 64-bit perceptual hash. `face_detections` has five numbers for each face: left, top, width
+    and height in pixels of the stored JPEG, and the detector's confidence; null if no detector was used. `offset` and
+    `length` locate the stored JPEG in the shard's tar.
+    `reason` is the reason why the images stage dropped the image, null if it is worth scoring. `filter` is the recipe's
+    key of the filter that dropped it, null if no filter did.
     """
 
     key: str
@@ -31,7 +30,6 @@ class Image:
     width: int | None = None
     height: int | None = None
     phash: UInt64 | None = None
-    sharpness: float | None = None
     face_detections: list[list[float]] | None = None
     offset: int | None = None
     length: int | None = None

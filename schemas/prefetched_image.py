@@ -1,4 +1,4 @@
-"""Ready-made images: what a shard that img2dataset made says of a URL."""
+"""Prefetched images: the records of an image shard that img2dataset wrote."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from schemas.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class PrefetchedImage:
-    """One row of an image shard. `url` has nothing behind "#", `url_hash` is its stable hash.
+    """One row of an image shard. `url` ends before any "#", `url_hash` is its stable hash.
 
-    `offset` and `length` give the image's bytes in the shard's tar. `width` and `height` are pixels, `sha256` is of the
-    bytes, both as the web had it, before img2dataset resized it; null where img2dataset did not note them. `reason`
-    says why there is no image, and `error` in which words img2dataset said so.
+    `offset` and `length` locate the image in the shard's tar. `width` and `height` (pixels) and `sha256` are those of
+    the image on the web, before img2dataset resized it; null if img2dataset did not record them. `reason` is the reason
+    why there is no image, and `error` img2dataset's message.
     """
 
     url: str

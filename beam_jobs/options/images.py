@@ -10,10 +10,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.images.by_img2dataset import version_of
-from mmc4_pipeline.images.fetching.fetch import FetchSettings
 from mmc4_pipeline.images.fetching.robots import has_contact
-from mmc4_pipeline.images.img2dataset_shards import shard_files
+from mmc4_pipeline.images.fetching.settings import FetchSettings
+from mmc4_pipeline.images.from_img2dataset.engine import version_of
+from mmc4_pipeline.images.from_img2dataset.shards import shard_files
 from mmc4_pipeline.storage import Inputs
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""From image links to measured, stored images."""
+"""Fetches the linked images, measures them, and stores them."""

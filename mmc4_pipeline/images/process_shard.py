@@ -4,9 +4,9 @@ import asyncio
 import hashlib
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from os import cpu_count
@@ -19,7 +19,9 @@ from mmc4_pipeline.apply_filters import Candidate, Learned, apply_filters
 from mmc4_pipeline.images.decoding.decode import decode
 from mmc4_pipeline.images.decoding.header import Undecodable
 from mmc4_pipeline.images.faces import FaceDetector
-from mmc4_pipeline.images.fetching.fetch import Answer, Denied, Fetcher, FetchSettings, Request
+from mmc4_pipeline.images.fetching.fetcher import Fetcher
+from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
+from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.spool import Spool
 from mmc4_pipeline.naming import image_name
 from mmc4_pipeline.recipe import Recipe
@@ -29,22 +31,22 @@ from schemas.image import Image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Drop, Reason, Stage
 
-_PASSES = 2  # the second over what was left when the shard's time was over
+_PASSES = 2  # the second one fetches the images that remained when the shard's time was over
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedShard:
-    """What fetching a shard left: its image rows in document order, and the tar with their bytes."""
+    """The result of fetching a shard: its image rows in document order, and the tar with the images."""
 
     images: list[Image]
     tar: WrittenFile
 
 
-class Source(Protocol):
-    """Where images come from if not from our own fetcher."""
+class ImageSource(Protocol):
+    """A source of images other than our own fetcher."""
 
-    def answers(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Yield one answer for each request, with the request's URL, in any order; a body may be no image."""
+    def fetch(self, requests: Sequence[ImageRequest]) -> Iterator[FetchResult]:
+        """Yield one result for each request, with the request's URL, in any order; a body need not be an image."""
 
 
 def fetch_shard(
@@ -54,24 +56,24 @@ def fetch_shard(
     tar_path: str,
     *,
     detector: FaceDetector | None = None,
-    denied: Denied = lambda _url: False,
-    source: Source | None = None,
+    denies: Callable[[str], bool] = lambda _url: False,
+    source: ImageSource | None = None,
 ) -> FetchedShard:
-    """Fetch each distinct image of the pages once, measure it, and write those worth keeping to a tar.
+    """Fetch each distinct image of the pages once, measure it, and write the images worth keeping to a tar.
 
-    With a detector, faces are looked for in those that are written. `denied` tells of URLs no redirect may lead to.
-    With a `source` the images are taken from there: nothing is asked for by `settings`.
+    With a detector, faces are detected in the images that are written. `denies` returns whether a URL must not be
+    requested although a redirect leads to it. With a `source`, the images come from there and `settings` are not used.
     """
     with tempfile.TemporaryFile() as file:
-        spool = Spool(file)
+        shard = _Shard(recipe, detector, denies, Spool(file))
         requests = _requests(pages)
         if source is None:
-            measured = asyncio.run(_measure_all(requests, recipe, settings, spool, detector, denied))
+            measured = asyncio.run(_fetch_and_measure(requests, settings, shard))
         else:
-            found = _measure_answers(source.answers(requests), recipe, spool, detector)
+            found = _measure_results(source.fetch(requests), shard)
             measured = {request.url: found[request.url] for request in requests}
         with storage.write_atomically(tar_path) as writer:
-            places = _write_tar(writer, spool, measured)
+            places = _write_tar(writer, shard.spool, measured)
     images = [_row(page, link, measured, places) for page in pages for link in wanted_links(page)]
     return FetchedShard(images, storage.written(tar_path, writer))
 
@@ -82,7 +84,7 @@ def wanted_links(page: Page) -> Iterator[ImageLink]:
 
 
 def decide_shard(fetched: Sequence[Image], recipe: Recipe, learned: Learned) -> list[Image]:
-    """Give the image rows with the images stage's verdict; `learned` is what the corpus filters found."""
+    """Return the image rows with the decision of the images stage; `learned` is what the corpus filters learned."""
     filters = recipe.of_stage(Stage.IMAGES)
     decided: list[Image] = []
     for _, group in groupby(fetched, key=lambda image: image.key):
@@ -95,133 +97,149 @@ def decide_shard(fetched: Sequence[Image], recipe: Recipe, learned: Learned) -> 
     return decided
 
 
-def _requests(pages: Sequence[Page]) -> list[Request]:
-    """Give one request for each distinct image; what is behind "#" never reaches a server."""
+def _requests(pages: Sequence[Page]) -> list[ImageRequest]:
+    """Return one request for each distinct image; a server never sees the part of a URL after "#"."""
     distinct: dict[str, datetime] = {}
     for page in pages:
         for link in wanted_links(page):
             distinct.setdefault(urldefrag(link.url)[0], page.timestamp)
-    return [Request(url, timestamp) for url, timestamp in distinct.items()]
+    return [ImageRequest(url, timestamp) for url, timestamp in distinct.items()]
 
 
-async def _measure_all(
-    requests: Sequence[Request],
-    recipe: Recipe,
-    settings: FetchSettings,
-    spool: Spool,
-    detector: FaceDetector | None,
-    denied: Denied,
+@dataclass(frozen=True)
+class _Shard:
+    """What the images of a shard are measured with, and where the ones worth keeping go."""
+
+    recipe: Recipe
+    detector: FaceDetector | None
+    denies: Callable[[str], bool]
+    spool: Spool
+
+    def decide(self, image: Image) -> Drop | None:
+        """Return the decision of the filters that look at one image alone."""
+        return apply_filters([Candidate(image)], self.recipe.of_kind(ImageFilter), {})[0]
+
+    def measure(self, result: FetchResult) -> tuple[Image, bytes | None]:
+        """Decode a body once; return its row and, if the image is worth keeping, the JPEG to store."""
+        sha256 = result.sha256 or hashlib.sha256(result.body).hexdigest()
+        received = replace(_unmeasured(result), sha256=sha256, byte_size=len(result.body))
+        decoded = decode(result.body, self.recipe.images)
+        if isinstance(decoded, Undecodable):
+            return replace(received, reason=decoded.reason, error=decoded.error), None
+        width, height = decoded.width, decoded.height
+        if result.size is not None and set(result.size) != {width, height}:  # otherwise the same, or turned upright
+            width, height = result.size
+        image = replace(received, format=decoded.format, width=width, height=height, phash=decoded.phash)
+        if self.decide(image) is not None:
+            return image, None
+        faces = self.detector.detect(decoded.pixels) if self.detector else None
+        return replace(image, face_detections=faces), decoded.jpeg
+
+
+@dataclass(frozen=True)
+class _Handler:
+    """Receives one image from the fetcher: measures it in a decoding thread and spools the JPEG.
+
+    `measured` has the image row for each URL from which a body was received; there are several if a route failed.
+    """
+
+    request: ImageRequest
+    shard: _Shard
+    threads: ThreadPoolExecutor
+    measured: dict[str, Image] = field(default_factory=dict)
+
+    def denies(self, url: str) -> bool:
+        return self.shard.denies(url)
+
+    def refuse(self, robots_tag: str) -> Drop | None:
+        return self.shard.decide(Image(key="", position=0, url="", robots_tag=robots_tag))
+
+    async def receive(self, result: FetchResult) -> str | None:
+        loop = asyncio.get_running_loop()
+        image, jpeg = await loop.run_in_executor(self.threads, self.shard.measure, result)
+        self.measured[result.url] = image
+        if jpeg is not None:
+            self.shard.spool.put(self.request.url, jpeg)
+        return image.reason
+
+    async def fetch(self, fetcher: Fetcher) -> Image:
+        """Fetch the image and return its row, without key and position."""
+        result = await fetcher.fetch(self.request, self)
+        return replace(self.measured.get(result.url) or _unmeasured(result), url=self.request.url)
+
+
+async def _fetch_and_measure(
+    requests: Sequence[ImageRequest], settings: FetchSettings, shard: _Shard
 ) -> dict[str, Image]:
-    """Fetch all images side by side and give what was measured, by URL: what the time ends first gets a last pass."""
+    """Fetch all images concurrently and return their rows by URL.
 
-    def consent(robots_tag: str) -> Drop | None:
-        return _judge(Image(key="", position=0, url="", robots_tag=robots_tag), recipe)
-
-    async def measure(request: Request, fetcher: Fetcher) -> Image:
-        measurements: dict[str, Image] = {}
-
-        async def accept(answer: Answer) -> str | None:
-            image, jpeg = await loop.run_in_executor(decoders, _measure, answer, recipe, detector)
-            measurements[answer.url] = image
-            if jpeg is not None:
-                spool.put(request.url, jpeg)
-            return image.reason
-
-        answer = await fetcher.fetch(request, accept)
-        return replace(measurements.get(answer.url) or _of_answer(answer), url=request.url)
-
+    The images that remain when the shard's time is over get a last pass.
+    """
     images: dict[str, Image] = {}
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(cpu_count(), "decode") as decoders:  # not the loop's own threads, which look up names
-        async with Fetcher.open(settings, consent, denied) as fetcher:
-            left = requests
+    with ThreadPoolExecutor(cpu_count(), "decode") as threads:  # not the event loop's own threads, which look up names
+        async with Fetcher.open(settings) as fetcher:
+            remaining = requests
             for _ in range(_PASSES):
-                fetcher.give_time(settings.shard_seconds)
-                found = await asyncio.gather(*(measure(item, fetcher) for item in left))
+                fetcher.set_time_limit(settings.shard_seconds)
+                found = await asyncio.gather(*(_Handler(item, shard, threads).fetch(fetcher) for item in remaining))
                 images |= {image.url: image for image in found}
-                left = [request for request in left if images[request.url].reason == Reason.DEFERRED]
+                remaining = [request for request in remaining if images[request.url].reason == Reason.DEFERRED]
     return images
 
 
-def _measure_answers(
-    answers: Iterable[Answer], recipe: Recipe, spool: Spool, detector: FaceDetector | None
-) -> dict[str, Image]:
-    """Measure what another source gives, on all cores, a few bodies in memory at a time; give the images by URL."""
+def _measure_results(results: Iterable[FetchResult], shard: _Shard) -> dict[str, Image]:
+    """Measure the results of another source on all cores and return the rows by URL.
+
+    Only a few bodies are in memory at a time.
+    """
     images: dict[str, Image] = {}
-    under_way: deque[Future[tuple[Image, bytes | None]]] = deque()
+    pending: deque[Future[tuple[Image, bytes | None]]] = deque()
 
     def finish() -> None:
-        image, jpeg = under_way.popleft().result()
+        image, jpeg = pending.popleft().result()
         images[image.url] = image
         if jpeg is not None:
-            spool.put(image.url, jpeg)
+            shard.spool.put(image.url, jpeg)
 
     workers = cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        for answer in answers:
-            if answer.reason is not None:
-                images[answer.url] = _of_answer(answer)
+        for result in results:
+            if result.reason is not None:
+                images[result.url] = _unmeasured(result)
                 continue
-            under_way.append(pool.submit(_measure, answer, recipe, detector))
-            if len(under_way) > 2 * workers:
+            pending.append(pool.submit(shard.measure, result))
+            if len(pending) > 2 * workers:
                 finish()
-        while under_way:
+        while pending:
             finish()
     return images
 
 
-def _of_answer(answer: Answer) -> Image:
-    """Give the row of an answer that has no body to measure."""
+def _unmeasured(result: FetchResult) -> Image:
+    """Return the row of an image before it is measured, without key and position."""
     return Image(
         key="",
         position=0,
-        url=answer.url,
-        route=answer.route or None,
-        http_status=answer.status,
-        error=answer.error,
-        robots_tag=answer.robots_tag,
-        reason=answer.reason,
-        filter=answer.filter,
+        url=result.url,
+        route=result.route or None,
+        http_status=result.status,
+        error=result.error,
+        robots_tag=result.robots_tag,
+        reason=result.reason,
+        filter=result.filter,
     )
 
 
-def _judge(image: Image, recipe: Recipe) -> Drop | None:
-    """Return what the filters that need no other image drop it for, None if they keep it."""
-    return apply_filters([Candidate(image)], recipe.of_kind(ImageFilter), {})[0]
-
-
-def _measure(answer: Answer, recipe: Recipe, detector: FaceDetector | None) -> tuple[Image, bytes | None]:
-    """Decode a body once; give its row and the JPEG to store, if it is an image worth that."""
-    sha256 = answer.sha256 or hashlib.sha256(answer.body).hexdigest()
-    received = replace(_of_answer(answer), sha256=sha256, byte_size=len(answer.body))
-    decoded = decode(answer.body, recipe.images)
-    if isinstance(decoded, Undecodable):
-        return replace(received, reason=decoded.reason, error=decoded.error), None
-    width, height = decoded.width, decoded.height
-    if answer.size is not None and set(answer.size) != {width, height}:  # else the same, or turned upright
-        width, height = answer.size
-    image = replace(
-        received,
-        format=decoded.format,
-        width=width,
-        height=height,
-        phash=decoded.phash,
-        sharpness=decoded.sharpness,
-    )
-    if _judge(image, recipe) is not None:
-        return image, None
-    faces = detector.detect(decoded.pixels) if detector else None
-    return replace(image, face_detections=faces), decoded.jpeg
-
-
-def _write_tar(writer: storage.HashingWriter, spool: Spool, measured: dict[str, Image]) -> dict[str, tuple[int, int]]:
-    """Write the spooled images in document order; give offset and length of each, by URL."""
+def _write_tar(
+    writer: storage.HashingWriter, spool: Spool, measured: Mapping[str, Image]
+) -> dict[str, tuple[int, int]]:
+    """Write the spooled images in document order; return offset and length of each, by URL."""
     with open_tar(writer) as tar:
         return {url: (add_file(tar, image_name(url), jpeg), len(jpeg)) for url, jpeg in spool.take(iter(measured))}
 
 
-def _row(page: Page, link: ImageLink, measured: dict[str, Image], places: dict[str, tuple[int, int]]) -> Image:
-    """Give the row of one link from what was measured on its image."""
+def _row(page: Page, link: ImageLink, measured: Mapping[str, Image], places: Mapping[str, tuple[int, int]]) -> Image:
+    """Return the row of one link, from the measurements of its image."""
     url = urldefrag(link.url)[0]
     offset, length = places.get(url, (None, None))
     return replace(measured[url], key=page.key, position=link.position, url=link.url, offset=offset, length=length)

@@ -6,7 +6,7 @@ from typing import IO
 
 
 class Spool:
-    """Keeps encoded images on disk in the order in which the web gives them, until the tar can be written in order."""
+    """Encoded images in a temporary file, stored in the order in which they arrive and read back in any order."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         """Spool to an empty temporary file."""
@@ -14,12 +14,12 @@ class Spool:
         self._places: dict[str, tuple[int, int]] = {}
 
     def put(self, url: str, data: bytes) -> None:
-        """Keep an image."""
+        """Store an image."""
         self._places[url] = (self._stream.seek(0, io.SEEK_END), len(data))
         self._stream.write(data)
 
     def take(self, urls: Iterator[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield the images of those URLs that have one, in the order of the URLs."""
+        """Yield the stored images of these URLs, in the order of the URLs."""
         for url in urls:
             if url in self._places:
                 offset, length = self._places[url]

@@ -1,4 +1,4 @@
-"""The images job over several shards: what the whole corpus has too many of is dropped everywhere."""
+"""The images job over several shards: images with too many copies in the whole corpus are dropped everywhere."""
 
 import hashlib
 import threading
@@ -13,7 +13,7 @@ import pytest
 from beam_jobs.images import ImagesWork
 from mmc4_pipeline import storage
 from mmc4_pipeline.images.decoding.phash import phash
-from mmc4_pipeline.images.fetching.fetch import FetchSettings
+from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.stage_folder import StageFolder
@@ -29,18 +29,18 @@ SHARDS, PAGES = 3, 21
 
 
 def picture(seed: int) -> np.ndarray:
-    """Give a picture of coarse noise: no two are alike."""
+    """Return a picture of coarse noise; no two are alike."""
     noise = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     return cv2.resize(noise, (240, 200), interpolation=cv2.INTER_CUBIC)
 
 
 def common_picture() -> np.ndarray:
-    """Give a picture whose hash is beyond Beam's signed integers, as those of every second picture are."""
+    """Return a picture whose hash is beyond Beam's signed integers, like that of every second picture."""
     return next(pixels for seed in range(1000, 1100) if phash(pixels := picture(seed)) >= 2**63)
 
 
 def write_pages(folder: StageFolder, address: str) -> None:
-    """Write pages of which each has a picture of its own and the one that all have, each under a URL of its own."""
+    """Write pages that have one picture of their own and one that all pages have, each under its own URL."""
     folder.begin({"recipe": load_recipe("mmc4").part(Stage.PAGES), "options": {}, "input": {}}, SHARDS, resume=False)
     for shard in range(SHARDS):
         pages = [
@@ -73,7 +73,7 @@ def write_pages(folder: StageFolder, address: str) -> None:
         ("corpus_copies={max_copies: 21, max_distance: 5}", False),
     ],
 )
-def test_what_the_corpus_has_too_often_is_dropped_everywhere(tmp_path: Path, rule: str, dropped: bool) -> None:
+def test_images_with_too_many_copies_are_dropped_everywhere(tmp_path: Path, rule: str, dropped: bool) -> None:
     common = cv2.imencode(".jpg", common_picture())[1].tobytes()
     files = {f"/common-{number}.jpg": common for number in range(PAGES)}
     files |= {f"/own-{number}.jpg": cv2.imencode(".jpg", picture(number))[1].tobytes() for number in range(PAGES)}
@@ -93,12 +93,12 @@ def test_what_the_corpus_has_too_often_is_dropped_everywhere(tmp_path: Path, rul
     }
 
 
-def test_a_worker_that_comes_late_changes_nothing_of_a_finished_shard(tmp_path: Path) -> None:
-    """One that was given up for lost is still waiting for an image when another one fetches the same shard."""
+def test_a_late_worker_changes_nothing_in_a_finished_shard(tmp_path: Path) -> None:
+    """A worker that was believed lost is still waiting for an image when another one fetches the same shard."""
     early, late = (cv2.imencode(".jpg", picture(seed))[1].tobytes() for seed in (1, 2))
     waiting, finished = threading.Event(), threading.Event()
 
-    def held(handler: Handler, _: bytes) -> None:
+    def delayed(handler: Handler, _: bytes) -> None:
         waiting.set()
         finished.wait(60)
         handler.answer(200, late, {})
@@ -108,8 +108,15 @@ def test_a_worker_that_comes_late_changes_nothing_of_a_finished_shard(tmp_path: 
         write_pages(pages, server.address)
         folder = StageFolder(str(tmp_path / "images"), Stage.IMAGES)
         settings = FetchSettings(timeout=90, delay_per_host=0, robots_txt=False, allow_private_hosts=True)
-        work = ImagesWork(pages, folder, SHARDS, load_recipe("mmc4"), settings, LoadedFilters.read({}, INPUTS))
-        server.ways.append(held)
+        work = ImagesWork(
+            pages=pages,
+            folder=folder,
+            shards=SHARDS,
+            recipe=load_recipe("mmc4"),
+            settings=settings,
+            deny_lists=LoadedFilters.read({}, INPUTS),
+        )
+        server.ways.append(delayed)
         lost = threading.Thread(target=work.fetch, args=(0,))
         lost.start()
         assert waiting.wait(60)

@@ -1,4 +1,4 @@
-"""The hashes with too many copies in a corpus, from many shards, held against all pairs."""
+"""The hashes with too many copies in a corpus of many shards, compared with a search over all pairs."""
 
 import apache_beam as beam
 import numpy as np
@@ -6,11 +6,11 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from beam_jobs.near_copies import TooManyCopies, packed
+from beam_jobs.near_copies import TooManyCopies, pack
 
 
 def corpus(seed: int) -> list[list[int]]:
-    """Give the hashes of some shards: clusters of near copies, identical ones, and strangers."""
+    """Return the hashes of some shards: clusters of near copies, identical hashes, and unrelated ones."""
     random = np.random.default_rng(seed)
     images = random.integers(0, 2**64, 300, dtype=np.uint64).tolist()
     for size in (2, 5, 6, 7, 30):
@@ -24,18 +24,18 @@ def corpus(seed: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize(("max_copies", "max_distance"), [(1, 0), (5, 5), (7, 5), (20, 8), (1000, 5)])
-def test_what_has_too_many_copies_is_found_and_nothing_else(max_copies: int, max_distance: int) -> None:
+def test_only_hashes_with_too_many_copies_are_found(max_copies: int, max_distance: int) -> None:
     shards = corpus(max_copies)
     images = np.array([item for shard in shards for item in shard], dtype=np.uint64)
     near = (np.bitwise_count(images[:, None] ^ images[None, :]) <= max_distance).sum(axis=1)
     common = sorted(set(images[near > max_copies].tolist()))
     assert bool(common) == (max_copies < 1000)
     with TestPipeline(runner="FnApiRunner") as pipeline:
-        found = pipeline | beam.Create([packed(shard) for shard in shards]) | TooManyCopies(max_copies, max_distance)
-        assert_that(found, equal_to([packed(common)]))
+        found = pipeline | beam.Create([pack(shard) for shard in shards]) | TooManyCopies(max_copies, max_distance)
+        assert_that(found, equal_to([pack(common)]))
 
 
-def test_of_no_image_nothing_is_common() -> None:
+def test_without_images_nothing_is_found() -> None:
     with TestPipeline(runner="FnApiRunner") as pipeline:
-        found = pipeline | beam.Create([packed([]), packed([])]) | TooManyCopies(1, 5)
+        found = pipeline | beam.Create([pack([]), pack([])]) | TooManyCopies(1, 5)
         assert_that(found, equal_to([b""]))

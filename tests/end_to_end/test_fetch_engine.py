@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 
 from mmc4_pipeline.miniweb.serve import load_answers
 from tests.end_to_end.running import MINIWEB, Web, mmc4, refusal, succeeded
-from tests.mmc4_pipeline.images.img2dataset_itself import PYTHON, needs_img2dataset
+from tests.mmc4_pipeline.images.from_img2dataset.installed import PYTHON, needs_img2dataset
 
 ENGINE = ("--fetch_engine", "img2dataset", "--img2dataset_python", PYTHON)
-MEASURED = ("sha256", "byte_size", "format", "width", "height", "phash", "sharpness", "length", "http_status", "route")
+MEASURED = ("sha256", "byte_size", "format", "width", "height", "phash", "length", "http_status", "route")
 
 
 def rows(output: Path) -> dict[tuple[str, int], dict[str, Any]]:

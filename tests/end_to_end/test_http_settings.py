@@ -12,7 +12,7 @@ from mmc4_pipeline.miniweb.serve import load_answers
 from mmc4_pipeline.storage.http import client
 from tests.end_to_end.running import MINIWEB, Web, mmc4, succeeded
 from tests.mmc4_pipeline.file_server import FileServer, serving
-from tests.mmc4_pipeline.images.img2dataset_like import Row, write_shard
+from tests.mmc4_pipeline.images.from_img2dataset.written_shards import Row, write_shard
 
 NAME = "tester/1 (+https://tester.example)"
 RECIPE = ("--recipe", str(MINIWEB / "miniweb.yaml"))

@@ -11,10 +11,10 @@ import pytest
 
 from mmc4_pipeline.miniweb.serve import load_answers
 from tests.end_to_end.running import MINIWEB, Web, contents, mmc4, refusal, succeeded
-from tests.mmc4_pipeline.images.img2dataset_like import Row, write_shard
+from tests.mmc4_pipeline.images.from_img2dataset.written_shards import Row, write_shard
 
 MISSING = 7  # every so many images are in none of the shards
-MEASURED = ("key", "position", "url", "sha256", "byte_size", "format", "width", "height", "phash", "sharpness")
+MEASURED = ("key", "position", "url", "sha256", "byte_size", "format", "width", "height", "phash")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes_and_only_with_the_same
     taken: Path, shards: Path, tmp_path: Path
 ) -> None:
     half = shutil.copytree(taken, tmp_path / "half")
-    assert not (half / "images/ready_made").exists()  # the index is of no use once all is taken
+    assert not (half / "images/prefetched").exists()  # the index is of no use once all is taken
     (half / "images/manifest.json").unlink()
     for path in [*(half / "images").glob("*-00001-of-*"), *(half / "images").glob("*/00001.json")]:
         path.unlink()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pyarrow.parquet as pq
 import pytest
 
-from mmc4_pipeline.images.fetching.fetch import FetchSettings
+from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.miniweb.serve import serving
 from tests.end_to_end.running import MINIWEB, Web, mmc4, refusal, succeeded
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pyarrow.parquet as pq
 import pytest
 
-from mmc4_pipeline.images.fetching.fetch import FetchSettings
+from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink
 from tests.end_to_end import engines

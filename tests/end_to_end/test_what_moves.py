@@ -28,7 +28,12 @@ def test_no_image_moves_between_steps_but_at_most_its_hash(web: Web, built: Path
     shards = folder.manifest()["shards"]
     shutil.rmtree(output / "images/done")  # what was fetched stays
     work = ImagesWork(
-        pages, folder, shards, recipe_of(options), fetch_settings(options), LoadedFilters.read({}, INPUTS)
+        pages=pages,
+        folder=folder,
+        shards=shards,
+        recipe=recipe_of(options),
+        settings=fetch_settings(options),
+        deny_lists=LoadedFilters.read({}, INPUTS),
     )
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
     work.build(pipeline, list(range(shards)))

@@ -1,1 +1,1 @@
-"""Decodes and measures images, within bounds of memory and pixels."""
+"""Decodes and measures images, within limits of memory and pixels."""

@@ -1,4 +1,4 @@
-"""Decodes an image once: what it is, how large, its perceptual hash and sharpness, and the JPEG to store."""
+"""Decodes an image once and returns its format, size, perceptual hash, and the JPEG to store."""
 
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -10,49 +10,47 @@ from PIL import Image as PillowImage
 
 from mmc4_pipeline.images.decoding.header import MAX_MEMORY, Header, Undecodable, read_header
 from mmc4_pipeline.images.decoding.memory_budget import MemoryBudget
-from mmc4_pipeline.images.decoding.phash import phash
-from mmc4_pipeline.images.decoding.sharpness import at_one_size, sharpness
+from mmc4_pipeline.images.decoding.phash import at_one_size, phash
 from mmc4_pipeline.recipe import ImageSettings
 from schemas.reasons import Reason
 
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-_MIRRORED = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # how cv2.flip mirrors what was turned: 1 across, 0 down, -1 both
+_MIRRORED = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # for cv2.flip, after turning: 1 horizontal, 0 vertical, -1 both
 _REDUCED = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-_STRIP = 1 << 20  # pixels that are brought to BGR at a time
-_MEMORY = MemoryBudget(MAX_MEMORY)  # images are decoded in threads: several large ones must not be at once
+_STRIP = 1 << 20  # pixels that are converted to BGR at a time
+_MEMORY = MemoryBudget(MAX_MEMORY)  # images are decoded in threads: large ones must not all be decoded at once
 
 Pixels = npt.NDArray[np.uint8]
 
-# A line for each broken image, of which the web is full; each of them has its reason in the ledger.
+# OpenCV would log each broken image, of which the web is full; the ledger has the reason for each of them.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What was measured on an image, and the JPEG to store. `width` and `height` are upright, as received.
+    """The measurements of an image, and the JPEG to store. `width` and `height` are those of the image as received.
 
-    `pixels` is what the measuring saw, for measuring more: upright, BGR, shape (height, width, 3), longest side at most
-    the recipe's. The stored JPEG has the same size.
+    `pixels` is the decoded image for further measurements: upright, BGR, of shape (height, width, 3), with a longest
+    side of at most the recipe's `max_side`. The stored JPEG has the same size.
     """
 
     format: str
     width: int
     height: int
     phash: int
-    sharpness: float
     jpeg: bytes
     pixels: Pixels = field(compare=False, repr=False)
 
 
 def decode(body: bytes, settings: ImageSettings) -> Decoded | Undecodable:
-    """Decode the bytes that a link answered. Never raises: whatever the web sends ends in one of the two.
+    """Decode the bytes of an image. Never raises: whatever the bytes are, one of the two types is returned.
 
-    Waits while other threads decode so much that memory would not do.
+    Waits while the images that other threads decode leave too little memory.
     """
     header = read_header(body, settings.max_side)
     if isinstance(header, Undecodable):
@@ -67,7 +65,7 @@ def decode(body: bytes, settings: ImageSettings) -> Decoded | Undecodable:
     grey = at_one_size(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), dtype=np.uint8))
     keep = header.as_received and max(width, height) <= settings.max_side
     jpeg = body if keep else encode(pixels, settings.jpeg_quality)
-    return Decoded(header.format.lower(), width, height, phash(grey), sharpness(grey), jpeg, pixels)
+    return Decoded(header.format.lower(), width, height, phash(grey), jpeg, pixels)
 
 
 def encode(pixels: Pixels, quality: int) -> bytes:
@@ -76,7 +74,7 @@ def encode(pixels: Pixels, quality: int) -> bytes:
 
 
 def _decode_pixels(body: bytes, header: Header) -> Pixels | None:
-    """Decode to BGR, not turned yet; of an animation the first frame. None: it fails."""
+    """Decode to BGR, not yet turned upright; the first frame of an animation. None if that fails."""
     try:
         match header.format:
             case "JPEG":
@@ -95,14 +93,14 @@ def _opencv(body: bytes, flags: int) -> Pixels | None:
 
 
 def _gif(body: bytes) -> Pixels:
-    """Decode by Pillow, three times as fast as OpenCV, which reads all frames for the first."""
+    """Decode with Pillow: three times as fast as OpenCV, which reads all frames to return the first."""
     with PillowImage.open(BytesIO(body), formats=("GIF",)) as image:
         rgba = np.asarray(image.convert("RGBA"))
     return _as_bgr(rgba)[:, :, ::-1]
 
 
 def _as_bgr(pixels: npt.NDArray[np.uint8 | np.uint16]) -> Pixels:
-    """Bring grey, 16-bit and transparent images to 8-bit BGR, transparent ones on white; some rows at a time."""
+    """Convert grey, 16-bit and transparent images to 8-bit BGR, on a white background; some rows at a time."""
     if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         return pixels.astype(np.uint8, copy=False)
     height, width = pixels.shape[:2]
@@ -126,9 +124,9 @@ def _strip_as_bgr(pixels: npt.NDArray[np.uint8 | np.uint16]) -> npt.NDArray[np.u
 
 
 def _shrink(pixels: Pixels, header: Header, max_side: int) -> Pixels:
-    """Bring the longest side to `max_side` where it is longer.
+    """Reduce the longest side to `max_side` if it is longer.
 
-    By less than a half bilinearly: as near to Lanczos as averaging areas, in a fifth of the time.
+    Reductions to more than a half are bilinear: as close to Lanczos as averaging areas, in a fifth of the time.
     """
     scale = max_side / max(header.width, header.height)
     if scale >= 1:
@@ -139,7 +137,7 @@ def _shrink(pixels: Pixels, header: Header, max_side: int) -> Pixels:
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Turn or mirror the pixels as the EXIF orientation asks."""
+    """Turn or mirror the pixels according to the EXIF orientation."""
     if orientation in _TURNED:
         pixels = np.asarray(cv2.transpose(pixels), dtype=np.uint8)
     mirror = _MIRRORED.get(orientation)

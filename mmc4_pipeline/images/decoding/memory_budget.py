@@ -1,4 +1,4 @@
-"""A bound on what many threads together take of something, such as memory."""
+"""Limits how much memory all threads of a process use together."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,23 +6,23 @@ from threading import Condition, Lock
 
 
 class MemoryBudget:
-    """So much room for all. Who needs more than is left waits, and whoever comes later waits behind."""
+    """A shared budget. A caller that needs more than remains blocks, and later callers queue behind it."""
 
     def __init__(self, size: int) -> None:
-        """Start with all of it free."""
-        self._left = size
+        """Start with everything available."""
+        self._remaining = size
         self._freed = Condition()
-        self._turn = Lock()  # whoever needs much would wait for ever if those who need little went first
+        self._queue = Lock()  # without a queue, small requests could keep a large one waiting forever
 
     @contextmanager
     def reserve(self, size: int) -> Iterator[None]:
-        """Take so much, at most what there is in all, until the `with` block ends."""
-        with self._turn, self._freed:
-            self._freed.wait_for(lambda: self._left >= size)
-            self._left -= size
+        """Reserve a size, at most the whole budget, for the `with` block."""
+        with self._queue, self._freed:
+            self._freed.wait_for(lambda: self._remaining >= size)
+            self._remaining -= size
         try:
             yield
         finally:
             with self._freed:
-                self._left += size
+                self._remaining += size
                 self._freed.notify()

@@ -1,1 +1,1 @@
-"""Fetches images over HTTP, politely."""
+"""Fetches images over HTTP, within rate limits and by the rules of robots.txt."""

@@ -1,17 +1,15 @@
-"""Keeps requests off private addresses, whatever a page links to and whatever a name resolves to."""
+"""Prevents connections to private addresses, whatever a page links to and whatever a name resolves to."""
 
 import ipaddress
 import socket
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # guarded_img2dataset.py reads this file where there may be no aiohttp
+if TYPE_CHECKING:  # guarded_img2dataset.py runs this file in a Python that may not have aiohttp
     from aiohttp.connector import AddrInfoType
 
 FORBIDDEN = "not a public address"
-
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: a gateway takes it to the IPv4 address at its end
-_NOT_PUBLIC = [  # what ipaddress holds to be global, at least in some versions, although it is not or no longer
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: a gateway forwards it to the IPv4 address at its end
+_NOT_PUBLIC = [  # ipaddress reports these as global, at least in some versions, although they are not (or no longer)
     ipaddress.ip_network(network)
     for network in (
         "192.0.0.0/24",  # RFC 6890
@@ -24,11 +22,11 @@ _NOT_PUBLIC = [  # what ipaddress holds to be global, at least in some versions,
 
 
 class ForbiddenAddressError(OSError):
-    """A host name or redirect that leads to a loopback, private, link-local or multicast address."""
+    """Raised for a host name or redirect that leads to a loopback, private, link-local or multicast address."""
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is one that anybody on the Internet can reach (IPv4 inside IPv6 included)."""
+    """Return whether an IP address can be reached from anywhere on the Internet (IPv4 inside IPv6 included)."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip.ipv4_mapped
@@ -38,12 +36,12 @@ def is_public(address: str) -> bool:
 
 
 def public_socket(info: "AddrInfoType") -> socket.socket:
-    """Make the socket for a connection: the last point before it, after every name and redirect is resolved.
+    """Create the socket for a connection; raises ForbiddenAddressError if its address is not public.
 
-    Raises ForbiddenAddressError, so that a name that changes its answer between check and use gains nothing.
+    This is the last step before connecting, after all names and redirects are resolved: a name that resolves to another
+    address between check and use gains nothing.
     """
     family, kind, protocol, _, address = info
     if not is_public(str(address[0])):
-        message = f"{address[0]} is {FORBIDDEN}"
-        raise ForbiddenAddressError(message)
+        raise ForbiddenAddressError(f"{address[0]} is {FORBIDDEN}")
     return socket.socket(family=family, type=kind, proto=protocol)

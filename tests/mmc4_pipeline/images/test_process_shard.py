@@ -1,4 +1,4 @@
-"""A shard of sites over real HTTP: each image once, found by its offset, and the same bytes on every run."""
+"""A shard of sites over real HTTP: each image is fetched once and found by its offset, with the same bytes each run."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ import skimage.data
 from aiohttp import web
 
 from mmc4_pipeline.images.faces import FaceDetector, find_detector
-from mmc4_pipeline.images.fetching.fetch import FetchSettings
+from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.process_shard import FetchedShard, decide_shard, fetch_shard, wanted_links
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.tar import read_image
@@ -29,11 +29,11 @@ MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 
 @dataclass
 class Site:
-    """A web server in a thread of its own; it answers in no particular order."""
+    """A web server in a separate thread; it responds in no particular order."""
 
     address: str
     files: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
-    asked: Counter[str] = field(default_factory=Counter)
+    requested: Counter[str] = field(default_factory=Counter)
     slow: dict[str, float] = field(default_factory=dict)
 
 
@@ -42,19 +42,17 @@ def site() -> Iterator[Site]:
     site, loop = Site(""), asyncio.new_event_loop()
     random = np.random.default_rng()
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         if request.path == "/robots.txt":
             return web.Response(status=404)
-        site.asked[request.path_qs] += 1
-        await asyncio.sleep(
-            site.slow.get(request.path, random.random() / 20)
-        )  # answers come in another order each time
+        site.requested[request.path_qs] += 1
+        await asyncio.sleep(site.slow.get(request.path, random.random() / 20))  # in another order each time
         body, headers = site.files.get(request.path, (None, {}))
         return web.Response(status=404) if body is None else web.Response(body=body, headers=headers)
 
     async def start() -> web.AppRunner:
         app = web.Application()
-        app.router.add_get("/{path:.*}", answer)
+        app.router.add_get("/{path:.*}", respond)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -90,7 +88,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", pixels)[1].tobytes()
 
 
-def test_rows_in_document_order_with_what_each_link_ended_in(
+def test_rows_are_in_document_order_and_have_the_result_of_each_link(
     site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]
 ) -> None:
     good, small, png = jpeg(photo(1)), jpeg(photo(2, 100, 400)), cv2.imencode(".png", photo(3, 900, 600))[1].tobytes()
@@ -100,33 +98,33 @@ def test_rows_in_document_order_with_what_each_link_ended_in(
         "/large.png": (png, {"X-Robots-Tag": "nofollow"}),
         "/page.jpg": (b"<html>", {}),
         "/no.jpg": (good, {"X-Robots-Tag": "noai"}),
-        "/cut.jpg": (good[:2000], {}),
+        "/truncated.jpg": (good[:2000], {}),
     }
     first = page("k1", *(site.address + name for name in ("/good.jpg", "/no.jpg", "/page.jpg")))
     second = page(
-        "k2", *(site.address + name for name in ("/x.jpg", "/small.jpg", "/large.png", "/cut.jpg")), dropped=(0,)
+        "k2", *(site.address + name for name in ("/x.jpg", "/small.jpg", "/large.png", "/truncated.jpg")), dropped=(0,)
     )
     result = fetch([first, second], tmp_path / "images.tar")
     assert [(row.key, row.position, row.reason) for row in result.images] == [
         ("k1", 0, None),
         ("k1", 1, Reason.OPTED_OUT),
         ("k1", 2, Reason.NOT_AN_IMAGE),
-        ("k2", 1, None),  # too small, which the recipe's filters say later
+        ("k2", 1, None),  # too small, but the recipe's filters decide that later
         ("k2", 2, None),
         ("k2", 3, Reason.CORRUPT),
     ]
-    assert "/x.jpg" not in site.asked
-    received, _, refused, too_small, large, cut = result.images
+    assert "/x.jpg" not in site.requested
+    received, _, refused, too_small, large, truncated = result.images
     assert (received.width, received.height, received.format, received.byte_size) == (320, 240, "jpeg", len(good))
     assert (large.width, large.height, large.format, large.robots_tag) == (900, 600, "png", "nofollow")
-    assert (too_small.width, too_small.offset) == (100, None)  # measured, but not worth a place in the tar
-    assert (cut.offset, refused.offset, cut.byte_size) == (None, None, 2000)
+    assert (too_small.width, too_small.offset) == (100, None)  # measured, but not stored in the tar
+    assert (truncated.offset, refused.offset, truncated.byte_size) == (None, None, 2000)
     with (tmp_path / "images.tar").open("rb") as tar:
         assert read_image(tar, received.offset or 0, received.length or 0) == good
         stored = cv2.imdecode(np.frombuffer(read_image(tar, large.offset or 0, large.length or 0), np.uint8), 1)
     assert stored.shape == (533, 800, 3)
-    verdicts = [(row.reason, row.filter) for row in decide_shard(result.images, RECIPE, {})]
-    assert verdicts == [
+    decisions = [(row.reason, row.filter) for row in decide_shard(result.images, RECIPE, {})]
+    assert decisions == [
         (None, None),
         (Reason.OPTED_OUT, "consent"),
         (Reason.NOT_AN_IMAGE, None),
@@ -136,7 +134,7 @@ def test_rows_in_document_order_with_what_each_link_ended_in(
     ]
 
 
-def test_faces_are_looked_for_in_what_is_stored(site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:
+def test_faces_are_detected_in_stored_images(site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:
     portrait = np.asarray(cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR))
     large = np.asarray(cv2.resize(portrait, (1600, 1600)))  # stored with 800 pixels: the face is 150 of them wide
     images = {
@@ -153,11 +151,11 @@ def test_faces_are_looked_for_in_what_is_stored(site: Site, tmp_path: Path, phot
     assert face is not None
     assert large_face is not None
     assert np.array(large_face)[:, :4] == pytest.approx(np.array(face)[:, :4] * 800 / 512, abs=12)
-    unasked = fetch(pages, tmp_path / "images.tar")
-    assert {row.face_detections for row in unasked.images} == {None}  # type: ignore[arg-type]
+    undetected = fetch(pages, tmp_path / "images.tar")
+    assert {row.face_detections for row in undetected.images} == {None}  # type: ignore[arg-type]
 
 
-def test_an_image_on_many_pages_is_asked_for_and_stored_once(
+def test_an_image_on_many_pages_is_requested_and_stored_once(
     site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]
 ) -> None:
     site.files = {"/a.jpg": (jpeg(photo(1)), {}), "/b.jpg": (jpeg(photo(2)), {})}
@@ -166,7 +164,7 @@ def test_an_image_on_many_pages_is_asked_for_and_stored_once(
         for number in range(5)
     ]
     result = fetch(pages, tmp_path / "images.tar")
-    assert site.asked == {"/a.jpg": 1, "/b.jpg": 1}
+    assert site.requested == {"/a.jpg": 1, "/b.jpg": 1}
     assert len(result.images) == 15
     assert len({row.offset for row in result.images}) == 2
     assert [row.url for row in result.images[:2]] == [site.address + "/a.jpg", site.address + "/a.jpg#0"]
@@ -185,7 +183,7 @@ def test_two_runs_write_the_same_bytes(site: Site, tmp_path: Path, photo: Callab
     assert offsets == sorted(offsets)
 
 
-def test_where_the_first_route_fails_the_row_tells_of_the_one_that_did_not(
+def test_if_the_first_route_fails_the_row_has_the_one_that_did_not(
     site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]
 ) -> None:
     archive = site.address + "/archive/{timestamp}/x.jpg?of={url}"
@@ -199,29 +197,29 @@ def test_where_the_first_route_fails_the_row_tells_of_the_one_that_did_not(
     assert [row.url for row in result.images] == [site.address + "/gone.jpg", site.address + "/bad.jpg"]
 
 
-def test_what_a_slow_site_has_left_when_the_time_is_over_gets_a_last_pass(
+def test_images_that_remain_at_the_time_limit_get_a_last_pass(
     site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]
 ) -> None:
     site.files = {f"/{number}.jpg": (jpeg(photo(number)), {}) for number in range(6)}
-    site.slow = {"/0.jpg": 2.5}  # while it answers the time ends
+    site.slow = {"/0.jpg": 2.5}  # the time limit comes before its response
     pages = [page("k", *(f"{site.address}/{number}.jpg" for number in range(6)))]
     result = fetch(pages, tmp_path / "images.tar", max_open_per_host=1, shard_seconds=2.0)
     assert [row.reason for row in result.images] == [None] * 6
-    assert site.asked == {f"/{number}.jpg": 1 for number in range(6)}
+    assert site.requested == {f"/{number}.jpg": 1 for number in range(6)}
     offsets = [row.offset for row in result.images]
     assert offsets == sorted(offsets)
 
 
-def test_what_the_last_pass_leaves_is_dropped_with_a_reason(site: Site, tmp_path: Path) -> None:
+def test_images_that_remain_after_the_last_pass_are_dropped_with_a_reason(site: Site, tmp_path: Path) -> None:
     pages = [page("k", *(f"{site.address}/{number}.jpg" for number in range(6)))]
     result = fetch(pages, tmp_path / "images.tar", shard_seconds=0.0)
     assert {(row.reason, row.error) for row in result.images} == {
         (Reason.DEFERRED, "robots.txt: the shard's time was over before its turn came")
     }
-    assert (len(result.images), site.asked) == (6, {})
+    assert (len(result.images), site.requested) == (6, {})
 
 
-def test_a_shard_without_images_is_a_shard(tmp_path: Path) -> None:
+def test_a_shard_without_images_is_written(tmp_path: Path) -> None:
     result = fetch([page("k")], tmp_path / "images.tar")
     assert result.images == []
     assert (tmp_path / "images.tar").exists()
@@ -231,7 +229,7 @@ def test_wanted_links_are_those_without_a_reason() -> None:
     assert [link.position for link in wanted_links(page("k", "a", "b", "c", dropped=(1,)))] == [0, 2]
 
 
-def test_verdicts_are_by_document_and_use_what_was_learned() -> None:
+def test_decisions_are_per_document_and_use_what_was_learned() -> None:
     def row(key: str, position: int, phash: int) -> Image:
         return Image(key, position, f"https://a.example/{phash}", width=300, height=300, phash=phash)
 

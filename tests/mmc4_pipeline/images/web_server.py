@@ -1,4 +1,4 @@
-"""A web server on loopback that answers as a test says, and a fetcher that asks it."""
+"""A web server on loopback that responds as a test specifies, and a fetcher that sends requests to it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,24 +8,27 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from mmc4_pipeline.images.fetching.fetch import Answer, Fetcher, FetchSettings, Request
+from mmc4_pipeline.images.fetching.fetcher import Fetcher
+from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
+from mmc4_pipeline.images.fetching.settings import FetchSettings
 from schemas.reasons import Drop, Reason
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 BODY = b"\xff\xd8 some bytes"
 USUAL = {"allow_private_hosts": True, "timeout": 20.0, "delay_per_host": 0.0}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Accept = Callable[[FetchResult], Awaitable[str | None]]
 
 
 @dataclass
 class Server:
-    """A web server on this machine that answers as the test says and remembers what it was asked for.
+    """A web server on this machine that responds as the test specifies and records the requests it gets.
 
-    It has no robots.txt unless the test says what that is; requests for it are counted apart.
+    It has no robots.txt unless the test provides one; requests for robots.txt are counted separately.
     """
 
     address: str = ""
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     robots: int = 0
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -34,16 +37,16 @@ class Server:
 async def serving(handler: Handler, robots: Handler | None = None, host: str = "127.0.0.1") -> AsyncIterator[Server]:
     server = Server()
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def respond(request: web.Request) -> web.StreamResponse:
         if request.path.endswith("/robots.txt"):
             server.robots += 1
             return await robots(request) if robots else web.Response(status=404)
-        server.asked.append(request.path_qs)
+        server.requested.append(request.path_qs)
         server.headers.append(dict(request.headers))
         return await handler(request)
 
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
+    app.router.add_route("*", "/{path:.*}", respond)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, host, 0).start()
@@ -54,65 +57,89 @@ async def serving(handler: Handler, robots: Handler | None = None, host: str = "
         await runner.cleanup()
 
 
-async def keep(_answer: Answer) -> Reason | None:
+async def keep(_result: FetchResult) -> str | None:
     return None
 
 
-def noai(robots_tag: str) -> Drop | None:
+def refuse_noai(robots_tag: str) -> Drop | None:
     return Drop(Reason.OPTED_OUT, "consent") if "noai" in robots_tag else None
 
 
-def ask(
+@dataclass(frozen=True)
+class Receiver:
+    """An image handler with the decisions of a test."""
+
+    accept: Accept = keep
+    consent: Callable[[str], Drop | None] = refuse_noai
+    denied: Callable[[str], bool] = lambda _url: False
+
+    def denies(self, url: str) -> bool:
+        return self.denied(url)
+
+    def refuse(self, robots_tag: str) -> Drop | None:
+        return self.consent(robots_tag)
+
+    async def receive(self, result: FetchResult) -> str | None:
+        return await self.accept(result)
+
+
+async def fetch_all(fetcher: Fetcher, *urls: str, receiver: Receiver | None = None) -> list[FetchResult]:
+    """Fetch some URLs concurrently."""
+    requests = [ImageRequest(url, MOMENT) for url in urls]
+    return list(await asyncio.gather(*(fetcher.fetch(item, receiver or Receiver()) for item in requests)))
+
+
+def fetch_from(
     handler: Handler,
     *paths: str,
-    accept: Callable[[Answer], Awaitable[Reason | None]] = keep,
+    accept: Accept = keep,
     routes: tuple[str, ...] = ("{url}",),
     robots: Handler | None = None,
-    consent: Callable[[str], Drop | None] = noai,
+    consent: Callable[[str], Drop | None] = refuse_noai,
     **settings: object,
-) -> tuple[list[Answer], Server]:
-    """Ask a server for some paths side by side; "SERVER" in a route stands for its address."""
+) -> tuple[list[FetchResult], Server]:
+    """Fetch some paths from a server concurrently; "SERVER" in a route is replaced by its address."""
 
-    async def run() -> tuple[list[Answer], Server]:
+    async def run() -> tuple[list[FetchResult], Server]:
         async with serving(handler, robots) as server:
             chosen = tuple(route.replace("SERVER", server.address) for route in routes)
             options = FetchSettings(routes=chosen, **{**USUAL, **settings})
-            async with Fetcher.open(options, consent) as fetcher:
-                requests = [Request(server.address + path, MOMENT) for path in paths]
-                return list(await asyncio.gather(*(fetcher.fetch(item, accept) for item in requests))), server
+            async with Fetcher.open(options) as fetcher:
+                urls = [server.address + path for path in paths]
+                return await fetch_all(fetcher, *urls, receiver=Receiver(accept, consent)), server
 
     return asyncio.run(run())
 
 
 @dataclass
 class Crowd:
-    """Counts how many requests are open at a time, and answers each once all that can have come."""
+    """Counts how many requests are open at a time, and responds to each once all possible others have arrived."""
 
-    here: int = 0
+    open: int = 0
     most: int = 0
 
-    async def answer(self, _request: web.Request) -> web.StreamResponse:
-        """Answer after a stay."""
-        await self.stay()
+    async def respond(self, _request: web.Request) -> web.StreamResponse:
+        """Respond after waiting."""
+        await self.wait()
         return web.Response(body=BODY)
 
-    async def stay(self) -> None:
-        """Let the others come, if they can."""
-        self.here += 1
-        self.most = max(self.most, self.here)
+    async def wait(self) -> None:
+        """Let the other requests arrive, if they can."""
+        self.open += 1
+        self.most = max(self.most, self.open)
         for _ in range(50):
             await asyncio.sleep(0)
-        self.here -= 1
+        self.open -= 1
 
 
-def answering(*answers: web.Response | int) -> Handler:
-    """Answer with these, one after another, and with the last one from then on."""
-    left = list(answers)
+def responding(*responses: web.Response | int) -> Handler:
+    """Respond with these, one after another, and with the last one from then on."""
+    remaining = list(responses)
 
     async def handler(_request: web.Request) -> web.StreamResponse:
-        answer = left.pop(0) if len(left) > 1 else left[0]
-        if isinstance(answer, int):
-            return web.Response(status=answer)
-        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        response = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+        if isinstance(response, int):
+            return web.Response(status=response)
+        return web.Response(status=response.status, body=response.body, headers=response.headers)
 
     return handler

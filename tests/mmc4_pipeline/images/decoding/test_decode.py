@@ -1,71 +1,24 @@
-"""Decoding: what the web calls an image, in every form in which it comes, whole and broken."""
+"""Decoding: images of every kind keep their picture, size and orientation."""
 
 import io
-import struct
-import subprocess
-import sys
-import tracemalloc
-import zlib
-from collections.abc import Callable
 
 import cv2
 import imagehash
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from mmc4_pipeline.images.decoding.decode import Decoded, decode
-from mmc4_pipeline.images.decoding.header import Undecodable
 from mmc4_pipeline.recipe import ImageSettings
-from schemas.reasons import Reason
-
-SETTINGS = ImageSettings(max_side=800, jpeg_quality=90)
-Photo = Callable[..., np.ndarray]
-
-
-def pillow(pixels: np.ndarray) -> PillowImage.Image:
-    return PillowImage.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-
-
-def saved(image: PillowImage.Image, kind: str, **options: object) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
-
-
-def decoded(body: bytes, settings: ImageSettings = SETTINGS) -> Decoded:
-    result = decode(body, settings)
-    assert isinstance(result, Decoded), result
-    return result
-
-
-def stored(result: Decoded) -> np.ndarray:
-    """Give the stored JPEG's RGB pixels, as another program sees them."""
-    image = PillowImage.open(io.BytesIO(result.jpeg))
-    assert image.format == "JPEG"
-    return np.asarray(image.convert("RGB"), dtype=np.int16)
-
-
-def near(pixels: np.ndarray, other: np.ndarray, most: float = 4) -> bool:
-    """Tell whether two RGB pictures look the same."""
-    return pixels.shape == other.shape and float(np.abs(pixels.astype(np.int16) - other).mean()) <= most
-
-
-MAKERS: dict[str, Callable[[PillowImage.Image], bytes]] = {
-    "jpeg": lambda image: saved(image, "JPEG", quality=92),
-    "progressive": lambda image: saved(image, "JPEG", quality=92, progressive=True),
-    "png": lambda image: saved(image, "PNG"),
-    "webp": lambda image: saved(image, "WEBP", lossless=True, method=0),
-    "lossy webp": lambda image: saved(image, "WEBP", method=0),
-    "gif": lambda image: saved(image, "GIF"),
-    "palette png": lambda image: saved(image.quantize(256), "PNG"),
-    "rgba png": lambda image: saved(image.convert("RGBA"), "PNG"),
-    "grey png": lambda image: saved(image.convert("L"), "PNG"),
-    "mpo": lambda image: saved(image, "MPO", save_all=True, append_images=[image.rotate(180)]),
-}
-KINDS = list(MAKERS)
+from tests.mmc4_pipeline.images.decoding.pictures import (
+    KINDS,
+    MAKERS,
+    Photo,
+    decoded,
+    near,
+    pillow,
+    saved,
+    stored,
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,42 +30,6 @@ def test_every_kind_keeps_its_picture(photo: Photo, kind: str) -> None:
     assert (result.width, result.height) == (300, 200)
     expected = np.asarray((image.convert("L") if "grey" in kind else image).convert("RGB"))
     assert near(stored(result), expected, most=12 if kind in ("gif", "palette png") else 4)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_file_cut_short_is_never_accepted(photo: Photo, kind: str) -> None:
-    body = MAKERS[kind](pillow(photo(4, 300, 200)))
-    if kind == "mpo":  # its first picture is a whole one
-        body = body[: body.index(b"\xff\xd9\xff\xd8")]
-    for tenth in range(10):
-        result = decode(body[: len(body) * tenth // 10], SETTINGS)
-        assert isinstance(result, Undecodable), f"{tenth}/10 of the bytes"
-        assert result.reason in (Reason.CORRUPT, Reason.NOT_AN_IMAGE)
-
-
-def test_the_end_mark_of_a_thumbnail_does_not_hide_that_the_picture_is_cut(photo: Photo) -> None:
-    image = pillow(photo(5, 300, 200))
-    thumbnail = saved(image.resize((60, 40)), "JPEG")
-    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00" + thumbnail
-    body = saved(image, "JPEG", exif=exif)
-    assert thumbnail in body
-    assert isinstance(decode(body, SETTINGS), Decoded)
-    for share in (0.6, 0.8, 0.99):
-        result = decode(body[: int(len(body) * share)], SETTINGS)
-        assert isinstance(result, Undecodable)
-        assert result.reason is Reason.CORRUPT
-
-
-def test_fill_bytes_before_a_marker_are_no_damage(photo: Photo) -> None:
-    body = saved(pillow(photo(5, 300, 200)), "JPEG")
-    filled = body[:2] + b"\xff\xff" + body[2:]  # ITU T.81, B.1.1.2
-    assert (decoded(filled).width, decoded(filled).height) == (300, 200)
-
-
-def test_bytes_after_the_end_are_no_damage(photo: Photo) -> None:
-    for kind, make in MAKERS.items():
-        body = make(pillow(photo(5, 300, 200)))
-        assert isinstance(decode(body + b"\n<!-- served by -->", SETTINGS), Decoded), kind
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -148,13 +65,6 @@ def test_an_odd_orientation_is_upright(photo: Photo) -> None:
     exif[0x0112] = 99
     result = decoded(saved(pillow(photo(6, 300, 200)), "JPEG", exif=exif))
     assert (result.width, result.height) == (300, 200)
-
-
-@pytest.mark.parametrize("exif", [b"Exif\x00\x00", b"Exif\x00\x00no TIFF header at all", b"\x00" * 40])
-def test_broken_exif_data_costs_no_image(photo: Photo, exif: bytes) -> None:
-    for kind in ("JPEG", "PNG", "WEBP"):
-        result = decoded(saved(pillow(photo(6, 300, 200)), kind, exif=exif))
-        assert (result.width, result.height) == (300, 200)
 
 
 def test_what_is_transparent_is_white(photo: Photo) -> None:
@@ -245,96 +155,6 @@ def test_only_small_upright_baseline_jpegs_are_stored_as_they_came(photo: Photo)
 def test_the_same_bytes_give_the_same_jpeg(photo: Photo) -> None:
     body = saved(pillow(photo(11, 900, 600)), "PNG")
     assert decoded(body) == decoded(body)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"<!DOCTYPE html><html><body>Not found</body></html>",
-        b'<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100"/>',
-        b"\x00" * 1000,
-        b"%PDF-1.4",
-        b"\xff\xd8",
-        saved(PillowImage.new("RGB", (200, 200)), "TIFF"),
-        saved(PillowImage.new("RGB", (200, 200)), "BMP"),
-    ],
-)
-def test_what_is_none_of_the_formats_is_no_image(body: bytes) -> None:
-    result = decode(body, SETTINGS)
-    assert isinstance(result, Undecodable)
-    assert result.reason is Reason.NOT_AN_IMAGE
-
-
-def png_that_claims(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\x00" * 1000)) + chunk(b"IEND", b"")
-
-
-@pytest.mark.parametrize(("width", "height"), [(10_001, 10_000), (20_000, 20_000), (1_000_000, 1_000_000)])
-def test_a_bomb_is_refused_by_its_header_alone(width: int, height: int) -> None:
-    bomb = png_that_claims(width, height)
-    tracemalloc.start()
-    try:
-        result = decode(bomb, SETTINGS)
-        assert tracemalloc.get_traced_memory()[1] < 10 << 20
-    finally:
-        tracemalloc.stop()
-    assert isinstance(result, Undecodable)
-    assert result.reason is Reason.TOO_LARGE
-
-
-def jpeg_that_claims(body: bytes, width: int, height: int) -> bytes:
-    """Change the size in a JPEG's frame header, baseline or progressive."""
-    start = next(body.index(marker) for marker in (b"\xff\xc0", b"\xff\xc2") if marker in body)
-    return body[: start + 5] + struct.pack(">HH", height, width) + body[start + 9 :]
-
-
-def test_a_large_image_that_is_still_allowed_warns_nobody() -> None:
-    small = saved(PillowImage.new("L", (16, 16)), "JPEG")
-    body = jpeg_that_claims(small[:-2] + bytes(400_000) + small[-2:], 9_500, 10_000)
-    program = """
-import sys
-from mmc4_pipeline.images.decoding.decode import decode
-from mmc4_pipeline.recipe import ImageSettings
-result = decode(sys.stdin.buffer.read(), ImageSettings(800, 90))
-print(result.width, result.height)
-"""
-    done = subprocess.run([sys.executable, "-c", program], input=body, capture_output=True, check=True)
-    assert done.stdout.split() == [b"9500", b"10000"]
-    assert b"Warning" not in done.stderr
-
-
-def test_what_would_take_too_much_memory_is_refused_by_its_header_alone() -> None:
-    gif = bytearray(saved(PillowImage.new("P", (9, 9)), "GIF"))
-    gif[6:10] = struct.pack("<HH", 7_000, 7_000)
-    for body in (png_that_claims(7_000, 7_000), bytes(gif)):
-        result = decode(body, SETTINGS)
-        assert isinstance(result, Undecodable)
-        assert result.reason is Reason.TOO_LARGE
-        assert "MB to decode" in result.error
-
-
-@pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_that_claims_more_than_its_bytes_can_hold_is_corrupt(*, progressive: bool) -> None:
-    flat = PillowImage.new("L", (2_000, 1_500), 77)
-    body = saved(flat, "JPEG", progressive=progressive, optimize=True)  # two bits a block, or hardly more than one
-    assert isinstance(decode(body, SETTINGS), Decoded)
-    result = decode(jpeg_that_claims(body, 8_000, 6_000), SETTINGS)
-    assert isinstance(result, Undecodable)
-    assert (result.reason, "can't hold" in result.error) == (Reason.CORRUPT, True)
-
-
-def test_a_jpeg_of_endless_scans_is_refused(photo: Photo) -> None:
-    body = saved(pillow(photo(3, 300, 200)), "JPEG", progressive=True)
-    last = body.rindex(b"\xff\xda")
-    assert isinstance(decode(body[:last] + body[last:-2] * 50 + b"\xff\xd9", SETTINGS), Decoded)
-    result = decode(body[:last] + body[last:-2] * 200 + b"\xff\xd9", SETTINGS)
-    assert isinstance(result, Undecodable)
-    assert result.reason is Reason.TOO_LARGE
 
 
 def jpeg_of_four(photo: np.ndarray, *, ycck: bool) -> bytes:
@@ -428,33 +248,3 @@ def test_the_hash_is_at_most_four_bits_from_imagehash(photo: Photo, size: tuple[
         body = MAKERS[kind](pillow(photo(seed, *size)))
         theirs = int(str(imagehash.phash(PillowImage.open(io.BytesIO(body)))), 16)
         assert (decoded(body).phash ^ theirs).bit_count() <= 4
-
-
-def test_sharpness_tells_blurred_pictures_whatever_their_size(photo: Photo) -> None:
-    noise = np.random.default_rng(0).integers(-40, 41, (600, 800, 1))
-    sharp = np.clip(photo(1, 800, 600) + noise, 0, 255).astype(np.uint8)
-    blurred = cv2.GaussianBlur(sharp, (0, 0), 3)
-    of_sharp, of_blurred = (decoded(saved(pillow(pixels), "PNG")).sharpness for pixels in (sharp, blurred))
-    assert of_sharp > 10 * of_blurred
-    larger = cv2.resize(blurred, (1600, 1200), interpolation=cv2.INTER_CUBIC)
-    assert decoded(saved(pillow(larger), "PNG")).sharpness == pytest.approx(of_blurred, rel=0.2)
-    assert decoded(saved(PillowImage.new("RGB", (300, 200), "red"), "PNG")).sharpness == 0
-
-
-STARTS = [b"", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", b"GIF89a", b"RIFF"]
-
-
-@given(st.sampled_from(STARTS), st.binary(max_size=300))
-def test_no_bytes_raise(start: bytes, rest: bytes) -> None:
-    assert isinstance(decode(start + rest, SETTINGS), Decoded | Undecodable)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_damage_raises(photo: Photo, kind: str) -> None:
-    body = MAKERS[kind](pillow(photo(12, 60, 40)))
-    random = np.random.default_rng(0)
-    for _ in range(60):
-        damaged = bytearray(body)
-        for place in random.integers(0, len(body), 3):
-            damaged[place] = int(random.integers(0, 256))
-        assert isinstance(decode(bytes(damaged), SETTINGS), Decoded | Undecodable)

@@ -1,6 +1,6 @@
-"""Hostile files and answers, the server that gives them, and the real stage asking for them in a process of its own.
+"""Hostile files and responses, the server that sends them, and the real stage fetching them in a separate process.
 
-As a program it reads what to fetch (JSON) from stdin and writes the rows and its peak memory to stdout.
+Run as a program, it reads what to fetch (JSON) from stdin and writes the rows and its peak memory to stdout.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ Send = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent, byte for byte, and what an image may be dropped for (None: it is kept)."""
+    """The bytes that are sent, and the reasons for which the image may be dropped (None: it is kept)."""
 
     name: str
     send: Send
@@ -42,18 +42,18 @@ class Case:
 
 @dataclass
 class Hostile:
-    """A server on all of this machine's addresses; each case has a host of its own."""
+    """A server on all addresses of this machine; each case has its own host."""
 
     cases: list[Case]
     port: int = 0
-    asked: Counter[str] = field(default_factory=Counter)  # by the address asked and the path
+    requested: Counter[str] = field(default_factory=Counter)  # by address and path
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the one request of a connection."""
+    async def respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Respond to the one request of a connection."""
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             request = await reader.readuntil(b"\r\n\r\n")
             path = request.split(b" ")[1].decode()
-            self.asked[f"{writer.get_extra_info('sockname')[0]}{path}"] += 1
+            self.requested[f"{writer.get_extra_info('sockname')[0]}{path}"] += 1
             number = urlsplit(path).path.strip("/")
             if number.isdecimal() and int(number) < len(self.cases):
                 await self.cases[int(number)].send(writer)
@@ -66,7 +66,7 @@ class Hostile:
 def serving(cases: list[Case]) -> Iterator[Hostile]:
     """Serve in a thread until the block ends."""
     hostile, loop = Hostile(cases), asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(hostile.answer, "0.0.0.0", 0))
+    server = loop.run_until_complete(asyncio.start_server(hostile.respond, "0.0.0.0", 0))
     hostile.port = server.sockets[0].getsockname()[1]
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -80,16 +80,16 @@ def serving(cases: list[Case]) -> Iterator[Hostile]:
 
 
 async def stop(server: asyncio.Server) -> None:
-    """Stop listening, and whatever still answers."""
+    """Stop listening, and cancel the responses that are still being sent."""
     server.close()
-    answering = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in answering:
+    sending_tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in sending_tasks:
         task.cancel()
-    await asyncio.gather(*answering, return_exceptions=True)
+    await asyncio.gather(*sending_tasks, return_exceptions=True)
 
 
 def fetched(urls: list[str], tar: Path, *, allow_private_hosts: bool) -> dict:
-    """Let the real stage fetch, as one page's links, in a new process."""
+    """Fetch the URLs with the real stage, as the links of one page, in a new process."""
     wanted = {"urls": urls, "tar": str(tar), "allow_private_hosts": allow_private_hosts}
     process = subprocess.run(
         [sys.executable, __file__], input=json.dumps(wanted), capture_output=True, text=True, timeout=300, check=False
@@ -99,8 +99,8 @@ def fetched(urls: list[str], tar: Path, *, allow_private_hosts: bool) -> dict:
 
 
 def fetch() -> None:
-    """Be that process."""
-    from mmc4_pipeline.images.fetching.fetch import FetchSettings
+    """Run in that process."""
+    from mmc4_pipeline.images.fetching.settings import FetchSettings
     from mmc4_pipeline.images.process_shard import fetch_shard
     from mmc4_pipeline.recipe import load_recipe
     from schemas.page import ImageLink, Page
@@ -114,12 +114,12 @@ def fetch() -> None:
         allow_private_hosts=wanted["allow_private_hosts"],
     )
     shard = fetch_shard([page], load_recipe("mmc4"), settings, wanted["tar"])
-    status = Path("/proc/self/status").read_text()  # not ru_maxrss, which begins with what the parent had
+    status = Path("/proc/self/status").read_text()  # not ru_maxrss, which starts with the parent's value
     peak = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM"))
     print(json.dumps({"rows": [asdict(row) for row in shard.images], "peak": peak}))  # noqa: T201
 
 
-# What is sent.
+# Responses.
 
 
 def sending(*parts: bytes, every: float = 0) -> Send:
@@ -135,7 +135,7 @@ def sending(*parts: bytes, every: float = 0) -> Send:
 
 
 def endless(start: bytes, part: bytes, every: float = 0) -> Send:
-    """Send a start, then the same for ever."""
+    """Send a start, then the same part forever."""
 
     async def send(writer: asyncio.StreamWriter) -> None:
         writer.write(start)
@@ -150,14 +150,14 @@ def endless(start: bytes, part: bytes, every: float = 0) -> Send:
 def ok(
     body: bytes, kind: str = "image/jpeg", *, length: int | None = None, status: str = "200 OK", more: str = ""
 ) -> Send:
-    """Send an answer that is well formed unless its length is not the body's."""
+    """Send a response that is well formed, except if `length` is not the length of the body."""
     size = len(body) if length is None else length
     head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\nConnection: close\r\n{more}\r\n"
     return sending(head.encode() + body)
 
 
 def redirect(location: str) -> Send:
-    """Send to another URL."""
+    """Redirect to another URL."""
     return ok(b"", status="302 Found", more=f"Location: {location}\r\n")
 
 
@@ -165,25 +165,25 @@ def redirect(location: str) -> Send:
 
 
 def picture(width: int = 300, height: int = 200) -> PillowImage.Image:
-    """Give a smooth picture that no filter drops."""
+    """Return a smooth picture that no filter drops."""
     coarse = np.random.default_rng(5).integers(0, 256, (6, 8, 3)).astype(np.uint8)
     return PillowImage.fromarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def saved(image: PillowImage.Image, kind: str, **options: object) -> bytes:
-    """Give a file's bytes."""
+    """Return the bytes of the saved image."""
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """Give a chunk of a PNG."""
+    """Return a chunk of a PNG."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(width: int, height: int, *before: bytes, depth: int = 8, rows: int = 0) -> bytes:
-    """Give a transparent PNG that claims a size, with so many rows, all of zeros."""
+    """Return a transparent PNG that claims a size, with `rows` rows of zeros."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 6, 0, 0, 0))
     packer = zlib.compressobj(1)
     row = bytes(1 + width * depth // 2)
@@ -192,7 +192,7 @@ def png(width: int, height: int, *before: bytes, depth: int = 8, rows: int = 0) 
 
 
 def jpeg_that_claims(width: int, height: int) -> bytes:
-    """Give a whole JPEG of 16 x 16 pixels whose header says otherwise."""
+    """Return a complete JPEG of 16 x 16 pixels whose header claims another size."""
     body = bytearray(saved(PillowImage.new("RGB", (16, 16), (9, 9, 9)), "JPEG"))
     start = body.index(b"\xff\xc0")
     body[start + 5 : start + 9] = struct.pack(">HH", height, width)
@@ -200,28 +200,28 @@ def jpeg_that_claims(width: int, height: int) -> bytes:
 
 
 def jpeg_of_scans(count: int) -> bytes:
-    """Give a progressive JPEG whose last scan comes again and again."""
+    """Return a progressive JPEG whose last scan is repeated."""
     body = saved(picture(), "JPEG", progressive=True)
     last = body.rindex(b"\xff\xda")
     return body[:last] + body[last:-2] * count + b"\xff\xd9"
 
 
 def gif_screen(width: int, height: int) -> bytes:
-    """Give a GIF of one pixel on a large screen."""
+    """Return a GIF of one pixel on a large screen."""
     body = bytearray(saved(PillowImage.new("P", (1, 1)), "GIF"))
     body[6:10] = struct.pack("<HH", width, height)
     return bytes(body)
 
 
 def webp_that_claims(width: int, height: int) -> bytes:
-    """Give a lossless WebP whose header says otherwise."""
+    """Return a lossless WebP whose header claims another size."""
     body = bytearray(saved(picture(16, 16), "WEBP", lossless=True))
     body[21:25] = struct.pack("<I", (width - 1) | (height - 1) << 14 | (body[24] & 0xF0) << 24)
     return bytes(body)
 
 
 def zipped_zeros(mebibytes: int, start: bytes = b"") -> bytes:
-    """Give a gzip file of so many zeros behind a start."""
+    """Return a gzip file of this many mebibytes of zeros after a start."""
     out = io.BytesIO()
     with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1, mtime=0) as file:
         file.write(start)
@@ -231,7 +231,7 @@ def zipped_zeros(mebibytes: int, start: bytes = b"") -> bytes:
 
 
 def pictures() -> dict[str, bytes]:
-    """Give pictures of all forms that are to be kept."""
+    """Return pictures of all kinds that must be kept."""
     image, other = picture(), picture().rotate(180)
     transparent = image.copy()
     transparent.putalpha(128)
@@ -260,7 +260,7 @@ def pictures() -> dict[str, bytes]:
 
 
 def files() -> dict[str, tuple[bytes, tuple[Reason | None, ...]]]:
-    """Give files that are no picture to keep, with their reasons."""
+    """Return files that must be dropped, with their reasons."""
     image, whole = picture(), pictures()
     others = {
         "html": b"<!DOCTYPE html><html><body>Not found</body></html>",
@@ -304,17 +304,17 @@ def files() -> dict[str, tuple[bytes, tuple[Reason | None, ...]]]:
     for kind in ("jpeg", "progressive jpeg", "png", "webp", "animated webp", "gif"):
         for tenth in range(1, 10):
             body = whole[kind]
-            cut = body[: len(body) * tenth // 10]
-            given[f"{tenth}/10 of a {kind}"] = (cut, (Reason.CORRUPT, Reason.NOT_AN_IMAGE))
+            start = body[: len(body) * tenth // 10]
+            given[f"{tenth}/10 of a {kind}"] = (start, (Reason.CORRUPT, Reason.NOT_AN_IMAGE))
     return given
 
 
-def answers() -> dict[str, tuple[Send, tuple[Reason | None, ...]]]:
-    """Give answers that are not as they should be, with what they may end in."""
+def responses() -> dict[str, tuple[Send, tuple[Reason | None, ...]]]:
+    """Return faulty responses, with the reasons in which they may end."""
     body = saved(picture(), "JPEG")
     error, broken = (Reason.HTTP_ERROR,), (Reason.CORRUPT, Reason.HTTP_ERROR, Reason.HOST_UNAVAILABLE)
     timeout, large, kept = (Reason.TIMEOUT,), (Reason.TOO_LARGE,), (None,)
-    either = *large, *timeout  # whichever a busy machine comes to first
+    either = *large, *timeout  # whichever a busy machine reaches first
     stream = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nConnection: close\r\n"
     chunked = stream + b"Transfer-Encoding: chunked\r\n\r\n"
     bomb = zipped_zeros(160, body)
@@ -335,30 +335,30 @@ def answers() -> dict[str, tuple[Send, tuple[Reason | None, ...]]]:
         ),
         "gzip within gzip": (
             ok(gzip.compress(bomb), more="Content-Encoding: gzip, gzip\r\n"),
-            (Reason.NOT_AN_IMAGE, *large, *broken),  # undone once, it is a gzip file
+            (Reason.NOT_AN_IMAGE, *large, *broken),  # decompressed once, it is a gzip file
         ),
-        "gzip that is none": (ok(body, more="Content-Encoding: gzip\r\n"), broken),
-        "br that is none": (ok(body, more="Content-Encoding: br\r\n"), (None, *broken)),
-        "zstd that is none": (ok(body, more="Content-Encoding: zstd\r\n"), (None, *broken)),
-        "body without end": (endless(stream + b"\r\n", bytes(1 << 20)), either),
-        "chunks without end": (endless(chunked, mebibyte), either),
-        "jpeg without end": (endless(stream + b"\r\n" + body[:-2], bytes(1 << 20)), either),
+        "gzip that is not gzip": (ok(body, more="Content-Encoding: gzip\r\n"), broken),
+        "br that is not brotli": (ok(body, more="Content-Encoding: br\r\n"), (None, *broken)),
+        "zstd that is not zstd": (ok(body, more="Content-Encoding: zstd\r\n"), (None, *broken)),
+        "endless body": (endless(stream + b"\r\n", bytes(1 << 20)), either),
+        "endless chunks": (endless(chunked, mebibyte), either),
+        "endless jpeg": (endless(stream + b"\r\n" + body[:-2], bytes(1 << 20)), either),
         "length of a terabyte": (endless(stream + b"Content-Length: 1099511627776\r\n\r\n", bytes(1 << 20)), either),
         "body drop by drop": (endless(stream + b"\r\n\xff\xd8", b"\x00", every=0.1), timeout),
         "header drop by drop": (endless(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n", every=0.1), timeout),
-        "no answer": (sending(b"", every=3600), timeout),
-        "headers without end": (endless(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n" * 1000), broken),
+        "no response": (sending(b"", every=3600), timeout),
+        "endless headers": (endless(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n" * 1000), broken),
         "header of a megabyte": (
             sending(b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * (1 << 20) + b"\r\nContent-Length: 0\r\n\r\n"),
             broken,
         ),
-        "no HTTP": (sending(b"SSH-2.0-OpenSSH_9.6\r\n"), broken),
+        "not HTTP": (sending(b"SSH-2.0-OpenSSH_9.6\r\n"), broken),
         "nothing": (sending(b""), broken),
         "length too small": (ok(body, length=len(body) // 2), broken),
         "length too large": (ok(body, length=len(body) + 100), (Reason.CORRUPT,)),
         "length below zero": (ok(body, length=-5), broken),
         "chunks of no size": (sending(chunked + b"zz\r\nabc\r\n0\r\n\r\n"), broken),
-        "chunk broken off": (sending(chunked + b"ffff\r\n" + body), broken),
+        "truncated chunk": (sending(chunked + b"ffff\r\n" + body), broken),
         "redirect to itself": (redirect("?again"), error),
         "redirect to a file": (redirect("file:///etc/passwd"), error),
         "redirect to data": (redirect("data:image/png;base64,AAAA"), error),
@@ -368,13 +368,13 @@ def answers() -> dict[str, tuple[Send, tuple[Reason | None, ...]]]:
 
 
 def all_cases() -> list[Case]:
-    """Give everything that one server answers."""
+    """Return everything that the server sends."""
     kept = [Case(name, ok(body), (None,)) for name, body in pictures().items()]
     dropped = [Case(name, ok(body), reasons) for name, (body, reasons) in files().items()]
-    largest = png(6_100, 6_100, rows=6_100)  # the worst that is still decoded, several at a time
+    largest = png(6_100, 6_100, rows=6_100)  # the largest that are still decoded, several at a time
     deep = png(4_600, 4_600, depth=16, rows=4_600)
     several = [Case(f"large png {number}", ok(body), (None,)) for number, body in enumerate((largest, deep, largest))]
-    return [*several, *kept, *dropped, *(Case(name, *rest) for name, rest in answers().items())]
+    return [*several, *kept, *dropped, *(Case(name, *rest) for name, rest in responses().items())]
 
 
 if __name__ == "__main__":

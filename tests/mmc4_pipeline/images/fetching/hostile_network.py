@@ -1,4 +1,7 @@
-"""Run by a test within a network of its own: a public server that sends on to private hosts; says who was asked."""
+"""Runs in a separate network namespace: fetches from a public server that redirects to private hosts.
+
+Prints the rows, and which addresses got requests.
+"""
 
 import json
 import sys
@@ -22,7 +25,7 @@ def main() -> None:
             *(f"http://93.184.216.{36 + at}:{port}/{3 + at}" for at in range(len(forbidden))),
         ]
         result = fetched(urls, Path(folder) / "images.tar", allow_private_hosts=False)
-    print(json.dumps({"rows": result["rows"], "asked": dict(hostile.asked)}))  # noqa: T201
+    print(json.dumps({"rows": result["rows"], "requested": dict(hostile.requested)}))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def test_public(address: str) -> None:
         "172.16.0.1",
         "172.31.255.255",
         "192.168.1.1",
-        "169.254.169.254",  # where clouds keep credentials
-        "192.0.0.192",  # and where one did
+        "169.254.169.254",  # the metadata service of clouds
+        "192.0.0.192",  # another one, formerly
         "100.64.0.1",
         "198.18.0.1",
         "192.0.2.1",

@@ -1,4 +1,4 @@
-"""The real stage against hostile files and answers, in a process whose memory is measured."""
+"""The real stage against hostile files and responses, in a process whose memory is measured."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[4]
 PACKAGE = "tests.mmc4_pipeline.images.fetching"
 
 
-def test_each_ends_in_its_reason_within_bounds_of_time_and_memory(tmp_path: Path) -> None:
+def test_each_ends_in_its_reason_within_limits_of_time_and_memory(tmp_path: Path) -> None:
     cases = all_cases()
     assert len({case.name for case in cases}) == len(cases) >= 40
     with serving(cases) as hostile:
@@ -40,7 +40,7 @@ def test_each_ends_in_its_reason_within_bounds_of_time_and_memory(tmp_path: Path
     assert result["peak"] < 10**9
 
 
-# Addresses that anybody could reach, and names, on a network of the test's own: what asks can be as it is in use.
+# Public addresses and names in a network of its own, so that the fetcher runs exactly as in use.
 NETWORK = """
 ip link set lo up && ip addr add 93.184.216.1/24 dev lo && mount --bind "$1" /etc/hosts && shift && exec "$@"
 """
@@ -77,8 +77,8 @@ def test_no_name_and_no_redirect_leads_to_a_forbidden_address(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout)
     reasons = Counter(row["reason"] for row in result["rows"])
-    # The picture itself, by address, by name and over a redirect; then each host directly, and over a redirect.
+    # The picture itself by address, by name and by a redirect; then each host directly and by a redirect.
     assert [row["reason"] for row in result["rows"][:3]] == [None] * 3
     assert reasons == {None: 3, Reason.FORBIDDEN_ADDRESS: 2 * len(FORBIDDEN)}
-    asked = {host.partition("/")[0] for host in result["asked"]}
-    assert all(address.startswith("93.184.216.") for address in asked)
+    requested = {host.partition("/")[0] for host in result["requested"]}
+    assert all(address.startswith("93.184.216.") for address in requested)

@@ -1,4 +1,4 @@
-"""robots.txt over real HTTP: what it forbids is not asked for, and it is asked for once."""
+"""robots.txt over real HTTP: forbidden images are not requested, and the file is requested once."""
 
 import asyncio
 import json
@@ -7,29 +7,31 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from mmc4_pipeline.images.fetching.fetch import Answer, Fetcher, FetchSettings, Request
-from mmc4_pipeline.images.fetching.robots import LONGEST_DELAY, MAX_BYTES, Robots, has_contact, robot_names
+from mmc4_pipeline.images.fetching.fetcher import Fetcher
+from mmc4_pipeline.images.fetching.interface import FetchResult
+from mmc4_pipeline.images.fetching.robots import MAX_BYTES, MAX_CRAWL_DELAY, Robots, has_contact, robot_names
+from mmc4_pipeline.images.fetching.settings import FetchSettings
 from schemas.reasons import Reason
-from tests.mmc4_pipeline.images.web_server import BODY, MOMENT, USUAL, Server, answering, ask, keep, noai, serving
+from tests.mmc4_pipeline.images.web_server import BODY, USUAL, Server, fetch_all, fetch_from, responding, serving
 
-GOOD = answering(web.Response(body=BODY))
+GOOD = responding(web.Response(body=BODY))
 PRIVATE = "User-agent: *\nDisallow: /private/\n"
 
 
 def text(content: str, status: int = 200) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    return answering(web.Response(body=content.encode(), status=status))
+    return responding(web.Response(body=content.encode(), status=status))
 
 
-def test_what_it_forbids_is_not_asked_for_and_it_is_asked_for_once() -> None:
-    answers, server = ask(GOOD, "/a.jpg", "/private/b.jpg", "/private/c.jpg", "/d.jpg", robots=text(PRIVATE))
-    assert [answer.reason for answer in answers] == [None, Reason.ROBOTS, Reason.ROBOTS, None]
-    assert answers[1].error == f"see {server.address}/robots.txt"
-    assert (sorted(server.asked), server.robots) == (["/a.jpg", "/d.jpg"], 1)
+def test_forbidden_images_are_not_requested_and_the_file_is_requested_once() -> None:
+    results, server = fetch_from(GOOD, "/a.jpg", "/private/b.jpg", "/private/c.jpg", "/d.jpg", robots=text(PRIVATE))
+    assert [result.reason for result in results] == [None, Reason.ROBOTS, Reason.ROBOTS, None]
+    assert results[1].error == f"see {server.address}/robots.txt"
+    assert (sorted(server.requested), server.robots) == (["/a.jpg", "/d.jpg"], 1)
 
 
 def test_it_can_be_ignored() -> None:
-    (answer,), server = ask(GOOD, "/private/a.jpg", robots=text(PRIVATE), robots_txt=False)
-    assert (answer.reason, server.robots) == (None, 0)
+    (result,), server = fetch_from(GOOD, "/private/a.jpg", robots=text(PRIVATE), robots_txt=False)
+    assert (result.reason, server.robots) == (None, 0)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def test_it_can_be_ignored() -> None:
         ("mine/2.0 (+https://a.example)", "User-agent: MINE\nDisallow: /\n\nUser-agent: *\nAllow: /\n", False),
         ("mine/2.0 (+https://a.example)", "User-agent: mine\nAllow: /\n\nUser-agent: *\nDisallow: /\n", True),
         ("mine/2.0 (+https://a.example)", "User-agent: other\nDisallow: /\n", True),
-        ("mine/2.0 (+https://a.example)", "User-agent: example\nDisallow: /\n", True),  # of the address, no name
+        ("mine/2.0 (+https://a.example)", "User-agent: example\nDisallow: /\n", True),  # only in the address
         ("mine/2.0 (+https://a.example)", "User-agent: mmc4-pipeline\nDisallow: /\n", False),
         ("mine/2.0 (+https://a.example)", "User-agent: img2dataset\nDisallow: /\n", False),
         ("Mozilla/5.0 (compatible; mine/1; me@a.example)", "User-agent: mine\nDisallow: /\n", False),
@@ -50,25 +52,25 @@ def test_it_can_be_ignored() -> None:
         ("mine/2.0 (+https://a.example)", "", True),
     ],
 )
-def test_whom_it_is_about(agent: str, rules: str, allowed: bool) -> None:
-    (answer,), server = ask(GOOD, "/a.jpg", robots=text(rules), user_agent=agent)
-    assert answer.reason is (None if allowed else Reason.ROBOTS)
-    assert server.asked == (["/a.jpg"] if allowed else [])
+def test_which_crawlers_a_group_addresses(agent: str, rules: str, allowed: bool) -> None:
+    (result,), server = fetch_from(GOOD, "/a.jpg", robots=text(rules), user_agent=agent)
+    assert result.reason is (None if allowed else Reason.ROBOTS)
+    assert server.requested == (["/a.jpg"] if allowed else [])
 
 
 @pytest.mark.parametrize("status", [204, 304, 401, 403, 404, 410])
-def test_without_one_all_is_allowed(status: int) -> None:
-    (answer,), server = ask(GOOD, "/a.jpg", robots=text("", status))
-    assert (answer.reason, server.robots) == (None, 1)
+def test_without_the_file_everything_is_allowed(status: int) -> None:
+    (result,), server = fetch_from(GOOD, "/a.jpg", robots=text("", status))
+    assert (result.reason, server.robots) == (None, 1)
 
 
 @pytest.mark.parametrize(("status", "times"), [(500, 1), (503, 3), (429, 3)])
-def test_where_it_cannot_be_had_nothing_is_asked_for(status: int, times: int) -> None:
-    answers, server = ask(GOOD, "/a.jpg", "/b.jpg", robots=text("", status))
-    assert {(answer.reason, answer.error) for answer in answers} == {
+def test_if_it_cannot_be_read_nothing_is_requested(status: int, times: int) -> None:
+    results, server = fetch_from(GOOD, "/a.jpg", "/b.jpg", robots=text("", status))
+    assert {(result.reason, result.error) for result in results} == {
         (Reason.HOST_UNAVAILABLE, f"robots.txt: HTTP {status}")
     }
-    assert (server.asked, server.robots) == ([], times)
+    assert (server.requested, server.robots) == ([], times)
 
 
 def test_it_may_have_moved() -> None:
@@ -77,77 +79,77 @@ def test_it_may_have_moved() -> None:
             return web.Response(text=PRIVATE)
         return web.Response(status=301, headers={"Location": "/robots.txt?here"})
 
-    answers, server = ask(GOOD, "/a.jpg", "/private/b.jpg", robots=moved)
-    assert [answer.reason for answer in answers] == [None, Reason.ROBOTS]
+    results, server = fetch_from(GOOD, "/a.jpg", "/private/b.jpg", robots=moved)
+    assert [result.reason for result in results] == [None, Reason.ROBOTS]
     assert server.robots == 2
 
 
-def test_redirects_without_end_are_no_robots_txt() -> None:
+def test_endless_redirects_count_as_no_robots_txt() -> None:
     async def moved(_request: web.Request) -> web.StreamResponse:
         return web.Response(status=302, headers={"Location": "/robots.txt"})
 
-    (answer,), server = ask(GOOD, "/a.jpg", robots=moved)
-    assert (answer.reason, server.robots) == (None, 6)
+    (result,), server = fetch_from(GOOD, "/a.jpg", robots=moved)
+    assert (result.reason, server.robots) == (None, 6)
 
 
-def test_what_comes_after_500_kib_is_not_read() -> None:
+def test_the_rest_of_a_file_after_500_kib_is_ignored() -> None:
     filler = "# " + "x" * 997 + "\n"
     long = "User-agent: *\nDisallow: /early\n" + filler * (MAX_BYTES // 1000 + 1) + "Disallow: /late\n"
-    answers, _ = ask(GOOD, "/early.jpg", "/late.jpg", robots=text(long))
-    assert [answer.reason for answer in answers] == [Reason.ROBOTS, None]
+    results, _ = fetch_from(GOOD, "/early.jpg", "/late.jpg", robots=text(long))
+    assert [result.reason for result in results] == [Reason.ROBOTS, None]
 
 
-def test_a_file_made_to_fill_the_memory_is_refused() -> None:
+def test_a_file_that_would_fill_the_memory_is_refused() -> None:
     agents = "".join(f"User-agent: a{number}\n" for number in range(15_000))
-    (answer,), server = ask(GOOD, "/a.jpg", robots=text(agents + "Allow: /a\n" * 25_000))
-    assert answer.reason is Reason.HOST_UNAVAILABLE
-    assert "too many" in (answer.error or "")
-    assert server.asked == []
+    (result,), server = fetch_from(GOOD, "/a.jpg", robots=text(agents + "Allow: /a\n" * 25_000))
+    assert result.reason is Reason.HOST_UNAVAILABLE
+    assert "too many" in (result.error or "")
+    assert server.requested == []
 
 
-def test_a_crawl_delay_keeps_requests_apart() -> None:
-    moments: list[float] = []
+def test_a_crawl_delay_separates_requests() -> None:
+    times: list[float] = []
 
-    async def noting(_request: web.Request) -> web.StreamResponse:
-        moments.append(asyncio.get_running_loop().time())
+    async def recording(_request: web.Request) -> web.StreamResponse:
+        times.append(asyncio.get_running_loop().time())
         return web.Response(body=BODY)
 
-    answers, _ = ask(noting, "/a.jpg", "/b.jpg", "/c.jpg", robots=text("User-agent: *\nCrawl-delay: 0.3\n"))
-    assert [answer.body for answer in answers] == [BODY] * 3
-    assert moments[-1] - moments[0] > 0.3  # of 0.6: what a request takes to arrive differs
+    results, _ = fetch_from(recording, "/a.jpg", "/b.jpg", "/c.jpg", robots=text("User-agent: *\nCrawl-delay: 0.3\n"))
+    assert [result.body for result in results] == [BODY] * 3
+    assert times[-1] - times[0] > 0.3  # instead of 0.6: requests take different times to arrive
 
 
 @pytest.mark.parametrize(
-    ("said", "delay"), [("2", 2.0), ("0.5", 0.5), ("86400", LONGEST_DELAY), ("-1", 0.0), ("nan", 0.0), ("soon", 0.0)]
+    ("value", "delay"), [("2", 2.0), ("0.5", 0.5), ("86400", MAX_CRAWL_DELAY), ("-1", 0.0), ("nan", 0.0), ("soon", 0.0)]
 )
-def test_a_crawl_delay_has_its_bounds(said: str, delay: float) -> None:
-    assert Robots.read(f"User-agent: *\nCrawl-delay: {said}\n".encode(), "mine").delay == delay
+def test_a_crawl_delay_is_limited(value: str, delay: float) -> None:
+    assert Robots.read(f"User-agent: *\nCrawl-delay: {value}\n".encode(), "mine").delay == delay
 
 
-def test_a_refusal_is_final_for_the_host_itself_and_of_no_matter_in_an_archive() -> None:
+def test_an_archive_does_not_circumvent_a_refusal() -> None:
     archive = "SERVER/archive/{url}"
-    (answer,), server = ask(GOOD, "/private/a.jpg", robots=text(PRIVATE), routes=("{url}", archive))
-    assert (answer.reason, server.asked) == (Reason.ROBOTS, [])
+    (result,), server = fetch_from(GOOD, "/private/a.jpg", robots=text(PRIVATE), routes=("{url}", archive))
+    assert (result.reason, server.requested) == (Reason.ROBOTS, [])
 
 
-def test_a_redirect_to_what_is_forbidden_elsewhere_is_not_followed() -> None:
-    async def run() -> tuple[list[Answer], Server]:
+def test_a_redirect_that_another_host_forbids_is_not_followed() -> None:
+    async def run() -> tuple[list[FetchResult], Server]:
         async with serving(GOOD, text(PRIVATE), host="127.0.0.2") as other:
 
             async def redirect(request: web.Request) -> web.StreamResponse:
                 raise web.HTTPFound(other.address + request.path)
 
-            async with serving(redirect) as server, Fetcher.open(FetchSettings(**USUAL), noai) as fetcher:
-                asked = [Request(server.address + path, MOMENT) for path in ("/a.jpg", "/private/b.jpg")]
-                return await asyncio.gather(*(fetcher.fetch(request, keep) for request in asked)), other
+            async with serving(redirect) as server, Fetcher.open(FetchSettings(**USUAL)) as fetcher:
+                urls = [server.address + path for path in ("/a.jpg", "/private/b.jpg")]
+                return await fetch_all(fetcher, *urls), other
 
-    answers, other = asyncio.run(run())
-    assert [answer.reason for answer in answers] == [None, Reason.ROBOTS]
-    assert (other.asked, other.robots) == (["/a.jpg"], 1)
+    results, other = asyncio.run(run())
+    assert [result.reason for result in results] == [None, Reason.ROBOTS]
+    assert (other.requested, other.robots) == (["/a.jpg"], 1)
 
 
-def test_a_replay_server_is_asked_for_the_robots_txt_of_the_host_it_replays() -> None:
-    """Manners are then towards that host: one that fails is given up, and the others are not."""
+def test_a_replay_server_has_the_robots_txt_of_each_host_that_it_replays() -> None:
+    """The limits are also those of the replayed hosts: one that fails is skipped, and the others are not."""
 
     async def replay(request: web.Request) -> web.StreamResponse:
         url = request.path.removeprefix("/web/")
@@ -156,20 +158,20 @@ def test_a_replay_server_is_asked_for_the_robots_txt_of_the_host_it_replays() ->
     async def robots(request: web.Request) -> web.StreamResponse:
         return web.Response(text=PRIVATE if "//one.example/" in request.path else "")
 
-    async def run() -> tuple[list[Answer], Server]:
+    async def run() -> tuple[list[FetchResult], Server]:
         async with serving(replay, robots) as server:
             settings = FetchSettings(**{**USUAL, "routes": (server.address + "/web/{url}",), "max_open_per_host": 1})
-            async with Fetcher.open(settings, noai) as fetcher:
+            async with Fetcher.open(settings) as fetcher:
                 urls = ["https://one.example/private/a.jpg", "https://two.example/private/a.jpg"]
                 urls += [f"https://broken.example/{number}.jpg" for number in range(20)]
                 urls += [f"https://two.example/{number}.jpg" for number in range(20)]
-                return await asyncio.gather(*(fetcher.fetch(Request(url, MOMENT), keep) for url in urls)), server
+                return await fetch_all(fetcher, *urls), server
 
     (forbidden, allowed, *rest), server = asyncio.run(run())
     assert (forbidden.reason, forbidden.error) == (Reason.ROBOTS, "see https://one.example/robots.txt")
     assert json.loads(allowed.body) == "https://two.example/private/a.jpg"
-    assert [answer.reason for answer in rest[:20]] == [Reason.HTTP_ERROR] * 10 + [Reason.HOST_UNAVAILABLE] * 10
-    assert [answer.reason for answer in rest[20:]] == [None] * 20
+    assert [result.reason for result in rest[:20]] == [Reason.HTTP_ERROR] * 10 + [Reason.HOST_UNAVAILABLE] * 10
+    assert [result.reason for result in rest[20:]] == [None] * 20
     assert server.robots == 3
 
 
@@ -190,7 +192,7 @@ def test_a_contact_is_a_web_or_e_mail_address(user_agent: str, contact: bool) ->
     assert has_contact(user_agent) is contact
 
 
-def test_the_names_are_the_product_tokens_and_the_program_s() -> None:
+def test_the_names_are_the_product_tokens_and_the_names_of_this_program() -> None:
     assert robot_names("Mozilla/5.0 (compatible; my-bot/1; +https://a.example/b/1)").split()[:2] == [
         "Mozilla",
         "my-bot",

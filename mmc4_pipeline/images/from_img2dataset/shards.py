@@ -1,7 +1,7 @@
-"""Image shards as img2dataset writes them (output_format=webdataset): `00000.tar` with `00000.parquet` beside it.
+"""Reads image shards as img2dataset writes them (output_format=webdataset): `00000.tar` and `00000.parquet`.
 
-The tar has `<key>.jpg` (or .png, .webp) and `<key>.json` of each image, the Parquet file a row for each URL, those that
-failed included: `url`, `key`, `status`, `error_message`, `original_width`, `original_height`, `sha256`.
+The tar has `<key>.jpg` (or .png, .webp) and `<key>.json` for each image. The Parquet file has one row for each URL,
+including those that failed: `url`, `key`, `status`, `error_message`, `original_width`, `original_height`, `sha256`.
 """
 
 import re
@@ -21,12 +21,12 @@ from mmc4_pipeline.storage import Inputs, is_local
 from schemas.prefetched_image import PrefetchedImage
 from schemas.reasons import Reason
 
-_NEEDED = ("url", "key", "status", "error_message")
-_NOTED = ("original_width", "original_height", "sha256")  # img2dataset leaves them out, or null, by its options
+_REQUIRED = ("url", "key", "status", "error_message")
+_OPTIONAL = ("original_width", "original_height", "sha256")  # missing or null with some of img2dataset's options
 _SUCCESS = "success"
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _HTTP_ERROR = re.compile(r"HTTP Error (\d{3})")
-# In the words of img2dataset 1.47 and of Python's urllib, which it asks with; the first that is found counts.
+# Messages of img2dataset 1.47 and of Python's urllib, which it uses; the first one found counts.
 _REASONS = (
     ("X-Robots-Tag", Reason.OPTED_OUT),
     (FORBIDDEN, Reason.FORBIDDEN_ADDRESS),
@@ -39,9 +39,9 @@ _REASONS = (
     ("no host given", Reason.HTTP_ERROR),
     ("can't contain control characters", Reason.HTTP_ERROR),
     ("nonnumeric port", Reason.HTTP_ERROR),
-    ("codec can't encode", Reason.HTTP_ERROR),  # a URL that urllib does not take
+    ("codec can't encode", Reason.HTTP_ERROR),  # a URL that urllib does not accept
 )
-_RESIZER_REASONS = (
+_RESIZE_REASONS = (
     ("image too small", Reason.TOO_SMALL),
     ("image area too large", Reason.TOO_LARGE),
     ("aspect ratio too large", Reason.ASPECT_RATIO),
@@ -49,19 +49,18 @@ _RESIZER_REASONS = (
 
 
 def shard_files(inputs: Inputs, patterns: Sequence[str]) -> list[str]:
-    """Give the tars that the patterns name, sorted: folders, globs, `shards/{00000..00010}.tar`.
+    """Return the tars that the patterns match, sorted: folders, globs, `shards/{00000..00010}.tar`.
 
-    Raises UserError for a pattern that names none, and for a tar without its Parquet file.
+    Raises UserError for a pattern that matches nothing.
     """
     found: set[str] = set()
     for pattern in patterns:
         files = [path for one in _expanded(pattern) for path in _tars(inputs, one)]
         if not files:
-            message = (
-                f"--images_from {pattern}: no such tar; give the output folder of img2dataset "
+            raise UserError(
+                f"--images_from {pattern}: no tar found; name the output folder of img2dataset "
                 "(output_format=webdataset), or its tars"
             )
-            raise UserError(message)
         found.update(files)
     return sorted(found)
 
@@ -70,8 +69,7 @@ def _expanded(pattern: str) -> Iterator[str]:
     try:
         yield from braceexpand(pattern)
     except ValueError as error:
-        message = f"--images_from {pattern}: {error}"
-        raise UserError(message) from error
+        raise UserError(f"--images_from {pattern}: {error}") from error
 
 
 def _tars(inputs: Inputs, pattern: str) -> list[str]:
@@ -81,25 +79,24 @@ def _tars(inputs: Inputs, pattern: str) -> list[str]:
 
 
 def table_of(tar: str) -> str:
-    """Give the path of the Parquet file that lies beside a tar."""
+    """Return the path of the Parquet file that belongs to a tar."""
     return tar.removesuffix(".tar") + ".parquet"
 
 
 def read_shard(inputs: Inputs, tar: str) -> list[PrefetchedImage]:
-    """Read what a shard says of each of its URLs, in its order; raises UserError where it is not whole."""
+    """Return one record for each URL of a shard, in its order; raises UserError if the shard is incomplete."""
     table = _read_table(inputs, table_of(tar))
     places = _places(inputs, tar)
     return [_image(row, places) for row in table.to_pylist()]
 
 
 def read_bodies(inputs: Inputs, tar: str, images: Sequence[PrefetchedImage]) -> Iterator[tuple[PrefetchedImage, bytes]]:
-    """Yield images with their bytes in the order of the tar; raises UserError where it no longer has them."""
+    """Yield images with their bytes in the order of the tar; raises UserError if the tar no longer has them."""
     stored = sorted((image for image in images if image.offset is not None), key=lambda image: image.offset or 0)
     ranges = [(image.offset or 0, image.length or 0) for image in stored]
     for image, body in zip(stored, inputs.read_ranges(tar, ranges), strict=True):
         if isinstance(body, PermanentReadError) or len(body) != image.length:
-            message = f"{tar}: has changed while it was read; run the images stage again in another --output"
-            raise UserError(message)
+            raise UserError(f"{tar}: changed while it was being read; run the images stage again in another --output")
         yield image, body
 
 
@@ -108,21 +105,19 @@ def _read_table(inputs: Inputs, path: str) -> pa.Table:
         try:
             file = pq.ParquetFile(pa.PythonFile(stream, mode="r"))
             names = file.schema_arrow.names
-            missing = [name for name in _NEEDED if name not in names]
+            missing = [name for name in _REQUIRED if name not in names]
             if missing:
-                message = f"{path}: has no {missing[0]}: not what img2dataset writes beside its tars"
-                raise UserError(message)
-            return file.read([*_NEEDED, *(name for name in _NOTED if name in names)])
+                raise UserError(f"{path}: has no column {missing[0]}; it was not written by img2dataset")
+            return file.read([*_REQUIRED, *(name for name in _OPTIONAL if name in names)])
         except (pa.ArrowException, OSError) as error:
-            message = (
-                f"{path}: cannot be read ({str(error).splitlines()[0]}); where img2dataset was stopped while it wrote "
-                "the shard, let it write it again or leave the shard out"
-            )
-            raise UserError(message) from error
+            raise UserError(
+                f"{path}: cannot be read ({str(error).splitlines()[0]}); if img2dataset was stopped while writing this "
+                "shard, let it write the shard again or omit the shard"
+            ) from error
 
 
 def _places(inputs: Inputs, tar: str) -> dict[str, tuple[int, int]]:
-    """Give offset and length of the image of each key. A local tar is not read but for its headers."""
+    """Return offset and length of the image of each key. Of a local tar only the headers are read."""
     places: dict[str, tuple[int, int]] = {}
     mode: Any = "r:" if is_local(tar) else "r|"
     try:
@@ -132,8 +127,9 @@ def _places(inputs: Inputs, tar: str) -> dict[str, tuple[int, int]]:
                 if member.isreg() and extension.lower() in _IMAGES:
                     places[key] = (member.offset_data, member.size)
     except tarfile.TarError as error:
-        message = f"{tar}: no whole tar ({error}); let img2dataset write it again or leave the shard out"
-        raise UserError(message) from error
+        raise UserError(
+            f"{tar}: not a complete tar ({error}); let img2dataset write it again or omit the shard"
+        ) from error
     return places
 
 
@@ -146,15 +142,15 @@ def _image(row: dict[str, Any], places: dict[str, tuple[int, int]]) -> Prefetche
         error = "its shard's tar lacks it"
         return PrefetchedImage(url, image.url_hash, error=error, reason=Reason.NOT_FETCHED)
     offset, length = places[row["key"]]
-    noted = (row.get(name) for name in _NOTED)
-    return PrefetchedImage(url, image.url_hash, offset, length, *noted)
+    optional = (row.get(name) for name in _OPTIONAL)
+    return PrefetchedImage(url, image.url_hash, offset, length, *optional)
 
 
 def _failed(image: PrefetchedImage, status: str | None, error: str) -> PrefetchedImage:
-    """Give the row of a URL without image: the reason that img2dataset's words come nearest to."""
+    """Return the record of a URL without an image, with the reason that is closest to img2dataset's message."""
     found = _HTTP_ERROR.search(error)
     if status == "failed_to_resize":
-        reason = next((reason for text, reason in _RESIZER_REASONS if text in error), Reason.CORRUPT)
+        reason = next((reason for text, reason in _RESIZE_REASONS if text in error), Reason.CORRUPT)
     else:
         reason = next((reason for text, reason in _REASONS if text in error), Reason.HOST_UNAVAILABLE)
     http_status = int(found[1]) if found else None

@@ -1,10 +1,10 @@
-"""Runs img2dataset, in a Python that has it, with a guard on its connections.
+"""Runs img2dataset with a guard on its connections, in a Python that has img2dataset.
 
     python guarded_img2dataset.py SETTINGS.json
 
-A program of its own that needs nothing but img2dataset and addresses.py beside it. img2dataset asks by urllib, which
-opens whatever a URL says: local files, private addresses, bodies without end. So urllib gets an opener that does not;
-in each process, as multiprocessing's new ones read this file too.
+This is a separate program that needs only img2dataset and ../fetching/addresses.py. img2dataset makes requests with
+urllib, which opens whatever a URL names: local files, private addresses, endless bodies. Therefore urllib gets an
+opener that refuses these. It is installed in every process, because multiprocessing's new processes run this file too.
 """
 
 import http.client
@@ -22,19 +22,18 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
-sys.path[:] = [path for path in sys.path if path != str(_HERE)]  # its names are no packages
+sys.path[:] = [path for path in sys.path if path != str(_HERE)]  # the files in this folder are not top-level modules
 _SETTINGS = json.loads(Path(sys.argv[1]).read_text())
-_public_socket = runpy.run_path(str(_HERE / "addresses.py"))["public_socket"]
-_CONTEXT = ssl.create_default_context()  # one for all connections: reading the certificates takes long
-_OK = 200
+_public_socket = runpy.run_path(str(_HERE.parent / "fetching" / "addresses.py"))["public_socket"]
+_CONTEXT = ssl.create_default_context()  # shared by all connections: reading the certificates is slow
 _CHUNK = 1 << 16
 
 
 class Response(http.client.HTTPResponse):
-    """An answer whose body is bounded in size and time."""
+    """A response whose body is bounded in size and time."""
 
     def read(self, amt: int | None = None) -> bytes:
-        """Read the whole body; raises ValueError where it is too large, TimeoutError, IncompleteRead."""
+        """Read the whole body; raises ValueError if it is too large, TimeoutError or IncompleteRead."""
         if amt is not None:
             return super().read(amt)
         chunks, size, end = [], 0, time.monotonic() + _SETTINGS["timeout"]
@@ -42,31 +41,29 @@ class Response(http.client.HTTPResponse):
             chunks.append(chunk)
             size += len(chunk)
             if size > _SETTINGS["max_bytes"]:
-                message = f"body of more than {_SETTINGS['max_bytes']} bytes"
-                raise ValueError(message)
+                raise ValueError(f"body of more than {_SETTINGS['max_bytes']} bytes")
             if time.monotonic() > end:
-                message = "timed out"
-                raise TimeoutError(message)
+                raise TimeoutError("timed out")
         if self.length:
             raise http.client.IncompleteRead(b"".join(chunks), self.length)
         return b"".join(chunks)
 
 
-def _connected(address: tuple[str, int], timeout: float | None = None, *_: object) -> socket.socket:
-    """Connect as socket.create_connection does, but to no address that is not public. Raises OSError."""
+def _connect(address: tuple[str, int], timeout: float | None = None, *_: object) -> socket.socket:
+    """Connect like socket.create_connection, but only to public addresses. Raises OSError."""
     problem: OSError = OSError(f"{address[0]} has no address")
     for info in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
-        made = None
+        connection = None
         try:
-            made = socket.socket(*info[:3]) if _SETTINGS["allow_private_hosts"] else _public_socket(info)
-            made.settimeout(timeout)
-            made.connect(info[4])
+            connection = socket.socket(*info[:3]) if _SETTINGS["allow_private_hosts"] else _public_socket(info)
+            connection.settimeout(timeout)
+            connection.connect(info[4])
         except OSError as error:
             problem = error
-            if made is not None:
-                made.close()
+            if connection is not None:
+                connection.close()
         else:
-            return made
+            return connection
     raise problem
 
 
@@ -77,7 +74,7 @@ class Connection(http.client.HTTPConnection):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._create_connection = _connected
+        self._create_connection = _connect
 
 
 class SecureConnection(http.client.HTTPSConnection):
@@ -87,7 +84,7 @@ class SecureConnection(http.client.HTTPSConnection):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._create_connection = _connected
+        self._create_connection = _connect
 
 
 class Http(urllib.request.HTTPHandler):
@@ -107,25 +104,25 @@ class Https(urllib.request.HTTPSHandler):
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows as many redirects as our own fetcher does."""
+    """Follows as many redirects as our own fetcher."""
 
     max_redirections = _SETTINGS["redirects"]
 
 
 class Only200(urllib.request.HTTPErrorProcessor):
-    """Takes no other answer for an image."""
+    """Treats every other status as an error."""
 
     def http_response(self, request: urllib.request.Request, response: Any) -> Any:
-        """Let 200 pass."""
-        if response.status == _OK:
+        """Let a response with status 200 pass."""
+        if response.status == http.HTTPStatus.OK:
             return response
         return self.parent.error("http", request, response, response.status, response.reason, response.headers)
 
     https_response = http_response
 
 
-class Agent(urllib.request.BaseHandler):
-    """Says who asks: the user, not img2dataset's browser."""
+class UserAgent(urllib.request.BaseHandler):
+    """Sends the user's User-Agent instead of img2dataset's, which is a browser's."""
 
     def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
         """Set the header."""
@@ -136,23 +133,23 @@ class Agent(urllib.request.BaseHandler):
 
 
 def _install() -> None:
-    """Make urllib open http and https URLs only, without proxies."""
+    """Make urllib open only http and https URLs, without proxies."""
     opener = urllib.request.OpenerDirector()
     unknown, refused = urllib.request.UnknownHandler(), urllib.request.HTTPDefaultErrorHandler()
-    for handler in (Agent(), Http(), Https(), Redirects(), Only200(), refused, unknown):
+    for handler in (UserAgent(), Http(), Https(), Redirects(), Only200(), refused, unknown):
         opener.add_handler(handler)
     urllib.request.install_opener(opener)
 
 
-def _end_with_parent() -> None:
-    """End this process and those that it started once nobody is there any more who wants what they do."""
+def _exit_with_parent() -> None:
+    """Kill this process group when the parent has exited (stdin reaches EOF)."""
     sys.stdin.read()
     os.killpg(0, signal.SIGKILL)
 
 
 _install()
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     from img2dataset import download
 
     download(**_SETTINGS["download"])

@@ -12,7 +12,7 @@ import webdataset
 
 @dataclass(frozen=True)
 class Row:
-    """One URL; without a body it failed."""
+    """One URL; it failed if it has no body."""
 
     url: str
     body: bytes | None = None
@@ -24,7 +24,7 @@ class Row:
 
 
 def write_shard(folder: Path, number: int, rows: Sequence[Row]) -> Path:
-    """Write `00003.tar`, `00003.parquet` and `00003_stats.json`; the tar's path comes back."""
+    """Write `00003.tar`, `00003.parquet` and `00003_stats.json`; return the path of the tar."""
     folder.mkdir(parents=True, exist_ok=True)
     tar = folder / f"{number:05d}.tar"
     table = []

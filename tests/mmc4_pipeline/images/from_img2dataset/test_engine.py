@@ -1,4 +1,4 @@
-"""img2dataset in place of our fetcher: the same images in, the same bytes out, and the same guard on connections."""
+"""img2dataset instead of our fetcher: it writes the same bytes, and its connections are guarded in the same way."""
 
 import asyncio
 import sys
@@ -12,13 +12,14 @@ import pytest
 from aiohttp import web
 
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.images.by_img2dataset import Img2dataset, version_of
-from mmc4_pipeline.images.fetching.fetch import Answer, FetchSettings, Request
+from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
+from mmc4_pipeline.images.fetching.settings import FetchSettings
+from mmc4_pipeline.images.from_img2dataset.engine import Img2dataset, version_of
 from mmc4_pipeline.images.process_shard import FetchedShard, fetch_shard
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason
-from tests.mmc4_pipeline.images.img2dataset_itself import PYTHON, needs_img2dataset
+from tests.mmc4_pipeline.images.from_img2dataset.installed import PYTHON, needs_img2dataset
 from tests.mmc4_pipeline.images.web_server import MOMENT, USUAL, Handler, Server, serving
 
 DIRECTIVES = ("noai", "noimageai", "noindex", "noimageindex")
@@ -28,24 +29,24 @@ def jpeg(pixels: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", pixels)[1].tobytes()
 
 
-def ask(handler: Handler, *urls: str, **settings: object) -> tuple[dict[str, Answer], Server]:
-    """Ask for some URLs, SERVER in them the server's address; give the answers by URL as it was given."""
+def fetch_with_img2dataset(handler: Handler, *urls: str, **settings: object) -> tuple[dict[str, FetchResult], Server]:
+    """Fetch some URLs, with SERVER replaced by the server's address; return the results by the URLs as given."""
 
-    async def run() -> tuple[dict[str, Answer], Server]:
+    async def run() -> tuple[dict[str, FetchResult], Server]:
         async with serving(handler) as server:
-            asked = {url.replace("SERVER", server.address): url for url in urls}
+            given = {url.replace("SERVER", server.address): url for url in urls}
             options = FetchSettings(**{**USUAL, **settings})  # type: ignore[arg-type]
             source = Img2dataset(PYTHON, options, DIRECTIVES)
-            requests = [Request(url, MOMENT) for url in asked]
-            answers = await asyncio.to_thread(lambda: list(source.answers(requests)))
-            assert len(answers) == len(urls)
-            return {asked[answer.url]: answer for answer in answers}, server
+            requests = [ImageRequest(url, MOMENT) for url in given]
+            results = await asyncio.to_thread(lambda: list(source.fetch(requests)))
+            assert len(results) == len(urls)
+            return {given[result.url]: result for result in results}, server
 
     return asyncio.run(run())
 
 
-def test_a_python_without_img2dataset_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be run"):
+def test_a_python_without_img2dataset_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"--img2dataset_python {tmp_path}/python"):
         version_of(str(tmp_path / "python"))
     bare = tmp_path / "bare"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
@@ -59,7 +60,7 @@ def test_both_engines_write_the_same_bytes(tmp_path: Path, photo: Callable[..., 
     files = {f"/{number}.jpg": jpeg(photo(number)) for number in range(12)}
     files["/large.png"] = cv2.imencode(".png", photo(20, 1200, 900))[1].tobytes()
     files["/a b ü.jpg"] = jpeg(photo(21))
-    files |= {"/small.jpg": jpeg(photo(22, 100, 80)), "/page.jpg": b"<html>", "/cut.jpg": files["/0.jpg"][:2000]}
+    files |= {"/small.jpg": jpeg(photo(22, 100, 80)), "/page.jpg": b"<html>", "/truncated.jpg": files["/0.jpg"][:2000]}
 
     async def handler(request: web.Request) -> web.Response:
         if request.path == "/moved.jpg":
@@ -92,7 +93,7 @@ def test_both_engines_write_the_same_bytes(tmp_path: Path, photo: Callable[..., 
 
 
 @needs_img2dataset
-def test_answers_without_end_and_redirects_to_anywhere_end_in_their_reason() -> None:
+def test_endless_responses_and_redirects_to_anywhere_end_in_their_reason() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         match request.path:
             case "/endless.jpg":
@@ -134,11 +135,13 @@ def test_answers_without_end_and_redirects_to_anywhere_end_in_their_reason() -> 
         "no URL": Reason.HTTP_ERROR,
         "http://nobody.invalid/x.jpg": Reason.HOST_UNAVAILABLE,
     }
-    answers, server = ask(handler, *reasons, timeout=1.5, max_bytes=1 << 20, user_agent="me/1.0 (+https://me.example)")
-    assert {url: answer.reason for url, answer in answers.items()} == reasons
-    assert answers["SERVER/part.jpg"].status == 206
-    assert len([path for path in server.asked if path.startswith("/loop")]) <= 6
-    assert server.asked.count("/busy.jpg") == 1  # img2dataset would ask again without waiting
+    results, server = fetch_with_img2dataset(
+        handler, *reasons, timeout=1.5, max_bytes=1 << 20, user_agent="me/1.0 (+https://me.example)"
+    )
+    assert {url: result.reason for url, result in results.items()} == reasons
+    assert results["SERVER/part.jpg"].status == 206
+    assert len([path for path in server.requested if path.startswith("/loop")]) <= 6
+    assert server.requested.count("/busy.jpg") == 1  # img2dataset would retry without waiting
     assert {headers["User-Agent"] for headers in server.headers} == {"me/1.0 (+https://me.example)"}
 
 
@@ -147,48 +150,48 @@ def test_no_request_reaches_a_private_address() -> None:
     async def handler(_request: web.Request) -> web.Response:
         return web.Response(body=b"secret")
 
-    async def run() -> tuple[list[Answer], Server]:
+    async def run() -> tuple[list[FetchResult], Server]:
         async with serving(handler) as server:
             port = server.address.rpartition(":")[2]
             hosts = ("127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "[::1]", "169.254.169.254")
             source = Img2dataset(PYTHON, FetchSettings(timeout=5.0), DIRECTIVES)
-            requests = [Request(f"http://{host}:{port}/x.jpg", MOMENT) for host in hosts]
-            return await asyncio.to_thread(lambda: list(source.answers(requests))), server
+            requests = [ImageRequest(f"http://{host}:{port}/x.jpg", MOMENT) for host in hosts]
+            return await asyncio.to_thread(lambda: list(source.fetch(requests))), server
 
-    answers, server = asyncio.run(run())
-    assert {(answer.url, answer.reason) for answer in answers if answer.reason is not Reason.FORBIDDEN_ADDRESS} == set()
-    assert (len(answers), server.asked) == (7, [])
+    results, server = asyncio.run(run())
+    assert {(result.url, result.reason) for result in results if result.reason is not Reason.FORBIDDEN_ADDRESS} == set()
+    assert (len(results), server.requested) == (7, [])
 
 
 @needs_img2dataset
-def test_what_the_time_of_a_shard_leaves_is_deferred_and_no_process_stays() -> None:
+def test_images_that_remain_at_the_time_limit_are_deferred_and_no_process_remains() -> None:
     async def handler(_request: web.Request) -> web.Response:
         await asyncio.sleep(60)
         return web.Response()
 
-    answers, _ = ask(handler, "SERVER/a.jpg", "SERVER/b.jpg", shard_seconds=1.0, timeout=50.0)
-    assert [answer.reason for answer in answers.values()] == [Reason.DEFERRED] * 2
+    results, _ = fetch_with_img2dataset(handler, "SERVER/a.jpg", "SERVER/b.jpg", shard_seconds=1.0, timeout=50.0)
+    assert [result.reason for result in results.values()] == [Reason.DEFERRED] * 2
     commands = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
     assert not [command for command in commands if "guarded_img2dataset" in command]
 
 
 @needs_img2dataset
-def test_an_archive_is_asked_for_what_the_web_no_longer_has() -> None:
+def test_an_archive_is_tried_for_images_that_the_web_no_longer_has() -> None:
     async def handler(request: web.Request) -> web.Response:
         if request.path == "/no.jpg":
             return web.Response(body=b"x", headers={"X-Robots-Tag": "noindex"})
         return web.Response(status=404) if request.path == "/a.jpg" else web.Response(body=request.path_qs.encode())
 
-    async def run() -> tuple[list[Answer], str]:
+    async def run() -> tuple[list[FetchResult], str]:
         async with serving(handler) as server:
             archive = server.address + "/archive/{timestamp}?of={url}"
             settings = FetchSettings(**{**USUAL, "routes": ("{url}", archive)})  # type: ignore[arg-type]
             source = Img2dataset(PYTHON, settings, DIRECTIVES)
-            requests = [Request(f"{server.address}/{name}.jpg", MOMENT) for name in ("a", "no")]
-            return await asyncio.to_thread(lambda: list(source.answers(requests))), archive
+            requests = [ImageRequest(f"{server.address}/{name}.jpg", MOMENT) for name in ("a", "no")]
+            return await asyncio.to_thread(lambda: list(source.fetch(requests))), archive
 
-    answers, archive = asyncio.run(run())
-    found = {answer.url[-5:]: answer for answer in answers}
+    results, archive = asyncio.run(run())
+    found = {result.url[-5:]: result for result in results}
     assert (found["a.jpg"].route, found["a.jpg"].reason) == (archive, None)
     assert found["a.jpg"].body.startswith(b"/archive/20190425125754")
-    assert found["o.jpg"].reason is Reason.OPTED_OUT  # and no archive is a way around that
+    assert found["o.jpg"].reason is Reason.OPTED_OUT  # an archive does not circumvent that

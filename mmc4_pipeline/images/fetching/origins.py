@@ -1,0 +1,29 @@
+"""Origins: the host that a URL's rate limits are for, and the robots.txt that applies to it."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import SplitResult
+
+from filters.hosts import host_and_port, split
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A host with its port, and the URL of its robots.txt; None if the URL is not one of the web."""
+
+    host: str = ""
+    robots_url: str | None = None
+
+
+def origin_of(url: str) -> Origin:
+    """Return the origin of a URL; an empty one if the URL is not valid."""
+    parts = split(url)
+    return _origin_at(parts.scheme, parts.netloc) if parts else Origin()
+
+
+@lru_cache(maxsize=65536)
+def _origin_at(scheme: str, netloc: str) -> Origin:
+    parts = SplitResult(scheme, netloc, "", "", "")
+    if scheme not in ("http", "https") or not parts.hostname:
+        return Origin()
+    return Origin(host_and_port(parts), f"{scheme}://{netloc.rpartition('@')[2]}/robots.txt")

@@ -1,0 +1,91 @@
+"""Downloads the robots.txt of each host once and applies it to the URLs of its images."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from mmc4_pipeline.images.fetching.client import Target, is_server_failure
+from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler
+from mmc4_pipeline.images.fetching.origins import origin_of
+from mmc4_pipeline.images.fetching.rate_limits import Hosts
+from mmc4_pipeline.images.fetching.robots import Robots, robot_names
+from schemas.reasons import Drop, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Unavailable:
+    """Why a host's robots.txt could not be read. Its images are not requested then (RFC 9309, 2.3.1.4)."""
+
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class _RobotsHandler:
+    """Receives a robots.txt; the handler of the image for which it is requested knows the denied URLs."""
+
+    image: ImageHandler
+
+    def denies(self, url: str) -> bool:
+        return self.image.denies(url)
+
+    def refuse(self, robots_tag: str) -> Drop | None:
+        return None
+
+    async def receive(self, result: FetchResult) -> str | None:
+        return None
+
+
+class RobotsCache:
+    """The robots.txt of every host seen so far. `download` requests a target's URL and follows its redirects."""
+
+    def __init__(
+        self, user_agent: str, hosts: Hosts, download: Callable[[Target, str], Awaitable[FetchResult]]
+    ) -> None:
+        self._names = robot_names(user_agent)
+        self._hosts = hosts
+        self._download = download
+        self._files: dict[str, asyncio.Task[Robots | _Unavailable]] = {}
+
+    async def refusal(self, target: Target, url: str) -> FetchResult | None:
+        """Return the result for a URL that its host's robots.txt forbids; None if the URL may be requested."""
+        robots_url = origin_of(url).robots_url
+        if robots_url is None:  # not a URL of the web, as requesting it will show
+            return None
+        found = await self._get(target, robots_url)
+        if isinstance(found, _Unavailable):
+            return replace(target.empty_result, reason=found.reason, error=found.error)
+        if found.allows(url):
+            return None
+        return replace(target.empty_result, reason=Reason.ROBOTS, error=f"see {robots_url}")
+
+    async def _get(self, target: Target, robots_url: str) -> Robots | _Unavailable:
+        """Return a robots.txt. It is downloaded once, and once more in the last pass if it was deferred."""
+        key = target.route.address(robots_url)
+        if key not in self._files:
+            robots = Target(key, target.route, _RobotsHandler(target.handler), is_robots_txt=True)
+            self._files[key] = asyncio.create_task(self._read(robots, robots_url))
+        found = await self._files[key]
+        if isinstance(found, _Unavailable) and found.reason == Reason.DEFERRED:
+            self._files.pop(key, None)
+        return found
+
+    async def _read(self, target: Target, robots_url: str) -> Robots | _Unavailable:
+        """Download and parse a robots.txt as RFC 9309, 2.3.1, says.
+
+        A 4xx response and endless redirects allow everything, an unreachable file allows nothing.
+        """
+        result = await self._download(target, robots_url)
+        error = f"robots.txt: {result.error}"
+        if result.reason is None:
+            try:
+                found = Robots.read(result.body, self._names)
+            except ValueError as problem:
+                return _Unavailable(Reason.HOST_UNAVAILABLE, f"robots.txt: {problem}")
+            host = self._hosts.get(origin_of(robots_url).host)
+            host.delay = max(host.delay, found.delay)
+            return found
+        if result.reason == Reason.HTTP_ERROR and result.status is not None:
+            return _Unavailable(Reason.HOST_UNAVAILABLE, error) if is_server_failure(result.status) else Robots()
+        unreachable = result.reason in (Reason.DENIED, Reason.CORRUPT)
+        return _Unavailable(Reason.HOST_UNAVAILABLE if unreachable else result.reason, error)

@@ -1,0 +1,30 @@
+"""How images are requested."""
+
+from dataclasses import dataclass
+from math import inf
+
+from mmc4_pipeline.images.fetching.routes import LIVE
+from mmc4_pipeline.storage.http.client import USER_AGENT
+
+MAX_REDIRECTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSettings:
+    """Limits and routes of the fetcher. Times are in seconds, sizes in bytes.
+
+    `routes` are URL templates, tried in order. `delay_per_host` is the minimum time between the starts of two requests
+    to the same host. No request begins after `shard_seconds`; the images that remain then get one more pass of the same
+    length (see `Fetcher.set_time_limit`).
+    """
+
+    routes: tuple[str, ...] = (LIVE,)
+    user_agent: str = USER_AGENT
+    timeout: float = 30.0
+    max_bytes: int = 20 << 20
+    max_open: int = 1024
+    max_open_per_host: int = 4
+    delay_per_host: float = 0.25
+    shard_seconds: float = inf
+    robots_txt: bool = True
+    allow_private_hosts: bool = False
