@@ -1,4 +1,4 @@
-"""Cuts a dataset out of one scored shard: the recipe's filters once more, then the assignment, then document rules."""
+"""Makes the dataset's documents of one scored shard: applies filters, assigns images, applies document rules."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from schemas.score import DocumentScores, ImageScore
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A kept image, the sentence that it was assigned to, and how similar the two are."""
+    """A kept image, the sentence that it was assigned to (its index), and their similarity."""
 
     image: Image
     score: ImageScore
@@ -30,11 +30,11 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class CutDocument:
-    """A document after the cut. `placed` is empty and `reason` set where the document did not make it.
+    """A document after the cut stage's decisions. If it was dropped, `placed` is empty and `reason` is set.
 
-    `placed` is in reading order (images at the same sentence as on the page): OpenFlamingo's loader takes the first
-    image for the first mark in the text. MMC4's own shards have them in page order.
-    `dropped` has, by link position, the stage and the drop of each image link that is not placed.
+    `placed` is in reading order (images of the same sentence in page order): OpenFlamingo's loader takes the first
+    image for the first mark in the text. MMC4's published shards have images in page order.
+    `dropped` has the stage and the drop of each image link that is not placed, by the link's position.
     """
 
     page: Page
@@ -45,7 +45,7 @@ class CutDocument:
     reason: str | None
 
     def cut_reasons(self) -> Iterator[str | None]:
-        """Yield for each image that came scored into the cut stage the reason that it gave, or None."""
+        """Yield the cut stage's reason for each image that reached it scored; None for a kept image."""
         for stage, drop in self.dropped.values():
             if stage is Stage.CUT:
                 yield drop.reason
@@ -55,7 +55,7 @@ class CutDocument:
 def cut_shard(
     pages: Sequence[Page], images: Sequence[Image], scores: Sequence[DocumentScores], recipe: Recipe
 ) -> Iterator[CutDocument]:
-    """Cut the documents of a shard, in the pages' order. Raises UserError where the scores are of other images."""
+    """Yield the documents of a shard in the order of its pages. Raises UserError if scores and images do not match."""
     images_of: dict[str, list[Image]] = {}
     for image in images:
         images_of.setdefault(image.key, []).append(image)
@@ -86,17 +86,13 @@ def _cut(page: Page, images: Sequence[Image], scores: Sequence[ImageScore], reci
 
 def _candidate(page: Page, link: ImageLink, images: dict[int, Image], scores: dict[int, ImageScore]) -> Candidate:
     if link.position not in images or link.position not in scores:
-        message = (
-            f"{link.url} on {page.url}: not scored, although it was kept; run `mmc4 score` again into another --output"
-        )
-        raise UserError(message)
+        raise UserError(f"{link.url} on {page.url}: kept but not scored; run `mmc4 score` again into another --output")
     score = scores[link.position]
     if len(score.similarity) != len(page.sentences) or not all(map(math.isfinite, score.similarity)):
-        message = (
-            f"{link.url} on {page.url}: its scores are no {len(page.sentences)} numbers, one a sentence; "
+        raise UserError(
+            f"{link.url} on {page.url}: expected {len(page.sentences)} finite similarities, one per sentence; "
             "run `mmc4 score` again into another --output"
         )
-        raise UserError(message)
     return Candidate(images[link.position], link, score, page.url)
 
 
@@ -121,7 +117,7 @@ def _judge_document(page: Page, placed: Sequence[Placed], recipe: Recipe) -> Dro
 
 
 def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]:
-    """Yield the ledger's row for each image link of the document's page; `shard` is the file that holds it if kept."""
+    """Yield the ledger's row for each image link of the document's page; `shard` is the file of its kept images."""
     placed = {item.image.position: item for item in document.placed}
     for link in document.page.links:
         image = document.images.get(link.position) or Image(document.page.key, link.position, link.url)

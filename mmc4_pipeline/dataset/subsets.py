@@ -1,4 +1,4 @@
-"""Checks from their ledgers that one dataset is a subset of another, by document and image."""
+"""Compares the ledgers of two datasets, to find what keeps one from being a subset of the other."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ _COLUMNS = ["document", "position", "page_url", "image_url", "sha256", "reason"]
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """An image that the subset keeps and the full dataset does not: its place, and which file of the ledger says so.
+    """An image that the subset keeps and the full dataset lacks, and the file of the subset's ledger that lists it.
 
-    `whole_document` is true where the full dataset keeps no image of its document.
+    `whole_document` is true if the full dataset does not keep any image of the document.
     """
 
     ledger: str
@@ -29,17 +29,16 @@ class Missing:
 
 
 def missing_from(full: str, subset: str) -> Iterator[Missing]:
-    """Yield each image of the dataset in the folder `subset` that the one in `full` lacks; none where it is a subset.
+    """Yield each image of the dataset in the folder `subset` that the dataset in `full` lacks.
 
-    An image is the same where document, position and sha256 are. Both datasets must have been cut from the same scored
-    shards, so that file i of one ledger speaks of the documents of file i of the other: one of each is in memory at a
-    time. Documents without images, which only a recipe with `min_images: 0` keeps, are in no ledger.
-    Raises UserError where the ledgers are not of the same shards, or one can't be read.
+    Two images are the same if their document, position and sha256 are. Both datasets must have been cut from the same
+    scored shards: then the same documents are in file i of both ledgers, and only one file of each is in memory at a
+    time. Documents without images, which only a recipe with `min_images: 0` keeps, are not compared.
+    Raises UserError if the ledgers have different shards or one of them cannot be read.
     """
     names = _ledger_files(full)
     if names != _ledger_files(subset):
-        message = f"{subset}: its ledger has other shards than {full}'s; compare datasets that were cut from one output"
-        raise UserError(message)
+        raise UserError(f"{subset} and {full}: their ledgers have different shards; compare datasets of one output")
     for name in names:
         kept = {(row["document"], row["position"], row["sha256"]) for row in _kept(storage.join(full, name))}
         documents = {document for document, _, _ in kept}
@@ -58,17 +57,16 @@ def missing_from(full: str, subset: str) -> Iterator[Missing]:
 def _ledger_files(dataset: str) -> list[str]:
     paths = storage.matches_below(dataset, "ledger/*.parquet")
     if not paths:
-        message = f"{dataset}: no ledger; give the folder that `mmc4 cut` or `mmc4 build` has made"
-        raise UserError(message)
+        raise UserError(f"{dataset}: has no ledger; give a dataset's folder, such as out/dataset/mmc4")
     return [f"ledger/{path.rpartition('/')[2]}" for path in paths]
 
 
 def _kept(path: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of kept images, batch by batch."""
+    """Yield the rows of kept images, reading one batch at a time."""
     try:
         with storage.open_read(path) as stream:
             for batch in pq.ParquetFile(pa.PythonFile(stream, mode="r")).iter_batches(columns=_COLUMNS):
                 yield from batch.filter(batch.column("reason").is_null()).to_pylist()
     except (pa.ArrowException, OSError) as error:
-        message = f"{path}: not readable as a ledger ({str(error).partition(chr(10))[0]}); cut the dataset again"
-        raise UserError(message) from error
+        why = str(error).partition("\n")[0]
+        raise UserError(f"{path}: not readable as a ledger ({why}); cut the dataset again") from error

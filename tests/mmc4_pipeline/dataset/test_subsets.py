@@ -1,4 +1,4 @@
-"""Subset relations by the ledgers: what is missing is found, by document and image."""
+"""Subset relations: images that the full dataset lacks are found in the ledgers, by document and position."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,14 +31,14 @@ def dataset(path: Path, *shards: list[LedgerRow]) -> str:
 FULL = [[kept("a", 0), kept("a", 2), dropped("b", 0)], [], [kept("c", 1), dropped("c", 2)]]
 
 
-def test_a_subset_lacks_nothing(tmp_path: Path) -> None:
+def test_nothing_of_a_subset_is_missing(tmp_path: Path) -> None:
     full = dataset(tmp_path / "full", *FULL)
     core = dataset(tmp_path / "core", [dropped("a", 0), kept("a", 2), dropped("b", 0)], [], [dropped("c", 1)])
     assert list(missing_from(full, core)) == []
     assert list(missing_from(full, full)) == []
 
 
-def test_what_the_full_dataset_dropped_or_never_had_is_missing(tmp_path: Path) -> None:
+def test_images_that_the_full_dataset_dropped_or_never_had_are_missing(tmp_path: Path) -> None:
     full = dataset(tmp_path / "full", *FULL)
     other_bytes = replace(kept("a", 2), sha256="other")
     core = dataset(tmp_path / "core", [kept("a", 0), other_bytes, kept("b", 0)], [kept("d", 4)], [kept("c", 2)])
@@ -56,14 +56,14 @@ def test_what_the_full_dataset_dropped_or_never_had_is_missing(tmp_path: Path) -
     ]
 
 
-def test_ledgers_that_can_t_be_compared_are_refused(tmp_path: Path) -> None:
+def test_ledgers_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     full = dataset(tmp_path / "full", *FULL)
-    with pytest.raises(UserError, match="its ledger has other shards than"):
+    with pytest.raises(UserError, match=f"{tmp_path}/two"):
         list(missing_from(full, dataset(tmp_path / "two", [], [])))
-    with pytest.raises(UserError, match="none: no ledger; give the folder that"):
+    with pytest.raises(UserError, match=f"{tmp_path}/none: "):
         list(missing_from(full, str(tmp_path / "none")))
     core = dataset(tmp_path / "core", *FULL)
     damaged = tmp_path / "core/ledger/ledger-00002-of-00003.parquet"
     damaged.write_bytes(damaged.read_bytes()[:-9])
-    with pytest.raises(UserError, match=r"ledger-00002-of-00003\.parquet: not readable as a ledger"):
+    with pytest.raises(UserError, match=r"ledger-00002-of-00003\.parquet: "):
         list(missing_from(full, core))
