@@ -1,1 +1,1 @@
-"""The Beam jobs, one a file: options, read, transforms, write. What happens to a document is in `mmc4_pipeline`."""
+"""The Beam jobs, one file for each stage: input, transforms, output. `mmc4_pipeline` processes the single documents."""

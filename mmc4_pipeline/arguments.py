@@ -1,4 +1,4 @@
-"""What the command lines of all commands share: how `--help` looks, and the options that several commands have."""
+"""Parts that the command lines of all commands share: the layout of `--help`, and common options."""
 
 import argparse
 import shutil

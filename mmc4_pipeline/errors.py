@@ -22,7 +22,7 @@ class PermanentReadError(UserError):
 
 
 class NotRunError(Exception):
-    """Not a failure: the pipeline was only described or handed over, so there is no manifest yet."""
+    """Not a failure: the pipeline was only described or handed over, and its manifest is still to come."""
 
 
 def user_message(error: BaseException) -> str | None:

@@ -27,8 +27,8 @@ class WebOptions(PipelineOptions):
             type=float,
             default=default,
             metavar="N",
-            help="maximum requests per second to each host of --cc_root and --c4, per worker process: divide your "
-            f"total by the number of processes (default: {default:g})",
+            help="maximum requests per second to each host of the input, such as Common Crawl's, per worker process: "
+            f"divide your total by the number of processes (default: {default:g})",
         )
 
 

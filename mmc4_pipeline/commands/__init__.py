@@ -1,1 +1,1 @@
-"""The commands that are no Beam jobs, one a file."""
+"""The commands that are not Beam jobs, one in each file."""

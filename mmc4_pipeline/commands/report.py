@@ -1,18 +1,27 @@
-"""mmc4 report: writes a dataset's report page again, and shows on the terminal what became of everything."""
-
-import argparse
+"""mmc4 report: writes a dataset's report page and prints its funnel."""
 
 from rich.console import Console
 
+from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.dataset.files import finished_dataset
 from mmc4_pipeline.report.funnel import print_funnel
 from mmc4_pipeline.report.page import write_report
 
+DESCRIPTION = """\
+Show how many documents and image links each stage of a dataset has kept and dropped, and why.
+
+Reads a finished dataset. Prints the counts and writes them to report.html in the dataset's folder, with histograms,
+sites and sample documents. `mmc4 cut` has already written that page; this command writes it again.
+
+Example:
+  mmc4 report out/dataset/mmc4
+"""
+
 
 def main(argv: list[str]) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="mmc4 report", description=(__doc__ or "").partition(": ")[2])
-    parser.add_argument("dataset", metavar="DATASET_FOLDER", help="a finished dataset, such as out/dataset/mmc4")
+    parser = command_parser("report", DESCRIPTION)
+    parser.add_argument("dataset", metavar="DATASET_FOLDER", help="a finished dataset, for example out/dataset/mmc4")
     folder = finished_dataset(parser.parse_args(argv).dataset)
     path = write_report(folder)
     console = Console()

@@ -1,25 +1,29 @@
-"""mmc4 status: shows how far a run is, by stage: shards done, counts so far, when something was done last."""
+"""mmc4 status: prints how far a run is, by stage."""
 
-import argparse
 from datetime import UTC, datetime
 
 from rich.console import Console
 
+from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.report.status import StageStatus, status_table, statuses
 from schemas.reasons import Stage
 
+DESCRIPTION = """\
+Show how far a run is, by stage: finished shards, counts so far, and when a shard was last finished.
+
+Reads what the run has written to its output folder, so it works while the run continues, after it was interrupted, and
+from any machine that can read the folder.
+
+Example:
+  mmc4 status out
+"""
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def main(argv: list[str]) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="mmc4 status",
-        description=(__doc__ or "").partition(": ")[2],
-        epilog="It reads what the run has written, so it works during a run, after one that was stopped, and from any "
-        "machine that reaches the folder.",
-    )
-    parser.add_argument("output", metavar="OUTPUT_FOLDER", help="the run's --output")
+    parser = command_parser("status", DESCRIPTION)
+    parser.add_argument("output", metavar="OUTPUT_FOLDER", help="the --output of the run")
     stages = statuses(parser.parse_args(argv).output)
     remarks = [_remark(stage, datetime.now(UTC)) for stage in stages if not stage.is_finished]
     console = Console(markup=False, highlight=False)
@@ -29,18 +33,18 @@ def main(argv: list[str]) -> None:
 
 
 def _next(last: StageStatus) -> str:
-    """Say what comes after stages that are all finished."""
+    """Return what to do after the last stage, if all are finished."""
     following = list(Stage)[list(Stage).index(last.stage) + 1 :]
-    return "All of these stages are finished." + (f" Next is mmc4 {following[0]}." if following else "")
+    return "All of these stages are finished." + (f" The next one is `mmc4 {following[0]}`." if following else "")
 
 
 def _remark(stage: StageStatus, now: datetime) -> str:
-    """Say of a stage under way what its shards can't tell."""
+    """Return what the table does not show about an unfinished stage."""
     steps = "".join(f", {number:,} {step}" for step, number in sorted(stage.steps.items()))
-    last = f"the last note is {_ago(now, stage.last)} old" if stage.last else "nothing is done yet"
+    last = f"something was last finished {_ago(now, stage.last)} ago" if stage.last else "nothing is finished yet"
     return (
         f"{stage.folder} is not finished: {stage.done:,} of {stage.shards:,} shards done{steps}; {last}. "
-        "If nothing runs any more, continue with --resume."
+        "If the run has stopped, continue it with --resume."
     )
 
 

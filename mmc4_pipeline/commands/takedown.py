@@ -1,34 +1,48 @@
-"""mmc4 takedown: takes the images and pages that a list names out of everything that is finished."""
-
-import argparse
+"""mmc4 takedown: removes listed images and pages from all finished stages and datasets."""
 
 from rich.console import Console
 
+from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.progress import counting_files
 from mmc4_pipeline.takedown.folders import find_parts
 from mmc4_pipeline.takedown.run import Report, end_stopped, take_down, units_of
 
+DESCRIPTION = """\
+Remove hosts, pages or images from everything that a run has finished.
+
+Reads the list and the run's folder, or a dataset whose other stages have been deleted. Rewrites the shards, ledgers,
+manifests, reports and cards that contain a listed item, and no other file. If it is interrupted, run the same command
+again. Published copies of a dataset are not changed: publish the rewritten files again.
+
+Later runs that read the pages again need the same list, in the recipe's filter deny_list.
+
+Examples:
+  mmc4 takedown out --list removals.txt --dry_run
+  mmc4 takedown out --list removals.txt --workers 4
+"""
+
 
 def main(argv: list[str]) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="mmc4 takedown", description=(__doc__ or "").partition(": ")[2])
+    parser = command_parser("takedown", DESCRIPTION)
     parser.add_argument(
-        "folder", metavar="FOLDER", help="an --output of `mmc4 build`, or a dataset whose stages are gone"
+        "folder", metavar="FOLDER", help="the --output of a run, or a dataset whose other stages have been deleted"
     )
     parser.add_argument(
         "--list",
         required=True,
         metavar="FILE",
-        help="one entry a line, as in filters.deny_list: a host or domain, a URL, or sha256: and the hash of a URL",
+        help="what to remove (required), one entry per line as in filters.deny_list: a host or domain, a URL, or "
+        "sha256: followed by the hash of a URL",
     )
-    parser.add_argument("--dry_run", action="store_true", help="say what would go, and write nothing")
-    parser.add_argument("--workers", type=int, default=1, help="processes that look at shards (default: 1)")
+    parser.add_argument("--dry_run", action="store_true", help="print what would be removed, and write nothing")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     arguments = parser.parse_args(argv)
     try:
         parts = find_parts(arguments.folder)
         if end_stopped(parts, dry_run=arguments.dry_run):
-            _console().print(f"{parts.root}: a takedown that had been stopped was ended first")
+            _console().print(f"{parts.root}: an interrupted takedown was completed first")
             parts = find_parts(arguments.folder)
         with counting_files("takedown", len(units_of(parts))) as advance:
             report = take_down(
@@ -39,28 +53,27 @@ def main(argv: list[str]) -> None:
                 advance=advance,
             )
     except KeyboardInterrupt as error:
-        message = "stopped; run the same command again to go on"
-        raise UserError(message) from error
-    _say(report, parts.root, arguments.list, dry_run=arguments.dry_run)
+        raise UserError("stopped; run the same command again to continue") from error
+    _print(report, parts.root, arguments.list, dry_run=arguments.dry_run)
 
 
-def _say(report: Report, root: str, path: str, *, dry_run: bool) -> None:
+def _print(report: Report, root: str, path: str, *, dry_run: bool) -> None:
     console = _console()
-    done = "would be" if dry_run else "were"
+    removed, rewrote = ("would remove", "would rewrite") if dry_run else ("removed", "rewrote")
     for name, out in report.parts.items():
         if report.files[name]:
             console.print(
-                f"{name or root}: {out.documents} documents, {out.images} images and {out.links} links {done} "
-                f"taken out; {report.files[name]} of {report.files_in_all[name]} files {done} written anew"
+                f"{name or root}: {removed} {out.documents} documents, {out.images} images and {out.links} links; "
+                f"{rewrote} {report.files[name]} of {report.files_in_all[name]} files"
             )
     if not any(report.files.values()):
-        console.print(f"{root}: has nothing of what {path} names; nothing {'would be' if dry_run else 'was'} written")
+        console.print(f"{root}: nothing matches {path}; no files {'would be' if dry_run else 'were'} changed")
         return
     for card in report.edited:
-        console.print(f"{card}: has other text than `mmc4 card` writes, and was left: its counts are those of before")
+        console.print(f"{card}: was edited by hand and left unchanged; its counts are out of date")
     if not dry_run:
         console.print(
-            f"{root}: done. Whatever reads pages again needs the list too: --set filters.deny_list.list={path}"
+            f"{root}: done. Runs that read the pages again need the list too: --set filters.deny_list.list={path}"
         )
 
 

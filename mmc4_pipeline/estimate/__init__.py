@@ -1,1 +1,1 @@
-"""What a run will take: bytes, requests, core hours and money, before anything is asked for."""
+"""Estimates what a run will take, before it starts: bytes, requests, core hours and money."""

@@ -1,4 +1,4 @@
-"""How large a crawl is: known for the crawl of C4, measured on a few of its files where they can be reached."""
+"""Looks up the size of a crawl: published figures for C4's crawl, or measured on a few of its files."""
 
 import gzip
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.storage import Inputs, join
 
 _TIB = 1 << 40
-_SAMPLE = 5  # files of each kind whose size is looked up: they differ by a few per cent
-# Requests for index files over HTTP: for each, and for each of its row groups, what opening it takes, and the columns.
+_SAMPLE = 5  # files of each kind whose size is looked up; sizes differ by a few per cent
+# HTTP requests for an index file: those that open it, and for each row group those that open it and read its columns.
 _REQUESTS_OF_FILE, _REQUESTS_OF_GROUP = 3, 2 + len(COLUMNS)
-_ROW_GROUP_BYTES = 128 << 20  # as parquet-mr writes them where nobody says otherwise
+_ROW_GROUP_BYTES = 128 << 20  # parquet-mr's default
 
 
 @dataclass(frozen=True, slots=True)
 class CrawlSize:
-    """A crawl's captured pages, its WARC files (as many WAT files), the bytes of each kind, and where that is from.
+    """A crawl's number of pages and of WARC files (it has as many WAT files), the bytes of each kind, and their source.
 
-    `index_bytes` are at least those that locate reads of the columnar index, `index_requests` what it asks for.
+    `index_bytes` is an upper bound of what locate reads from the columnar index, with `index_requests` requests.
     """
 
     name: str
@@ -37,12 +37,13 @@ class CrawlSize:
     index_requests: int
 
 
-# Common Crawl's announcements give 2.5 billion pages in 56,000 files for this crawl, and for the one two months before
-# 2.9 billion pages in 59.86 TiB of WARC and 18.23 TiB of WAT files: its bytes a page are taken for both. Its index has
-# 0.26 TiB in 300 files, of which locate reads five of some thirty columns, the longest among them.
+# Common Crawl's announcements give 2.5 billion pages in 56,000 files for this crawl. For the crawl two months earlier
+# they give 2.9 billion pages in 59.86 TiB of WARC and 18.23 TiB of WAT files; both crawls are assumed to have the same
+# bytes per page. This crawl's index has 0.26 TiB in 300 files. Locate reads five of its roughly thirty columns,
+# including the longest.
 C4_CRAWL = CrawlSize(
     name="CC-MAIN-2019-18",
-    source="Common Crawl's announcements; --cc_root measures it",
+    source="Common Crawl's announcements; use --cc_root to measure it",
     pages=2_500_000_000,
     files=56_000,
     warc_bytes=int(59.86 * _TIB * 2.5 / 2.9),
@@ -53,13 +54,14 @@ C4_CRAWL = CrawlSize(
 
 
 def crawl_size(inputs: Inputs, crawl: str, cc_root: str | None) -> CrawlSize:
-    """Give a crawl's size; raises UserError for another crawl than C4's that can't be reached."""
+    """Return a crawl's size. Without `cc_root`, raises UserError unless it is C4's crawl."""
     if cc_root:
         return _measured(inputs, crawl, cc_root)
     if crawl == C4_CRAWL.name:
         return C4_CRAWL
-    message = f"--crawl {crawl}: its size is not known here; give --cc_root, so that it can be measured"
-    raise UserError(message)
+    raise UserError(
+        f"--crawl {crawl}: published sizes are known for C4's crawl only; add --cc_root to measure this one"
+    )
 
 
 def _measured(inputs: Inputs, crawl: str, cc_root: str) -> CrawlSize:
@@ -70,8 +72,7 @@ def _measured(inputs: Inputs, crawl: str, cc_root: str) -> CrawlSize:
         found = inputs.matches_below(cc_root, f"crawl-data/{crawl}/segments/*/warc/*.warc.gz")
         names = [path[path.rindex("crawl-data/") :] for path in found]
     if not names:
-        message = f"{listed}: not there, nor any WARC files; check --cc_root and --crawl"
-        raise UserError(message)
+        raise UserError(f"{listed}: not found, and there are no WARC files; check --cc_root and --crawl")
     sampled = _spread(names)
     warc, wat = (
         len(names) * mean(inputs.size(join(cc_root, name)) for name in paths)
@@ -79,16 +80,16 @@ def _measured(inputs: Inputs, crawl: str, cc_root: str) -> CrawlSize:
     )
     index = index_files(inputs, cc_root, crawl)
     footers = [_footer(inputs, path) for path in _spread(index)]
-    pages, read, asked = (
+    pages, read, requests = (
         round(len(index) * mean(figure(footer) for footer in footers))
         for figure in (lambda footer: footer.num_rows, _bytes_read, _requests)
     )
     source = f"{len(sampled)} of the {len(names):,} WARC files of {cc_root}"
-    return CrawlSize(crawl, source, pages, len(names), round(warc), round(wat), read, asked)
+    return CrawlSize(crawl, source, pages, len(names), round(warc), round(wat), read, requests)
 
 
 def _spread(paths: list[str]) -> list[str]:
-    """Give a few of the paths, from the first to the last."""
+    """Return a few of the paths, evenly spread from the first to the last."""
     paths = sorted(paths)
     step = max(1, (len(paths) - 1) // max(1, _SAMPLE - 1))
     return paths[::step][:_SAMPLE]

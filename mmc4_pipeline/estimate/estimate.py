@@ -1,4 +1,4 @@
-"""Estimates what locating takes, and the pages by each source. Pure arithmetic: sizes and speeds in, figures out."""
+"""Estimates what locating takes, and reading the pages from each source. Pure arithmetic on sizes and speeds."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,7 @@ _HOUR, _GB = 3600, 10**9
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """How fast one core is: seconds a page read from its own range, bytes of compressed file scanned a second.
-
-    `index_rows_per_second` are captures that are compared with the wanted URLs.
-    """
+    """How fast one core reads pages by range, scans compressed files, and compares index rows with wanted URLs."""
 
     range_seconds_per_page: float
     wat_bytes_per_second: float
@@ -22,7 +19,7 @@ class Speeds:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the run may use in all: cores, bytes a second from Common Crawl, requests a second to it."""
+    """Limits of the whole run: cores, and bytes and requests per second from Common Crawl."""
 
     cores: float
     bytes_per_second: float
@@ -31,7 +28,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Unit prices in US dollars: a core for an hour, a gigabyte read, a million requests."""
+    """Prices in US dollars, per core and hour, gigabyte read, and million requests."""
 
     core_hour: float
     gigabyte: float
@@ -40,9 +37,9 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What one page source takes, or the index. `core_hours` is work, `hours` how long it lasts, and `limit` says why.
+    """What a page source, or the index, takes. `hours` is the duration, and `limit` the resource that determines it.
 
-    `dollars` counts the cores for as long as the stage lasts: a machine that waits is paid for too.
+    `core_hours` is the work. `dollars` includes idle cores, because a machine is paid for while it waits, too.
     """
 
     source: str
@@ -57,9 +54,9 @@ class Needs:
 def estimate(
     documents: int, crawl: CrawlSize, speeds: Speeds, resources: Resources, prices: Prices, max_gap: int
 ) -> list[Needs]:
-    """Give the needs of each page source, the cheapest first, of equally cheap ones the fastest.
+    """Return the needs of each page source, the cheapest first. Equally cheap sources are ordered by duration.
 
-    The documents are taken to be spread over the crawl at random, as C4's are. `max_gap` is the largest gap in bytes
+    Documents are assumed to be distributed over the crawl at random, as C4's are. `max_gap` is the largest gap in bytes
     between two records that are read with one request.
     """
     files = touched_files(documents, crawl.files)
@@ -75,21 +72,21 @@ def estimate(
 
 
 def index_needs(crawl: CrawlSize, speeds: Speeds, resources: Resources, prices: Prices) -> Needs:
-    """Give the needs of reading a crawl's whole columnar index, which any number of documents takes to be located."""
+    """Return the needs of reading a crawl's whole columnar index, as locate does for any number of documents."""
     seconds = crawl.pages / speeds.index_rows_per_second
     return _needs("index", crawl.index_requests, crawl.index_bytes, seconds, resources, prices)
 
 
 def touched_files(documents: int, files: int) -> float:
-    """Give how many of the files hold one of the documents or more."""
+    """Return how many of the files hold at least one of the documents."""
     return files * (1 - (1 - 1 / files) ** documents)
 
 
 def merged_ranges(documents: int, files: float, crawl: CrawlSize, max_gap: int) -> tuple[float, float]:
-    """Give the requests and the bytes of reading the documents' records, near ones with one request.
+    """Return the requests and the bytes of reading the documents' records, neighbouring ones with one request.
 
-    Between two wanted records of a file lie k others with probability p(1-p)^k, p being the wanted share of its pages;
-    the two are merged where k records fit the gap.
+    Between two wanted records of a file there are k others with probability p(1-p)^k, where p is the wanted share of
+    its pages. The two are read with one request if k records fit the gap.
     """
     size = crawl.warc_bytes / crawl.pages
     share = min(1.0, documents / crawl.pages * crawl.files / files)

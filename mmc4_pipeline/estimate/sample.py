@@ -1,4 +1,4 @@
-"""A WARC file, its WAT file and an index, as large a page as Common Crawl's are: to measure a machine's speed on."""
+"""Writes a WARC file, its WAT file and an index, with pages as large as Common Crawl's, to measure speeds on."""
 
 import io
 import random
@@ -19,13 +19,13 @@ from schemas.capture import Location
 _FILE = "crawl-data/sample/segments/1/warc/sample.warc.gz"
 _MOMENT = datetime(2019, 4, 25, 12, 0, 0, tzinfo=UTC)
 _SYLLABLES = ("ba", "co", "di", "fe", "gu", "ha", "jo", "ki", "lu", "me", "no", "pi", "qua", "ro", "se", "ti", "ve")
-# The crawl's means: 25 KB a page in WARC files, 87 KB of it unpacked, 8 KB in WAT files.
+# The crawl's means per page: 25 KB in WARC files, 87 KB when unpacked, 8 KB in WAT files.
 _LINKS, _IMAGES, _PARAGRAPHS, _CALLS = 220, 25, 55, 600
 _SITE_ROWS, _FOLDERS = 50, 2000  # of the index
 
 
 def write_sample(folder: Path, pages: int) -> list[Location]:
-    """Write both files below the folder, laid out as Common Crawl is, and give the pages' locations."""
+    """Write both files in Common Crawl's layout below the folder, and return the pages' locations."""
     rng = random.Random(0)
     warc, wat = folder / _FILE, folder / wat_filename(_FILE)
     for path in (warc, wat):
@@ -59,7 +59,7 @@ def write_sample(folder: Path, pages: int) -> list[Location]:
 
 
 def write_index(folder: Path, rows: int) -> tuple[str, pa.Array]:
-    """Write a file of a columnar index, one row group, and give its path and the URLs in it."""
+    """Write one file of a columnar index, with one row group. Return its path and the URLs in it."""
     rng, numbers = random.Random(0), np.random.default_rng(0)
     sites = [f"https://www.{_words(rng, 2).replace(' ', '')}.example" for _ in range(rows // _SITE_ROWS)]
     folders = [_words(rng, 3).replace(" ", "-") for _ in range(_FOLDERS)]
@@ -76,7 +76,7 @@ def write_index(folder: Path, rows: int) -> tuple[str, pa.Array]:
         "warc_record_length": numbers.integers(10**5, size=rows),
     }
     path = str(folder / "index.parquet")
-    pq.write_table(pa.table(columns), path, compression="gzip", compression_level=6)  # as Common Crawl's are
+    pq.write_table(pa.table(columns), path, compression="gzip", compression_level=6)  # like Common Crawl's
     return path, urls
 
 

@@ -1,4 +1,4 @@
-"""Measures how fast one core of this machine reads pages, by each page source, and the index."""
+"""Measures how fast one core of this machine reads pages from each source, and the index."""
 
 import tempfile
 import time
@@ -19,13 +19,13 @@ from mmc4_pipeline.recipe import LinkSettings
 from mmc4_pipeline.storage import HttpSettings, Inputs
 
 _PAGES = 60
-_ROWS, _FALSE_ROWS = 100_000, 0.01  # of the index, and the share of them that pass its filter for nothing
+_ROWS, _FALSE_ROWS = 100_000, 0.01  # of the index, and the rate of false positives of its filter
 _WANTED = 7  # every seventh page is wanted in a scan: C4 has about 15% of its crawl's pages
 _ROUNDS = 3
 
 
 def measure_speeds(reader: PageReader) -> Speeds:
-    """Read a generated sample with each page source, and an index; takes seconds. `reader` says what a page has."""
+    """Read a generated sample from each page source, and an index. Takes a few seconds. `reader` parses the pages."""
     with tempfile.TemporaryDirectory() as folder:
         locations = write_sample(Path(folder), _PAGES)
         index, urls = write_index(Path(folder), _ROWS)
@@ -34,7 +34,7 @@ def measure_speeds(reader: PageReader) -> Speeds:
         few = locations[::_WANTED]
         sizes = [storage.size(storage.join(folder, name)) for name in (warc, wat_filename(warc))]
         inputs = Inputs(HttpSettings())
-        plain = PageReader(LinkSettings())  # WAT files have no more than the plain links
+        plain = PageReader(LinkSettings())  # WAT files only have plain links
         return Speeds(
             range_seconds_per_page=_seconds(lambda: pages_by_range(inputs, folder, warc, locations, reader)) / _PAGES,
             wat_bytes_per_second=sizes[1] / _seconds(lambda: pages_by_wat(inputs, folder, warc, few, plain)),
@@ -44,7 +44,7 @@ def measure_speeds(reader: PageReader) -> Speeds:
 
 
 def _seconds(read: Callable[[], Iterable[object]]) -> float:
-    """Give the seconds of one core that reading takes."""
+    """Return the seconds of processor time that reading takes."""
     taken = []
     for _ in range(_ROUNDS):
         start = time.process_time()

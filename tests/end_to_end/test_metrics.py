@@ -1,4 +1,4 @@
-"""What the runner counted: under the same names everywhere, and as the notes have it."""
+"""The runner's metrics: the same names on every runner, and the same numbers as in the notes."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ def runs(output: Path, stage: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_runner_counted_what_the_manifest_says(built: Path, stage: str) -> None:
+def test_the_runner_s_counters_match_the_manifest(built: Path, stage: str) -> None:
     manifest = json.loads((built / stage / "manifest.json").read_text())
     expected = {}
     for what, count in manifest["counts"].items():
@@ -32,7 +32,7 @@ def test_the_runner_counted_what_the_manifest_says(built: Path, stage: str) -> N
     assert any(name.endswith("/milliseconds") for name in run["distributions"])
 
 
-def test_a_resumed_run_adds_what_it_did_itself(built: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_adds_the_metrics_of_its_own_shards(built: Path, tmp_path: Path) -> None:
     output = shutil.copytree(built, tmp_path / "out")
     dataset = output / "dataset/miniweb"
     redone = json.loads((dataset / "done/00001.json").read_text())["counts"]
@@ -45,12 +45,12 @@ def test_a_resumed_run_adds_what_it_did_itself(built: Path, tmp_path: Path) -> N
     assert second["counters"]["links/kept"] == redone["links"]["kept"] < first["counters"]["links/kept"]
 
 
-def test_several_processes_count_as_one_does(built: Path, tmp_path: Path) -> None:
+def test_several_processes_count_the_same_as_one(built: Path, tmp_path: Path) -> None:
     output = shutil.copytree(built, tmp_path / "out")
     shutil.rmtree(output / "dataset")
     workers = ("--direct_num_workers", "2", "--direct_running_mode", "multi_processing")
     succeeded(mmc4("cut", "--output", str(output), "--recipe", str(MINIWEB / "miniweb.yaml"), *workers))
-    (one, several) = runs(output, "dataset/miniweb")  # one of before, copied
+    (one, several) = runs(output, "dataset/miniweb")  # the first is from the copied run
     assert several["counters"] == one["counters"]
     assert several["distributions"]["shard/bytes"] == one["distributions"]["shard/bytes"]
     assert several["differ"] == {}

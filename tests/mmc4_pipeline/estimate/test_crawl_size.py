@@ -1,4 +1,4 @@
-"""How large a crawl is said to be: known for C4's, measured where there is a root."""
+"""The size of a crawl: known for C4's, measured if a root is given."""
 
 import gzip
 from collections.abc import Callable
@@ -19,7 +19,7 @@ CRAWL = "CC-MAIN-2019-18"
 
 
 def write_crawl(root: Path, files: int, *, listed: bool) -> None:
-    """Write files of known sizes, and an index of 7 rows a file in two files."""
+    """Write files of known sizes, and an index of two files with 7 rows each."""
     segment = f"crawl-data/{CRAWL}/segments/1"
     names = [f"{segment}/warc/{number:05d}.warc.gz" for number in range(files)]
     for name in names:
@@ -32,7 +32,7 @@ def write_crawl(root: Path, files: int, *, listed: bool) -> None:
     index = root / f"cc-index/table/cc-main/warc/crawl={CRAWL}/subset=warc"
     index.mkdir(parents=True)
     for number in range(2):
-        others = {"url_path": [f"/{row}" * 99 for row in range(7)]}  # that nobody reads
+        others = {"url_path": [f"/{row}" * 99 for row in range(7)]}  # a column that is not read
         columns = {name: [f"{name}-{row}" for row in range(7)] for name in COLUMNS} | others
         pq.write_table(pa.table(columns), index / f"{number}.parquet", row_group_size=4, compression="none")
 
@@ -45,16 +45,16 @@ def test_a_crawl_is_measured_on_some_of_its_files(tmp_path: Path, files: int, li
     assert (size.files, size.pages, size.warc_bytes, size.wat_bytes) == (files, 14, 300 * files, 100 * files)
 
 
-def test_of_the_index_the_columns_that_locate_reads_are_counted(tmp_path: Path) -> None:
+def test_only_the_index_columns_that_locate_reads_are_counted(tmp_path: Path) -> None:
     write_crawl(tmp_path, 1, listed=True)
     values = 2 * 7 * sum(len(f"{name}-0") for name in COLUMNS)
     size = crawl_size(INPUTS, CRAWL, str(tmp_path))
-    assert values < size.index_bytes < 10 * values  # Parquet's own bytes beside so small values
+    assert values < size.index_bytes < 10 * values  # Parquet adds bytes of its own to such small values
     whole = sum(file.stat().st_size for file in tmp_path.rglob("*.parquet"))
     assert size.index_bytes < whole / 2
 
 
-def test_the_requests_for_the_index_are_those_that_a_server_sees(
+def test_the_estimated_index_requests_are_those_that_a_server_receives(
     tmp_path: Path, serve: Callable[[dict[str, bytes]], FileServer]
 ) -> None:
     write_crawl(tmp_path, 1, listed=True)
@@ -74,7 +74,7 @@ def test_the_requests_for_the_index_are_those_that_a_server_sees(
     assert len(server.asked) == crawl_size(INPUTS, CRAWL, str(tmp_path)).index_requests
 
 
-def test_the_crawl_of_c4_is_known_and_others_are_asked_for() -> None:
+def test_the_size_of_c4_s_crawl_is_known_and_others_require_a_root() -> None:
     assert crawl_size(INPUTS, CRAWL, None) is C4_CRAWL
     with pytest.raises(UserError, match="--cc_root"):
         crawl_size(INPUTS, "CC-MAIN-2030-01", None)

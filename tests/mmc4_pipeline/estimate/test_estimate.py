@@ -1,4 +1,4 @@
-"""The plan's arithmetic, against small crawls drawn at random and counted."""
+"""The arithmetic of the estimate, compared with small random crawls that are counted."""
 
 import random
 from collections import defaultdict
@@ -17,7 +17,7 @@ from mmc4_pipeline.estimate.estimate import (
     touched_files,
 )
 
-SIZE = 1000  # bytes a record
+SIZE = 1000  # bytes per record
 CRAWL = CrawlSize(
     "small",
     "drawn",
@@ -34,7 +34,7 @@ AMPLE = Resources(cores=1, bytes_per_second=1e12, requests_per_second=1e12)
 
 
 def counted(documents: int, max_gap: int) -> tuple[int, int, int]:
-    """Draw documents of the crawl, merge neighbours, and count files, requests and bytes."""
+    """Draw documents from the crawl, merge neighbours, and count files, requests and bytes."""
     per_file = CRAWL.pages // CRAWL.files
     wanted = defaultdict(list)
     drawn = random.Random(7).sample(range(CRAWL.pages), documents)
@@ -55,7 +55,7 @@ def counted(documents: int, max_gap: int) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("max_gap", [0, 3 * SIZE, 40 * SIZE])
 @pytest.mark.parametrize("documents", [20_000, 60_000, 300_000])
-def test_the_estimate_is_what_a_drawn_crawl_takes(documents: int, max_gap: int) -> None:
+def test_the_estimate_matches_a_drawn_crawl(documents: int, max_gap: int) -> None:
     files, requests, read = counted(documents, max_gap)
     estimated = touched_files(documents, CRAWL.files)
     assert estimated == pytest.approx(files)
@@ -63,13 +63,13 @@ def test_the_estimate_is_what_a_drawn_crawl_takes(documents: int, max_gap: int) 
 
 
 @pytest.mark.parametrize("documents", [1, 20, 50, 200])
-def test_the_files_touched_are_those_of_the_mean_draw(documents: int) -> None:
+def test_the_number_of_touched_files_is_the_mean_of_many_draws(documents: int) -> None:
     rng = random.Random(7)
     drawn = [len({rng.randrange(40) for _ in range(documents)}) for _ in range(2_000)]
     assert touched_files(documents, 40) == pytest.approx(mean(drawn), rel=0.02)
 
 
-def test_every_document_of_the_crawl_is_one_request_a_file() -> None:
+def test_all_documents_of_the_crawl_are_one_request_per_file() -> None:
     requests, read = merged_ranges(CRAWL.pages, CRAWL.files, CRAWL, 0)
     assert (requests, read) == pytest.approx((CRAWL.files, CRAWL.warc_bytes))
 
@@ -97,7 +97,7 @@ def test_few_documents_are_cheapest_by_range_and_all_by_wat() -> None:
         (Resources(1, 1e12, 2), "requests", 4_000 / 2 / 3600),
     ],
 )
-def test_the_scarcest_resource_says_how_long_it_lasts(resources: Resources, limit: str, hours: float) -> None:
+def test_the_scarcest_resource_determines_the_duration(resources: Resources, limit: str, hours: float) -> None:
     needs = {item.source: item for item in estimate(4_000, CRAWL, SPEEDS, resources, FREE, max_gap=-SIZE)}
     assert needs["warc"].limit == limit
     assert needs["warc"].hours == pytest.approx(hours, rel=0.01)
