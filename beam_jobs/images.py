@@ -86,7 +86,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
             "max_image_bytes": settings.max_bytes,
             "robots_txt": settings.robots_txt,
         },
-        "face_detector": detector.plan() if detector else None,
+        "face_detector": detector.fingerprint_fields() if detector else None,
         "input": {"pages": fingerprint(manifest), **source_plan, **deny_lists.plan()},
     }
     work = ImagesWork(
@@ -130,7 +130,7 @@ def _source(
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesWork:
-    """What the steps of the stage need to know. Shard numbers and hashes are shuffled, image bytes never are."""
+    """Everything that the steps of the stage need. Shard numbers and hashes are shuffled, image bytes never are."""
 
     pages: StageFolder
     folder: StageFolder

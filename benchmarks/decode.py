@@ -1,17 +1,17 @@
-"""Decoding: this project's one pass beside img2dataset's Resizer and imagehash, on the same bytes.
+"""Decoding: this project's single pass compared with img2dataset's Resizer and imagehash, on the same bytes.
 
     python -m venv peer && peer/bin/pip install img2dataset imagehash
     python benchmarks/decode.py --peer peer/bin/python
 
-The peer does what a user of img2dataset does for the same result: `Resizer` (longest side 800, only if larger, JPEG of
-quality 90), then `imagehash.phash` of what it gave. img2dataset's pins conflict with
-this project's, so it runs in an interpreter of its own. They take turns, one thread each; times are seconds of one
-core (CPU time). The pictures are generated: detail at every scale as in photographs, 60% JPEGs of 1200 to 4000 pixels,
-30% JPEGs of 400 to 800, the rest PNG and WebP of 400 to 1200.
+The peer does what a user of img2dataset would do for the same result: `Resizer` (longest side 800, only if larger, JPEG
+of quality 90), then `imagehash.phash` of its output. img2dataset's pins conflict with this project's, so it runs in a
+separate interpreter. The two take turns, with one thread each; times are seconds of one core (CPU time). The pictures
+are generated, with detail at every scale like photographs: 60% JPEGs of 1200 to 4000 pixels, 30% JPEGs of 400 to 800,
+and the rest PNG and WebP of 400 to 1200.
 
-The last line is JSON: medians in images a second of a core; `ratio`, and `ratio_large`, `ratio_small` and `ratio_other`
-for the three kinds; `ratio_skip_reencode` against a Resizer that keeps JPEGs which need no resizing, as ours does (its
-default is to encode them again); bits between the two hashes of a picture.
+The last line is JSON: medians of images per second and core; `ratio`, and `ratio_large`, `ratio_small` and
+`ratio_other` for the three kinds; `ratio_skip_reencode` for a Resizer that keeps JPEGs that need no resizing, as this
+project does (its default is to encode them again); and in how many bits the two hashes of a picture differ.
 """
 
 import argparse
@@ -37,7 +37,7 @@ Measured = tuple[int, int, int]  # stored width and height, hash
 
 
 def main() -> None:
-    """Measure and print, or be the peer."""
+    """Measure and print, or run as the peer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", default=sys.executable, help="a Python that has img2dataset and imagehash")
     parser.add_argument("--images", type=int, default=80)
@@ -49,25 +49,28 @@ def main() -> None:
         serve(Path(arguments.be_the_peer))
         return
     if subprocess.run([arguments.peer, "-c", "import img2dataset, imagehash"], check=False).returncode:
-        parser.error("no peer: python -m venv V; V/bin/pip install img2dataset imagehash; add --peer V/bin/python")
+        parser.error(
+            f"--peer {arguments.peer}: has no img2dataset and imagehash; run python -m venv peer && "
+            "peer/bin/pip install img2dataset imagehash"
+        )
     with tempfile.TemporaryDirectory() as folder:
         sizes = generate(Path(folder), arguments.images)
         print(json.dumps(compare(Path(folder), arguments.peer, arguments.repeats) | sizes))
 
 
 def compare(folder: Path, peer_python: str, repeats: int) -> dict[str, object]:
-    """Let the two take turns over each kind of picture and give the figures."""
+    """Let the two take turns on each kind of picture and return the figures."""
     ours = work_of_ours()
     own: dict[str, list[float]] = {kind: [] for kind in KINDS}
     peers: dict[tuple[str, str], list[float]] = {(kind, mode): [] for kind in KINDS for mode in MODES}
     apart: list[int] = []
-    with peer_process(peer_python, folder) as ask:
+    with peer_process(peer_python, folder) as run_peer:
         for _ in range(repeats):
             for kind in KINDS:
                 seconds, mine = timed(ours, bodies_of(folder, kind))
                 own[kind].append(seconds)
                 for mode in MODES:
-                    seconds, theirs = ask(kind, mode)
+                    seconds, theirs = run_peer(kind, mode)
                     peers[kind, mode].append(seconds)
                     apart += bits_apart(mine, theirs)
     counts = {kind: len(bodies_of(folder, kind)) for kind in KINDS}
@@ -93,7 +96,7 @@ def compare(folder: Path, peer_python: str, repeats: int) -> dict[str, object]:
 
 
 def work_of_ours() -> Callable[[bytes], Measured]:
-    """Give this project's way: one call. It is imported here because the peer's interpreter does not have it."""
+    """Return this project's way: one call. It is imported here because the peer's interpreter does not have it."""
     from mmc4_pipeline.images.decoding.decode import Decoded, decode
     from mmc4_pipeline.recipe import ImageSettings
 
@@ -111,7 +114,7 @@ def work_of_ours() -> Callable[[bytes], Measured]:
 
 
 def work_of_peer(mode: str) -> Callable[[bytes], Measured]:
-    """Give img2dataset's and imagehash's way."""
+    """Return the way of img2dataset and imagehash."""
     imagehash = importlib.import_module("imagehash")
     picture = importlib.import_module("PIL.Image")
     resizer = importlib.import_module("img2dataset.resizer").Resizer(
@@ -133,14 +136,14 @@ def work_of_peer(mode: str) -> Callable[[bytes], Measured]:
 
 
 def timed(work: Callable[[bytes], Measured], bodies: list[bytes]) -> tuple[float, list[Measured]]:
-    """Give how long something keeps a core busy, what else the machine does not counted, and what came of it."""
+    """Return the CPU seconds of some work, and its results."""
     started = time.process_time()
     results = [work(body) for body in bodies]
     return time.process_time() - started, results
 
 
 def bits_apart(mine: list[Measured], theirs: list[Measured]) -> Iterator[int]:
-    """Yield the distance of the two hashes of each picture; raises AssertionError where they are of other sizes."""
+    """Yield the distance of the two hashes of each picture; raises AssertionError if their sizes differ."""
     for own, other in zip(mine, theirs, strict=True):
         if abs(own[0] - other[0]) > 1 or abs(own[1] - other[1]) > 1:
             message = f"the two have not made the same pictures: {own[:2]} and {other[:2]}"
@@ -150,23 +153,23 @@ def bits_apart(mine: list[Measured], theirs: list[Measured]) -> Iterator[int]:
 
 @contextmanager
 def peer_process(python: str, folder: Path) -> Iterator[Callable[[str, str], tuple[float, list[Measured]]]]:
-    """Run the peer's interpreter; it does one turn for each line."""
+    """Run the peer's interpreter; it takes one turn for each line that it reads."""
     with subprocess.Popen(
         [python, __file__, "--be_the_peer", str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
 
-        def ask(kind: str, mode: str) -> tuple[float, list[Measured]]:
+        def run_peer(kind: str, mode: str) -> tuple[float, list[Measured]]:
             if process.stdin is None or process.stdout is None:
                 raise AssertionError
             print(kind, mode, file=process.stdin, flush=True)
             seconds, results = json.loads(process.stdout.readline())
             return seconds, [(width, height, phash) for width, height, phash in results]
 
-        yield ask
+        yield run_peer
 
 
 def serve(folder: Path) -> None:
-    """Be the peer: a turn for each line read, its time and results as a line of JSON."""
+    """Run as the peer: take a turn for each line read, and print its time and results as a line of JSON."""
     works = {mode: work_of_peer(mode) for mode in MODES}
     for line in sys.stdin:
         kind, mode = line.split()
@@ -179,7 +182,7 @@ def bodies_of(folder: Path, kind: str) -> list[bytes]:
 
 
 def generate(folder: Path, count: int) -> dict[str, object]:
-    """Write pictures, each kind in a folder; give what they are."""
+    """Write the pictures of each kind to a folder; return their average size."""
     random = np.random.default_rng(0)
     shares = {"large": round(0.6 * count), "small": round(0.3 * count)}
     shares["other"] = count - sum(shares.values())
@@ -201,7 +204,7 @@ def generate(folder: Path, count: int) -> dict[str, object]:
 
 
 def photograph(random: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """Give a BGR picture with detail at every scale, the less the finer, as photographs have it, and a little noise."""
+    """Return a BGR picture like a photograph: detail at every scale, weaker at finer ones, and a little noise."""
     picture = np.zeros((height, width, 3), np.float32)
     cells, weight = 4, 0.5
     while cells < max(width, height):

@@ -1,9 +1,9 @@
-"""Corpus-wide near copies among 1 and 2 million perceptual hashes: every planted pair found, none beyond the distance.
+"""Corpus-wide near copies among 1 and 2 million perceptual hashes: every planted pair must be found.
 
-Run with nothing but the project: `python benchmarks/duplicates.py`. Each run is a process of its own, so that its peak
-memory is its own; sizes take turns. The corpus has clusters of hashes exactly at the distance from each other's centre,
-and as many hashes one bit beyond it. What is reported besides the planted ones must be near another hash by chance,
-which is looked at hash by hash.
+Needs only the project: `python benchmarks/duplicates.py`. Each run is a separate process, so that its peak memory can
+be measured; the two sizes take turns. The corpus has planted pairs of hashes exactly at the distance from each other,
+and equally many pairs that are one bit further apart. Any other hash that is reported must be near another one by
+chance, which is checked for each of them.
 """
 
 import argparse
@@ -26,13 +26,13 @@ DISTANCE = 5
 SIZES = (1_000_000, 2_000_000)
 ROUNDS = 3
 _SHARDS = 100
-_PLANTED = 1000  # centres; each has one hash at the distance and one beyond it
+_PLANTED = 1000  # pairs at the distance, and pairs one bit beyond it
 
 Hashes = npt.NDArray[np.uint64]
 
 
 def corpus(size: int) -> tuple[Hashes, Hashes, Hashes]:
-    """Give all hashes, shuffled, those planted near another one, and those planted just beyond the distance."""
+    """Return all hashes, shuffled, those planted near another one, and those planted just beyond the distance."""
     random = np.random.default_rng(size)
     hashes = random.integers(0, 2**64, size, dtype=np.uint64)
     centres = hashes[: 2 * _PLANTED]
@@ -44,12 +44,12 @@ def corpus(size: int) -> tuple[Hashes, Hashes, Hashes]:
 
 
 def flipped(random: np.random.Generator, value: np.uint64, bits: int) -> int:
-    """Give the hash with so many bits flipped."""
+    """Return the hash with this many bits flipped."""
     return int(value) ^ sum(1 << int(bit) for bit in random.choice(64, size=bits, replace=False))
 
 
 def run(size: int) -> dict[str, float]:
-    """Find all hashes that have a copy, check them, and give seconds and the process's peak memory."""
+    """Find all hashes that have a copy, check them, and return the seconds and the process's peak memory."""
     hashes, near, beyond = corpus(size)
     shards = [piece.astype("<u8").tobytes() for piece in np.array_split(hashes, _SHARDS)]
     file = Path(tempfile.mkdtemp()) / "found"
@@ -68,7 +68,7 @@ def run(size: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run both sizes in turn and print what came of them."""
+    """Run both sizes in turn and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)  # a single run, in a process of its own

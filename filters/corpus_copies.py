@@ -1,4 +1,4 @@
-"""Drops images of which the whole corpus has too many copies."""
+"""Drops images that have too many copies in the whole corpus."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -14,9 +14,12 @@ from schemas.reasons import Reason
 
 @dataclass(frozen=True)
 class CorpusCopies(CopiesFilter):
-    """An absolute bound beside MMC4's (`corpus_duplicates`, by a sample): no more than `max_copies` in all, exactly.
+    """Drop every image that has more than `max_copies` copies in the whole corpus, counted exactly.
 
-    A copy is an image at most `max_distance` bits of pHash apart, the image itself and identical ones included.
+    Copies are all images whose pHash differs in at most `max_distance` bits, including the image itself. In contrast,
+    `corpus_duplicates`, which MMC4 uses, estimates the number of copies from a sample, so its threshold depends on the
+    size of the corpus. No built-in recipe has this filter, because each worker that counts needs 12 bytes of memory per
+    distinct hash. To drop logos and icons, for example: `corpus_copies: {max_copies: 100, max_distance: 5}`.
     """
 
     max_copies: Annotated[int, Ge(1)]
@@ -25,7 +28,7 @@ class CorpusCopies(CopiesFilter):
     reason = Reason.CORPUS_DUPLICATE
 
     def decide(self, image: Image, learned: Sequence[int]) -> str | None:
-        """Look the hash up among those with too many copies."""
+        """Look up the hash among those with too many copies."""
         if image.phash is None:
             return None
         place = bisect_left(learned, image.phash)

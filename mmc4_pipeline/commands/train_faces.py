@@ -53,7 +53,7 @@ def _train(arguments: argparse.Namespace, recipe: Recipe, clip: ClipChoice) -> d
         "head": {"name": Path(arguments.head).name, "sha256": file_sha256(arguments.head)},
         **trained.figures,
         "sample": recipe.face_head.sample,
-        "detector": detector.plan() if detector else manifest["face_detector"],
+        "detector": detector.fingerprint_fields() if detector else manifest["face_detector"],
         "clip": clip.identity(),
         "input": {"images": fingerprint(manifest)},
     }

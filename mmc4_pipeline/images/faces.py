@@ -1,4 +1,4 @@
-"""Looks for faces in decoded images: with OpenCV's YuNet where its weights are there, else with OpenCV's cascade."""
+"""Detects faces in decoded images: with OpenCV's YuNet if its weights are available, else with OpenCV's cascade."""
 
 import threading
 from collections.abc import Callable
@@ -19,27 +19,27 @@ from mmc4_pipeline.recipe import FaceDetectorSettings
 Pixels = npt.NDArray[np.uint8]
 Boxes = list[list[float]]  # left, top, width, height in pixels; confidence
 
-_OPENCV: Any = cv2  # 4, or 5, which has no cascade any more
-_CASCADE = "haarcascade_frontalface_alt2.xml"  # of OpenCV's own, that which took nothing else for a face in our tests
-_SCALE = 1.2  # from one size of window to the next
-_OVERLAP = 0.3  # of two YuNet boxes that overlap more the better one stays, as in OpenCV's own example
-_STRIDE = 32  # YuNet's input has sides of a multiple of this
-_MOST = 1000  # boxes that YuNet considers
+_OPENCV: Any = cv2  # version 4, or 5, which no longer has cascades
+_CASCADE = "haarcascade_frontalface_alt2.xml"  # the only one of OpenCV's without false positives in our tests
+_SCALE = 1.2  # ratio of the window's sizes in successive passes
+_OVERLAP = 0.3  # if two YuNet boxes overlap more, the better one is kept, as in OpenCV's example
+_STRIDE = 32  # the sides of YuNet's input are multiples of this
+_MAX_BOXES = 1000  # candidates that YuNet considers
 
-_loaded = threading.local()  # OpenCV's detectors keep state between calls: each thread has its own
+_loaded = threading.local()  # OpenCV's detectors have state between calls, so each thread has its own
 
 
 @dataclass(frozen=True)
 class FaceDetector:
-    """A detector and its thresholds; loaded by each thread that uses it. Finds the same boxes each time."""
+    """A detector and its thresholds; loaded by each thread that uses it. It always finds the same boxes."""
 
     name: Literal["yunet", "cascade"]
     path: str
     sha256: str
     settings: FaceDetectorSettings
 
-    def plan(self) -> dict[str, Any]:
-        """Give what boxes depend on, for manifests."""
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return everything that the boxes depend on, for manifests."""
         settings = self.settings
         own: dict[str, Any] = {"min_confidence": settings.min_confidence}
         if self.name == "cascade":
@@ -48,10 +48,10 @@ class FaceDetector:
         return {"detector": self.name, "sha256": self.sha256, **common, **own}
 
     def detect(self, pixels: Pixels) -> Boxes:
-        """Give the boxes of the faces in a BGR image of shape (height, width, 3), in its own pixels, from the left.
+        """Return the boxes of the faces in a BGR image of shape (height, width, 3), in its own pixels, from the left.
 
         Confidence is YuNet's score (0 to 1) or the weight of the cascade's last stage, which has no fixed bounds.
-        Raises UserError where the detector's file is not what it was when the run began.
+        Raises UserError if the detector's file has changed since the run began.
         """
         height, width = pixels.shape[:2]
         scale = min(1.0, self.settings.max_side / max(height, width))
@@ -68,65 +68,62 @@ class FaceDetector:
         return sorted([round(x, 1), round(y, 1), round(w, 1), round(h, 1), round(c, 4)] for x, w, y, h, c in boxes)
 
     def _find(self) -> Callable[[Pixels, float], Boxes]:
-        """Give this thread's detector, loading it first."""
+        """Return this thread's detector; load it if necessary."""
         if getattr(_loaded, "detector", None) != self:
             if file_sha256(self.path) != self.sha256:
-                message = f"{self.path}: is not the file with which this run began; put that one back"
-                raise UserError(message)
+                raise UserError(f"{self.path}: changed since this run began; restore the original file")
             _loaded.find = _yunet(self) if self.name == "yunet" else _cascade(self)
             _loaded.detector = self
         return _loaded.find  # type: ignore[no-any-return]
 
 
 def find_detector(settings: FaceDetectorSettings, weights: str | None = None) -> FaceDetector:
-    """Give the detector that a recipe asks for; `weights` is a file of YuNet's, by default the fetched one.
+    """Return the detector of a recipe; `weights` is a file with YuNet's weights, by default the fetched one.
 
-    Raises UserError where it can't be had.
+    Raises UserError if the detector is not available.
     """
     weights = weights or fetched(catalogue.FACE_DETECTOR)
     if settings.model == "yunet" and not weights:
-        message = "face_detector.model: yunet: its weights are not there; run `mmc4 models fetch`, or choose cascade"
-        raise UserError(message)
+        raise UserError("face_detector.model: yunet: no weights found; run `mmc4 models fetch`, or choose cascade")
     if weights and settings.model != "cascade":
         if not Path(weights).is_file():
-            message = f"{weights}: no such file"
-            raise UserError(message)
+            raise UserError(f"{weights}: no such file")
         identify(weights)
         detector = FaceDetector("yunet", weights, file_sha256(weights), settings)
     else:
         cascade = _cascade_file()
         detector = FaceDetector("cascade", cascade, file_sha256(cascade), settings)
-    detector.detect(np.zeros((_STRIDE, _STRIDE, 3), np.uint8))  # a file that is no detector is refused here
+    detector.detect(np.zeros((_STRIDE, _STRIDE, 3), np.uint8))  # fails here if the file is not a detector
     return detector
 
 
 def _cascade_file() -> str:
     path = Path(_OPENCV.data.haarcascades, _CASCADE)
     if not hasattr(_OPENCV, "CascadeClassifier") or not path.is_file():
-        message = (
-            f"OpenCV {cv2.__version__} has no cascade to find faces with: run `mmc4 models fetch --recipe mmc4-ff` to "
-            "have YuNet, or install opencv-python-headless<5"
+        raise UserError(
+            f"OpenCV {cv2.__version__} has no cascade for face detection: to use YuNet, run "
+            "`mmc4 models fetch --recipe mmc4-ff`; or install opencv-python-headless<5"
         )
-        raise UserError(message)
     return str(path)
 
 
 def _yunet(detector: FaceDetector) -> Callable[[Pixels, float], Boxes]:
-    cv2.setNumThreads(1)  # images are measured side by side, a thread each
+    cv2.setNumThreads(1)  # several images are measured concurrently, each in its own thread
     try:
         net = cv2.FaceDetectorYN.create(
-            detector.path, "", (_STRIDE, _STRIDE), detector.settings.min_confidence, _OVERLAP, _MOST
+            detector.path, "", (_STRIDE, _STRIDE), detector.settings.min_confidence, _OVERLAP, _MAX_BOXES
         )
         _faces(net, np.zeros((_STRIDE, _STRIDE, 3), np.uint8))
     except cv2.error as error:
         reason = " ".join(str(error).split())[:200]
-        message = f"{detector.path}: no YuNet ({reason}); `mmc4 models fetch --recipe mmc4-ff` gets the published one"
-        raise UserError(message) from error
+        raise UserError(
+            f"{detector.path}: not a YuNet model ({reason}); `mmc4 models fetch --recipe mmc4-ff` downloads one"
+        ) from error
     return lambda pixels, _: _faces(net, pixels)
 
 
 def _faces(net: Any, pixels: Pixels) -> Boxes:
-    """Run YuNet. The image is put into the corner of one with sides that it takes."""
+    """Run YuNet on the image, padded to sides that YuNet accepts."""
     height, width = (-(-side // _STRIDE) * _STRIDE for side in pixels.shape[:2])
     padded = np.zeros((height, width, 3), np.uint8)
     padded[: pixels.shape[0], : pixels.shape[1]] = pixels
@@ -136,7 +133,7 @@ def _faces(net: Any, pixels: Pixels) -> Boxes:
 
 
 def _cascade(detector: FaceDetector) -> Callable[[Pixels, float], Boxes]:
-    cv2.setNumThreads(1)  # as above; and the order in which threads find windows changes how they are grouped
+    cv2.setNumThreads(1)  # as above; also, the order in which threads find windows would change how they are grouped
     cascade = _OPENCV.CascadeClassifier(detector.path)
 
     def find(pixels: Pixels, smallest: float) -> Boxes:
@@ -154,6 +151,6 @@ def _cascade(detector: FaceDetector) -> Callable[[Pixels, float], Boxes]:
 
 
 def _inside(start: float, length: float, end: int) -> tuple[float, float]:
-    """Cut a side of a box off at the image's borders: YuNet's may reach beyond."""
+    """Clip a side of a box to the image: YuNet's boxes may reach beyond it."""
     first, last = max(0.0, start), min(float(end), start + length)
     return first, max(0.0, last - first)

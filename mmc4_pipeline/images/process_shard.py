@@ -108,7 +108,7 @@ def _requests(pages: Sequence[Page]) -> list[ImageRequest]:
 
 @dataclass(frozen=True)
 class _Shard:
-    """What the images of a shard are measured with, and where the ones worth keeping go."""
+    """Everything needed to measure the images of a shard, and the spool for those worth keeping."""
 
     recipe: Recipe
     detector: FaceDetector | None

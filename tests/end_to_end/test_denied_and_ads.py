@@ -1,4 +1,4 @@
-"""A deny-list and ad rules over the miniature web: what they drop is never asked for."""
+"""A deny-list and ad rules on the miniature web: the images that they drop are never requested."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ def rows(folder: Path, pattern: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def lists(built: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Write both lists; give the paths, and what they name: a page's site, a host, a URL, a URL by its hash."""
+    """Write both lists; return the paths, and the entries: a page's site, a host, a URL, and a URL by its hash."""
     folder = tmp_path_factory.mktemp("lists")
     kept = [row for row in rows(built, "dataset/miniweb/ledger/*.parquet") if row["reason"] is None]
     site = urlsplit(kept[0]["page_url"]).hostname.removeprefix("www.")
@@ -42,7 +42,7 @@ def is_denied(lists: dict[str, Any], row: dict[str, Any]) -> bool:
     return of_site or image == lists["host"] or row["image_url"] in lists["urls"]
 
 
-def test_what_they_drop_is_never_asked_for(web: Web, built: Path, lists: dict[str, Any], tmp_path: Path) -> None:
+def test_dropped_images_are_never_requested(web: Web, built: Path, lists: dict[str, Any], tmp_path: Path) -> None:
     output = tmp_path / "out"
     shutil.copytree(built / "locations", output / "locations")
     with serving(web.folder) as address:
@@ -51,8 +51,8 @@ def test_what_they_drop_is_never_asked_for(web: Web, built: Path, lists: dict[st
         succeeded(mmc4("pages", *recipe, *(word for item in settings for word in ("--set", item))))
         fetch = ("--image_routes", f"{address}/{{url}}", "--fetch_timeout", "1", "--delay_per_host", "0")
         succeeded(mmc4("images", *recipe, *fetch, "--allow_private_hosts"))
-        with urllib.request.urlopen(f"{address}/__stats") as answer:
-            asked = json.load(answer)["per_url"]
+        with urllib.request.urlopen(f"{address}/__stats") as response:
+            requested = json.load(response)["per_url"]
     pages = rows(output, "pages/pages-*.parquet")
     found = {(page["url"], link["position"]): link["reason"] for page in pages for link in page["links"]}
     dropped_by = {(link["reason"], link["filter"]) for page in pages for link in page["links"]}
@@ -75,11 +75,11 @@ def test_what_they_drop_is_never_asked_for(web: Web, built: Path, lists: dict[st
         else:
             assert reason == (row["reason"] if row["stage"] == "pages" else None)
             continue
-        assert row["image_url"] not in asked
+        assert row["image_url"] not in requested
         reasons[reason] += 1
     assert reasons["denied"] > 10
     assert reasons["ad"] > 10
-    assert asked
+    assert requested
     plan = json.loads((output / "pages/manifest.json").read_text())
     assert plan["input"]["lists"] == {
         path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in (lists["deny"], lists["ads"])
@@ -108,7 +108,7 @@ def test_both_can_be_added_when_cutting(built: Path, lists: dict[str, Any], tmp_
     assert "no.txt" in refusal(changed)
 
 
-def test_another_list_is_refused_once_the_pages_are_made(web: Web, built: Path, lists: dict[str, Any]) -> None:
+def test_another_list_is_refused_after_the_pages_stage(web: Web, built: Path, lists: dict[str, Any]) -> None:
     arguments = web.build_arguments(built)
     run = mmc4("build", *arguments, "--set", f"filters.deny_list.list={lists['deny']}", "--resume")
     assert "deny_list" in refusal(run)

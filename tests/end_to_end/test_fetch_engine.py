@@ -1,4 +1,4 @@
-"""`--fetch_engine img2dataset` over the miniature web, beside our own fetcher; and then `--images_from` its shards."""
+"""`--fetch_engine img2dataset` on the miniature web, compared with our own fetcher; and `--images_from` its shards."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ MEASURED = ("sha256", "byte_size", "format", "width", "height", "phash", "length
 
 
 def rows(output: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """Give what was fetched, before anything was decided."""
+    """Return the rows as fetched, before any decision."""
     tables = (pq.read_table(path) for path in sorted(output.glob("images/fetched-*.parquet")))
     return {(row["key"], row["position"]): row for table in tables for row in table.to_pylist()}
 
@@ -53,7 +53,7 @@ def test_both_engines_keep_the_same_images(web: Web, built: Path, tmp_path: Path
 
 
 @needs_img2dataset
-def test_shards_that_img2dataset_made_by_itself_are_taken(web: Web, built: Path, tmp_path: Path) -> None:
+def test_shards_from_a_separate_run_of_img2dataset_are_used(web: Web, built: Path, tmp_path: Path) -> None:
     urls = sorted({row["url"].partition("#")[0] for row in rows(built).values() if row["offset"] is not None})
     assert len(urls) > 150
     route = {f"{web.address}/{url}": url for url in urls}
@@ -63,7 +63,7 @@ def test_shards_that_img2dataset_made_by_itself_are_taken(web: Web, built: Path,
     many = ["--number_sample_per_shard", "60", "--processes_count", "1", "--thread_count", "8", "--retries", "2"]
     run = [PYTHON, "-m", "img2dataset.main", *command, *size, *many]
     subprocess.run(run, cwd=tmp_path, check=True, capture_output=True, timeout=120)
-    for table in sorted((tmp_path / "shards").glob("*.parquet")):  # it asked the server that stands in for the web
+    for table in sorted((tmp_path / "shards").glob("*.parquet")):  # they have the URLs of the replay server
         named = pq.read_table(table)
         column = [route[url] for url in named["url"].to_pylist()]
         pq.write_table(named.set_column(named.column_names.index("url"), "url", [column]), table)
@@ -83,9 +83,9 @@ def test_shards_that_img2dataset_made_by_itself_are_taken(web: Web, built: Path,
     }
 
 
-def test_what_img2dataset_does_not_do_must_be_meant(built: Path, tmp_path: Path) -> None:
+def test_the_engine_without_robots_txt_must_be_confirmed(built: Path, tmp_path: Path) -> None:
     run = ("images", "--output", str(built), "--allow_private_hosts", "--fetch_engine", "img2dataset")
     assert "--ignore_robots_txt" in refusal(mmc4(*run))
-    (tmp_path / "python").write_text("no program")
+    (tmp_path / "python").write_text("not a program")
     python = ("--ignore_robots_txt", "--img2dataset_python", str(tmp_path / "python"))
     assert "--img2dataset_python" in refusal(mmc4(*run, *python))

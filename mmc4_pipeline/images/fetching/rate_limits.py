@@ -10,6 +10,7 @@ from math import inf
 from schemas.reasons import Reason
 
 MAX_FAILURES_IN_A_ROW = 10  # requests without a response, or with one of 429 and 5xx; then the host is skipped
+_NOTABLE_PAUSE = 5.0  # seconds; shorter pauses are routine and are not worth a warning
 
 _log = logging.getLogger(__name__)
 
@@ -52,12 +53,13 @@ class Host:
 
     def pause(self, seconds: float) -> None:
         """Let no request to this host begin for some time, for any image."""
-        _log.warning("%s: busy, no requests for %.0f s", self.name, seconds)
+        level = logging.WARNING if seconds >= _NOTABLE_PAUSE else logging.INFO
+        _log.log(level, "%s: busy, no requests for %.0f s", self.name, seconds)
         self.next_start = max(self.next_start, asyncio.get_running_loop().time() + seconds)
 
 
 class Hosts:
-    """Gives slots to requests: within the limits for each host and for all together, and before the deadline.
+    """Hands out slots for requests, within the limits for each host and for all hosts together, until the deadline.
 
     A request waits for its own host first and only then for one of the slots shared by all hosts, so that a slow host
     delays only itself.

@@ -1,4 +1,4 @@
-"""Routes: where to request an image. At its own address, in an archive, or from a server that replays the web."""
+"""Routes: where to request an image, whether from its own host, an archive, or a server that replays the web."""
 
 import ipaddress
 from dataclasses import dataclass

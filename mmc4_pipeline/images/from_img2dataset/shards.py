@@ -117,7 +117,7 @@ def _read_table(inputs: Inputs, path: str) -> pa.Table:
 
 
 def _places(inputs: Inputs, tar: str) -> dict[str, tuple[int, int]]:
-    """Return offset and length of the image of each key. Of a local tar only the headers are read."""
+    """Return offset and length of the image of each key. Only the headers of a local tar are read."""
     places: dict[str, tuple[int, int]] = {}
     mode: Any = "r:" if is_local(tar) else "r|"
     try:

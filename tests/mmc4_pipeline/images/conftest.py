@@ -1,4 +1,4 @@
-"""Pictures that behave like photographs: smooth, with large forms, and never the same twice."""
+"""Pictures similar to photographs: smooth, with large shapes, and different for each seed."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def photograph(seed: int, width: int = 320, height: int = 240) -> Pixels:
-    """Give a smooth random BGR picture."""
+    """Return a smooth random BGR picture."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (6, 8, 3)).astype(np.float32)
     fine = random.integers(0, 256, (24, 32, 3)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Banding finds every pair within the distance, each once, and no other: held against all pairs."""
+"""Banding finds exactly the pairs within the distance, each once, compared with a search over all pairs."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ BIT = st.integers(0, BITS - 1)
 
 @st.composite
 def near_each_other(draw: st.DrawFn) -> list[int]:
-    """Give distinct hashes of which many differ in a few bits only."""
+    """Return distinct hashes, many of which differ in only a few bits."""
     hashes = set()
     for seed in draw(st.lists(HASH, min_size=1, max_size=4)):
         for flipped in draw(st.lists(st.sets(BIT, max_size=9), max_size=6)):
@@ -22,7 +22,7 @@ def near_each_other(draw: st.DrawFn) -> list[int]:
 
 
 def pairs_of(hashes: list[int], banding: Banding) -> list[tuple[int, int]]:
-    """Give the pairs of all tables."""
+    """Return the pairs of all tables."""
     array = np.array(hashes, dtype=np.uint64)
     return [
         (min(pair), max(pair))
@@ -33,8 +33,8 @@ def pairs_of(hashes: list[int], banding: Banding) -> list[tuple[int, int]]:
 
 
 @given(near_each_other(), st.integers(0, 16), st.integers(1, 3))
-def test_every_close_pair_comes_once(hashes: list[int], distance: int, agreeing: int) -> None:
-    if distance * agreeing > 32:  # thousands of tables, which nobody asks for
+def test_every_close_pair_is_found_once(hashes: list[int], distance: int, agreeing: int) -> None:
+    if distance * agreeing > 32:  # otherwise there are thousands of tables
         agreeing = 1
     close = [
         (one, other)

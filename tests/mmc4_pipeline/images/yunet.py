@@ -1,4 +1,4 @@
-"""A small network with YuNet's inputs and outputs, whose faces are white squares that fill a cell of its grids."""
+"""A small network with YuNet's inputs and outputs that detects white squares filling a cell of its grids."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Pictures in every format that the web calls an image, and how a decoded one looks."""
+"""Pictures in all common formats of the web, and a comparison of decoded pictures."""
 
 import io
 from collections.abc import Callable
@@ -31,14 +31,14 @@ def decoded(body: bytes, settings: ImageSettings = SETTINGS) -> Decoded:
 
 
 def stored(result: Decoded) -> np.ndarray:
-    """Give the stored JPEG's RGB pixels, as another program sees them."""
+    """Return the stored JPEG's RGB pixels as Pillow decodes them."""
     image = PillowImage.open(io.BytesIO(result.jpeg))
     assert image.format == "JPEG"
     return np.asarray(image.convert("RGB"), dtype=np.int16)
 
 
 def near(pixels: np.ndarray, other: np.ndarray, most: float = 4) -> bool:
-    """Tell whether two RGB pictures look the same."""
+    """Return whether two RGB pictures look the same."""
     return pixels.shape == other.shape and float(np.abs(pixels.astype(np.int16) - other).mean()) <= most
 
 

@@ -45,7 +45,7 @@ def test_exif_orientation_turns_pixels_and_sizes_alike(
         3: PillowImage.Transpose.ROTATE_180,
         4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
         5: PillowImage.Transpose.TRANSPOSE,
-        6: PillowImage.Transpose.ROTATE_90,  # what the viewer turns clockwise lies turned the other way
+        6: PillowImage.Transpose.ROTATE_90,  # stored turned counter-clockwise, so that viewers turn it clockwise
         7: PillowImage.Transpose.TRANSVERSE,
         8: PillowImage.Transpose.ROTATE_270,
     }
@@ -67,7 +67,7 @@ def test_an_odd_orientation_is_upright(photo: Photo) -> None:
     assert (result.width, result.height) == (300, 200)
 
 
-def test_what_is_transparent_is_white(photo: Photo) -> None:
+def test_transparent_parts_are_white(photo: Photo) -> None:
     rgba = np.dstack([cv2.cvtColor(photo(7, 300, 200), cv2.COLOR_BGR2RGB), np.full((200, 300), 255, np.uint8)])
     rgba[:100, :, 3] = 0
     rgba[100:150, :, 3] = 128
@@ -77,7 +77,7 @@ def test_what_is_transparent_is_white(photo: Photo) -> None:
         assert near(stored(decoded(body)), np.asarray(flat))
 
 
-def test_transparent_palettes_and_greys_are_on_white_too() -> None:
+def test_transparent_palette_and_grey_pictures_are_on_white_too() -> None:
     palette = PillowImage.new("P", (200, 200), 0)
     palette.putpalette([10, 20, 30, 200, 0, 0])
     palette.paste(1, (0, 0, 200, 100))
@@ -117,7 +117,7 @@ def test_other_colour_spaces(photo: Photo, mode: str) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_the_longest_side_of_what_is_stored_is_bounded(
+def test_the_longest_side_of_stored_images_is_limited(
     photo: Photo, kind: str, size: tuple[int, int], max_side: int, kept: tuple[int, int]
 ) -> None:
     result = decoded(saved(pillow(photo(9, *size)), kind), ImageSettings(max_side, 90))
@@ -128,7 +128,7 @@ def test_the_longest_side_of_what_is_stored_is_bounded(
     assert abs(height - kept[1]) <= 1
 
 
-def test_only_small_upright_baseline_jpegs_are_stored_as_they_came(photo: Photo) -> None:
+def test_only_small_upright_baseline_jpegs_are_stored_unchanged(photo: Photo) -> None:
     image = pillow(photo(10, 300, 200))
     turned = PillowImage.Exif()
     turned[0x0112] = 3
@@ -158,7 +158,7 @@ def test_the_same_bytes_give_the_same_jpeg(photo: Photo) -> None:
 
 
 def jpeg_of_four(photo: np.ndarray, *, ycck: bool) -> bytes:
-    """Give a CMYK JPEG as Adobe writes it (inverted), or the same as YCCK, which Pillow can only read."""
+    """Return a CMYK JPEG as Adobe writes it (inverted), or the same as YCCK, which Pillow can only read."""
     cmyk = np.asarray(pillow(photo).convert("CMYK")).copy()
     cmyk[:, :, 3] = np.linspace(0, 120, photo.shape[1], dtype=np.uint8)
     if not ycck:
@@ -170,13 +170,13 @@ def jpeg_of_four(photo: np.ndarray, *, ycck: bool) -> bytes:
 
 
 def rendered(body: bytes) -> np.ndarray:
-    """Give a file's RGB pixels, on white, as Pillow has them."""
+    """Return a file's RGB pixels on white, as decoded by Pillow."""
     image = PillowImage.open(io.BytesIO(body)).convert("RGBA")
     return np.asarray(PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image).convert("RGB"))
 
 
 def odd_kinds(photo: np.ndarray) -> dict[str, bytes]:
-    """Give files of rare kinds."""
+    """Return files of rare kinds."""
     image = pillow(photo)
     alpha = np.tile(np.linspace(0, 255, photo.shape[1], dtype=np.uint8), (photo.shape[0], 1))
     clear = image.copy()
@@ -199,7 +199,7 @@ def odd_kinds(photo: np.ndarray) -> dict[str, bytes]:
         "apng": saved(image, "PNG", **both),
         "transparent apng": saved(clear, "PNG", **clear_both),
         "palette, one transparent": saved(palette, "PNG", transparency=5),
-        "palette, all more or less": saved(palette, "PNG", transparency=bytes(range(200))),
+        "palette, all with some transparency": saved(palette, "PNG", transparency=bytes(range(200))),
         "palette of four": saved(four, "PNG", bits=2, transparency=bytes([0, 100, 200, 255])),
         "grey and alpha": saved(clear.convert("LA"), "PNG"),
         "grey, one transparent": saved(grey, "PNG", transparency=grey.getpixel(middle)),
@@ -212,7 +212,7 @@ ODD_KINDS = list(odd_kinds(np.zeros((8, 8, 3), np.uint8)))
 
 
 @pytest.mark.parametrize("kind", ODD_KINDS)
-def test_rare_kinds_look_as_pillow_has_them(photo: Photo, kind: str) -> None:
+def test_rare_kinds_look_as_in_pillow(photo: Photo, kind: str) -> None:
     body = odd_kinds(photo(3, 300, 200))[kind]
     result = decoded(body, ImageSettings(800, 97))
     expected = rendered(body)
@@ -221,7 +221,7 @@ def test_rare_kinds_look_as_pillow_has_them(photo: Photo, kind: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(1001, 700), (1601, 1203), (2399, 1601), (3300, 500)])
-def test_decoding_at_a_fraction_looks_as_if_shrunk_from_the_whole(photo: Photo, size: tuple[int, int]) -> None:
+def test_decoding_at_a_fraction_looks_like_reducing_the_whole_image(photo: Photo, size: tuple[int, int]) -> None:
     image = pillow(photo(9, *size))
     body = saved(image, "JPEG", quality=95)
     for max_side in (1000, 400, 150):

@@ -1,4 +1,4 @@
-"""Perceptual hashes against the imagehash package, and against what they are for."""
+"""Perceptual hashes are close to those of the imagehash package, and tell copies from other pictures."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ def test_at_most_four_bits_from_imagehash(photo: Photo, size: tuple[int, int]) -
         assert apart(phash(pixels), theirs) <= 4
 
 
-def test_copies_stay_near_and_different_pictures_do_not(photo: Photo) -> None:
+def test_copies_have_close_hashes_and_different_pictures_do_not(photo: Photo) -> None:
     hashes = []
     for seed in range(25):
         pixels = photo(seed, 640, 480)
@@ -42,7 +42,7 @@ def test_copies_stay_near_and_different_pictures_do_not(photo: Photo) -> None:
 def test_a_hash_is_64_bits_of_which_half_are_set(photo: Photo) -> None:
     own = phash(photo(1))
     assert 0 <= own < 1 << 64
-    assert own.bit_count() == 32  # 64 values, of which half lie above the median
+    assert own.bit_count() == 32  # half of the 64 values are above the median
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 500, 3), (500, 1, 3)])

@@ -19,9 +19,9 @@ from tests.mmc4_pipeline.images.decoding.pictures import KINDS, MAKERS, SETTINGS
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_cut_short_is_never_accepted(photo: Photo, kind: str) -> None:
+def test_a_truncated_file_is_never_accepted(photo: Photo, kind: str) -> None:
     body = MAKERS[kind](pillow(photo(4, 300, 200)))
-    if kind == "mpo":  # its first picture is a whole one
+    if kind == "mpo":  # its first picture is a complete one
         body = body[: body.index(b"\xff\xd9\xff\xd8")]
     for tenth in range(10):
         result = decode(body[: len(body) * tenth // 10], SETTINGS)
@@ -29,7 +29,7 @@ def test_a_file_cut_short_is_never_accepted(photo: Photo, kind: str) -> None:
         assert result.reason in (Reason.CORRUPT, Reason.NOT_AN_IMAGE)
 
 
-def test_the_end_mark_of_a_thumbnail_does_not_hide_that_the_picture_is_cut(photo: Photo) -> None:
+def test_the_end_mark_of_a_thumbnail_does_not_hide_that_the_picture_is_truncated(photo: Photo) -> None:
     image = pillow(photo(5, 300, 200))
     thumbnail = saved(image.resize((60, 40)), "JPEG")
     exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00" + thumbnail
@@ -42,20 +42,20 @@ def test_the_end_mark_of_a_thumbnail_does_not_hide_that_the_picture_is_cut(photo
         assert result.reason is Reason.CORRUPT
 
 
-def test_fill_bytes_before_a_marker_are_no_damage(photo: Photo) -> None:
+def test_fill_bytes_before_a_marker_are_accepted(photo: Photo) -> None:
     body = saved(pillow(photo(5, 300, 200)), "JPEG")
     filled = body[:2] + b"\xff\xff" + body[2:]  # ITU T.81, B.1.1.2
     assert (decoded(filled).width, decoded(filled).height) == (300, 200)
 
 
-def test_bytes_after_the_end_are_no_damage(photo: Photo) -> None:
+def test_bytes_after_the_end_are_accepted(photo: Photo) -> None:
     for kind, make in MAKERS.items():
         body = make(pillow(photo(5, 300, 200)))
         assert isinstance(decode(body + b"\n<!-- served by -->", SETTINGS), Decoded), kind
 
 
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00", b"Exif\x00\x00no TIFF header at all", b"\x00" * 40])
-def test_broken_exif_data_costs_no_image(photo: Photo, exif: bytes) -> None:
+def test_an_image_with_broken_exif_data_is_kept(photo: Photo, exif: bytes) -> None:
     for kind in ("JPEG", "PNG", "WEBP"):
         result = decoded(saved(pillow(photo(6, 300, 200)), kind, exif=exif))
         assert (result.width, result.height) == (300, 200)
@@ -74,7 +74,7 @@ def test_broken_exif_data_costs_no_image(photo: Photo, exif: bytes) -> None:
         saved(PillowImage.new("RGB", (200, 200)), "BMP"),
     ],
 )
-def test_what_is_none_of_the_formats_is_no_image(body: bytes) -> None:
+def test_other_formats_are_not_images(body: bytes) -> None:
     result = decode(body, SETTINGS)
     assert isinstance(result, Undecodable)
     assert result.reason is Reason.NOT_AN_IMAGE
@@ -89,7 +89,7 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(("width", "height"), [(10_001, 10_000), (20_000, 20_000), (1_000_000, 1_000_000)])
-def test_a_bomb_is_refused_by_its_header_alone(width: int, height: int) -> None:
+def test_a_decompression_bomb_is_refused_by_its_header_alone(width: int, height: int) -> None:
     bomb = png_that_claims(width, height)
     tracemalloc.start()
     try:
@@ -107,7 +107,7 @@ def jpeg_that_claims(body: bytes, width: int, height: int) -> bytes:
     return body[: start + 5] + struct.pack(">HH", height, width) + body[start + 9 :]
 
 
-def test_a_large_image_that_is_still_allowed_warns_nobody() -> None:
+def test_a_large_image_that_is_allowed_causes_no_warning() -> None:
     small = saved(PillowImage.new("L", (16, 16)), "JPEG")
     body = jpeg_that_claims(small[:-2] + bytes(400_000) + small[-2:], 9_500, 10_000)
     program = """
@@ -122,7 +122,7 @@ print(result.width, result.height)
     assert b"Warning" not in done.stderr
 
 
-def test_what_would_take_too_much_memory_is_refused_by_its_header_alone() -> None:
+def test_an_image_that_would_take_too_much_memory_is_refused_by_its_header_alone() -> None:
     gif = bytearray(saved(PillowImage.new("P", (9, 9)), "GIF"))
     gif[6:10] = struct.pack("<HH", 7_000, 7_000)
     for body in (png_that_claims(7_000, 7_000), bytes(gif)):
@@ -135,7 +135,7 @@ def test_what_would_take_too_much_memory_is_refused_by_its_header_alone() -> Non
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_that_claims_more_than_its_bytes_can_hold_is_corrupt(*, progressive: bool) -> None:
     flat = PillowImage.new("L", (2_000, 1_500), 77)
-    body = saved(flat, "JPEG", progressive=progressive, optimize=True)  # two bits a block, or hardly more than one
+    body = saved(flat, "JPEG", progressive=progressive, optimize=True)  # two bits per block, or hardly more than one
     assert isinstance(decode(body, SETTINGS), Decoded)
     result = decode(jpeg_that_claims(body, 8_000, 6_000), SETTINGS)
     assert isinstance(result, Undecodable)

@@ -1,4 +1,4 @@
-"""Manners over the miniature web: robots.txt, Retry-After, limits a host, a deny-list that a redirect runs into."""
+"""Politeness on the miniature web: robots.txt, Retry-After, limits per host, and redirects to denied URLs."""
 
 import json
 import shutil
@@ -19,8 +19,8 @@ from tests.end_to_end.running import MINIWEB, Web, mmc4, refusal, succeeded
 def fetched(
     web: Web, built: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Fetch anew, with a deny-list of where a redirect leads; give the image rows by URL, and what the server saw."""
-    output = tmp_path_factory.mktemp("manners") / "out"
+    """Fetch again with the target of a redirect denied; return the image rows by URL, and the server's statistics."""
+    output = tmp_path_factory.mktemp("polite") / "out"
     shutil.copytree(built / "locations", output / "locations")
     denied = next(
         url.replace("/moved/", "/old/") for url in answers(web) if "/moved/" in url
@@ -42,7 +42,9 @@ def answers(web: Web) -> dict[str, Any]:
     return json.loads((web.folder / "images/answers.json").read_text())
 
 
-def test_what_robots_txt_forbids_is_not_asked_for(fetched: tuple[dict[str, dict[str, Any]], dict[str, Any]]) -> None:
+def test_images_forbidden_by_robots_txt_are_not_requested(
+    fetched: tuple[dict[str, dict[str, Any]], dict[str, Any]],
+) -> None:
     rows, seen = fetched
     forbidden = {url for url in rows if "/private/" in url}
     assert forbidden
@@ -52,7 +54,7 @@ def test_what_robots_txt_forbids_is_not_asked_for(fetched: tuple[dict[str, dict[
     assert {urlsplit(url).netloc for url in seen["per_url"]} <= set(seen["robots"])
 
 
-def test_who_asks_to_wait_is_waited_for(web: Web, fetched: tuple[dict[str, dict[str, Any]], dict[str, Any]]) -> None:
+def test_retry_after_is_respected(web: Web, fetched: tuple[dict[str, dict[str, Any]], dict[str, Any]]) -> None:
     rows, seen = fetched
     busy = {url for url, answer in answers(web).items() if answer["behaviour"] == "busy"}
     assert busy
@@ -61,13 +63,13 @@ def test_who_asks_to_wait_is_waited_for(web: Web, fetched: tuple[dict[str, dict[
     assert seen["too_soon"] == 0
 
 
-def test_no_host_sees_more_at_once_than_it_should(
+def test_no_host_gets_more_concurrent_requests_than_allowed(
     fetched: tuple[dict[str, dict[str, Any]], dict[str, Any]],
 ) -> None:
     assert max(fetched[1]["most_open"].values()) <= FetchSettings().max_open_per_host
 
 
-def test_a_redirect_ends_at_what_is_denied(fetched: tuple[dict[str, dict[str, Any]], dict[str, Any]]) -> None:
+def test_a_redirect_to_a_denied_url_is_not_followed(fetched: tuple[dict[str, dict[str, Any]], dict[str, Any]]) -> None:
     rows, seen = fetched
     (row,) = [row for row in rows.values() if row["reason"] == "denied"]
     assert (row["error"], row["http_status"]) == (f"redirected to {seen['denied']}", 301)
@@ -75,7 +77,7 @@ def test_a_redirect_ends_at_what_is_denied(fetched: tuple[dict[str, dict[str, An
     assert seen["denied"] not in seen["per_url"]
 
 
-def test_the_live_web_is_not_asked_by_who_hides(built: Path, tmp_path: Path) -> None:
+def test_the_live_web_needs_a_user_agent_with_a_contact(built: Path, tmp_path: Path) -> None:
     line = refusal(mmc4("images", "--output", str(built), "--image_routes", "{url}"))
     assert "--fetch_user_agent" in line
     nothing = ("--c4", "none.json", "--cc_root", "none", "--output", str(tmp_path / "out"))
