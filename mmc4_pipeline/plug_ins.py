@@ -4,7 +4,7 @@ A module provides the one dataclass of that kind that it defines, under the modu
 modules as entry points in its pyproject.toml:
 
     [project.entry-points."mmc4.filters"]
-    sharpness = "mmc4_plugin_example.sharpness"
+    bytes_per_pixel = "mmc4_plugin_example.bytes_per_pixel"
 """
 
 import importlib
