@@ -27,7 +27,7 @@ from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.stage_runner import refuse_nothing_kept, run_stage, stage_folder
 from mmc4_pipeline import storage
-from mmc4_pipeline.c4 import DocumentFields, document_files, look_at, parse_fields, read_references
+from mmc4_pipeline.c4 import DocumentFields, document_files, inspect, parse_fields, read_references
 from mmc4_pipeline.commoncrawl.index import index_files, read_captures, row_groups
 from mmc4_pipeline.commoncrawl.locate import locate
 from mmc4_pipeline.commoncrawl.wanted import BloomFilter, WantedUrls, by_part, false_positive_rate, hash_of
@@ -116,7 +116,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     names, inputs = parse_fields(own.c4_fields), Inputs(http_settings(options))
     documents, index = document_files(inputs, own.c4), index_files(inputs, own.cc_root, recipe.crawl)
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each look at a file takes a while
-        looks = dict(zip(documents, pool.map(lambda path: look_at(inputs, path, names), documents), strict=True))
+        looks = dict(zip(documents, pool.map(lambda path: inspect(inputs, path, names), documents), strict=True))
         index_sizes = dict(zip(index, pool.map(inputs.size, index), strict=True))
         groups = dict(zip(index, pool.map(partial(row_groups, inputs), index), strict=True))
     rows, expected = sum(map(sum, groups.values())), sum(number for _, number in looks.values())

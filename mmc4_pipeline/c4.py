@@ -1,6 +1,6 @@
-"""Reads C4 documents: allenai/c4's JSON lines (plain, gzip or zstd), and Parquet with the same three columns.
+"""Read C4 documents: allenai/c4's JSON lines (plain, gzip or zstd), and Parquet with the same three columns.
 
-What a variant calls the columns is said, not guessed (`DocumentFields`). A document is named by its file and its line
+Other names of the columns are given, not guessed (`DocumentFields`). A document is identified by its file and its line
 or row, counted from 1.
 """
 
@@ -25,14 +25,14 @@ from schemas.document import Document, DocumentReference, RejectedDocument
 from schemas.reasons import Reason
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ROWS_AT_ONCE = 1000  # of Parquet: texts are large
-_SAMPLE = 1 << 18  # bytes of a file of lines that are looked at before the run
-_BYTES_PER_DOCUMENT = 900  # of allenai/c4, compressed: where the sample says nothing
+_ROWS_AT_ONCE = 1000  # of a Parquet file: texts are large
+_SAMPLE = 1 << 18  # bytes of a file of lines that are inspected before the run
+_BYTES_PER_DOCUMENT = 900  # of allenai/c4, compressed: used if the sample has no complete line
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentFields:
-    """What the fields of a document are called in the files. The defaults are allenai/c4's, and mC4's."""
+    """The names of a document's fields in the files. The defaults are those of allenai/c4 and mC4."""
 
     text: str = "text"
     url: str = "url"
@@ -40,44 +40,42 @@ class DocumentFields:
 
 
 def parse_fields(pairs: list[str]) -> DocumentFields:
-    """Read "text=content" and the like; raises UserError for what names no field of a document."""
+    """Read pairs such as "text=content"; raises UserError for a name that is not a field of a document."""
     names = [item.name for item in fields(DocumentFields)]
     chosen = {}
     for pair in pairs:
         name, _, column = pair.partition("=")
         if name not in names or not column:
-            message = f"--c4_fields {pair}: must be NAME=COLUMN, where NAME is one of {', '.join(names)}"
-            raise UserError(message)
+            raise UserError(f"--c4_fields {pair}: must be NAME=COLUMN, where NAME is one of {', '.join(names)}")
         chosen[name] = column
     return DocumentFields(**chosen)
 
 
 def document_files(inputs: Inputs, patterns: list[str]) -> list[str]:
-    """Give the C4 files that the patterns name, sorted; raises UserError for a pattern that names none."""
+    """Return the C4 files that match the patterns, sorted; raises UserError for a pattern without a match."""
     found: list[str] = []
     for pattern in patterns:
         files = inputs.matches(pattern)
         if not files:
-            message = f"--c4 {pattern}: no such file; give a file or a glob pattern in quotes"
-            raise UserError(message)
+            raise UserError(f"--c4 {pattern}: no such file; give a file, or a glob pattern in quotes")
         found += files
     return sorted(set(found))
 
 
-def look_at(inputs: Inputs, path: str, names: DocumentFields) -> tuple[int, int]:
-    """Give a file's size in bytes and about how many documents it has, from its beginning or its footer.
+def inspect(inputs: Inputs, path: str, names: DocumentFields) -> tuple[int, int]:
+    """Return a file's size in bytes and its approximate number of documents, from its beginning or its footer.
 
-    Raises UserError where it has not the fields that are asked for: before the run, and with those that it has.
+    Raises UserError if a field is missing, so that this is found before the run; the message lists the file's fields.
     """
     size = inputs.size(path)
     if path.endswith(".parquet"):
         return size, _rows_of(inputs, path, names)
     read, lines = _sample(inputs, path, size)
     objects = [item for item in map(_json, lines) if isinstance(item, dict)]
-    there = dict.fromkeys(key for item in objects for key in item)
+    found = dict.fromkeys(key for item in objects for key in item)
     for name in asdict(names).values():
-        if there and name not in there:
-            _refuse_fields(path, name, list(there))
+        if found and name not in found:
+            raise _missing_field(path, name, list(found))
     return size, round(size * len(lines) / read) if lines else size // _BYTES_PER_DOCUMENT
 
 
@@ -85,36 +83,34 @@ def _rows_of(inputs: Inputs, path: str, names: DocumentFields) -> int:
     metadata, columns = footer(inputs, path)
     for name, column in asdict(names).items():
         if column not in columns.names:
-            _refuse_fields(path, column, columns.names)
+            raise _missing_field(path, column, columns.names)
         kind = columns.field(column).type
         if not holds_text(kind) and not (name == "timestamp" and pa.types.is_timestamp(kind)):
-            message = f"{path}: the column {column!r} holds {kind}, no {name}; say which one does with --c4_fields"
-            raise UserError(message)
+            raise UserError(f"{path}: the column {column!r} is {kind}, not a {name}; name another with --c4_fields")
     return int(metadata.num_rows)
 
 
-def _refuse_fields(path: str, missing: str, there: list[str]) -> None:
-    message = (
-        f"{path}: documents have no {missing!r} but {', '.join(there)}; "
-        "say what they are called, as in --c4_fields text=content url=uri timestamp=date"
+def _missing_field(path: str, name: str, found: list[str]) -> UserError:
+    return UserError(
+        f"{path}: no field {name!r} (found: {', '.join(found)}); "
+        "map the fields, as in --c4_fields text=content url=uri timestamp=date"
     )
-    raise UserError(message)
 
 
 def _sample(inputs: Inputs, path: str, size: int) -> tuple[int, list[bytes]]:
-    """Give the whole lines at a file's beginning, and the bytes of the file that they and what follows them take."""
+    """Return how many bytes of a file's beginning were read, and the complete lines in them."""
     head = inputs.read_range(path, 0, min(size, _SAMPLE)) if size else b""
     try:
         with _decompressed(path, io.BytesIO(head)) as stream:
             content = b"".join(iter(lambda: _read_some(stream), b""))
-    except (OSError, EOFError, zlib.error):  # reading says what is wrong with it, and from where on
+    except (OSError, EOFError, zlib.error):  # reading the file will report what is wrong with it, and where
         content = b""
     lines = content.split(b"\n")
     return len(head), lines[:-1] if len(head) < size else [line for line in lines if line]
 
 
 def _read_some(stream: BinaryIO | io.BufferedIOBase) -> bytes:
-    """Read on until what is there of a compressed file ends."""
+    """Read some bytes; none where the available part of a compressed file ends."""
     try:
         return stream.read(1 << 16)
     except (OSError, EOFError, zlib.error):
@@ -124,9 +120,9 @@ def _read_some(stream: BinaryIO | io.BufferedIOBase) -> bytes:
 def read_documents(
     inputs: Inputs, path: str, names: DocumentFields = DocumentFields()
 ) -> Iterator[tuple[str, Document | RejectedDocument]]:
-    """Yield each document's "path:line" and the document, or what is wrong with it.
+    """Yield each document's "path:line" and the document, or why it is invalid.
 
-    Raises UserError where the file itself is cut short or corrupt, with the line up to which it could be read.
+    Raises UserError if the file is truncated or corrupt; the message has the last line that could be read.
     """
     for number, row in _rows(inputs, path, names, ("url", "timestamp", "text")):
         source = f"{path}:{number}"
@@ -136,9 +132,9 @@ def read_documents(
 def read_references(
     inputs: Inputs, path: str, names: DocumentFields = DocumentFields()
 ) -> Iterator[tuple[int, DocumentReference | RejectedDocument]]:
-    """Yield each document's line and a reference to it, or what is wrong with it; as `read_documents`.
+    """Yield each document's line and a reference to it, or why it is invalid; raises the errors of `read_documents`.
 
-    Texts are not read where the format allows that: a row of Parquet that lacks its text is found out only later.
+    Texts are not read if the format allows that, so that a Parquet row without a text is noticed only later.
     """
     wanted = ("url", "timestamp") if path.endswith(".parquet") else ("url", "timestamp", "text")
     for number, row in _rows(inputs, path, names, wanted):
@@ -153,7 +149,7 @@ def read_references(
 def _rows(
     inputs: Inputs, path: str, names: DocumentFields, wanted: tuple[str, ...]
 ) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Yield each row's number and its wanted values by our names, or what is wrong with it."""
+    """Yield each row's number and its wanted values by our names, or why it is invalid."""
     columns = {name: column for name, column in asdict(names).items() if name in wanted}
     parquet = path.endswith(".parquet")
     read, open_file = (_parquet_rows, inputs.open_read) if parquet else (_lines, inputs.open_stream)
@@ -165,8 +161,7 @@ def _rows(
     except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
         what = "row" if parquet else "line"
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        message = f"{path}: cut short or corrupt after {what} {number} ({why}); download it again"
-        raise UserError(message) from error
+        raise UserError(f"{path}: truncated or corrupt after {what} {number} ({why}); download it again") from error
 
 
 def _lines(path: str, raw: BinaryIO, columns: dict[str, str]) -> Iterator[dict[str, Any] | str]:
@@ -176,15 +171,15 @@ def _lines(path: str, raw: BinaryIO, columns: dict[str, str]) -> Iterator[dict[s
             if isinstance(row, dict):
                 yield {name: row.get(column) for name, column in columns.items()}
             else:
-                yield row if isinstance(row, str) else "no JSON object"
+                yield row if isinstance(row, str) else "not a JSON object"
 
 
 def _json(line: bytes) -> Any:
-    """Give what a line holds; a string says why it is no JSON (or is what the line held: no object either way)."""
+    """Return the JSON object in a line, None for another JSON value, or a string with the error for invalid JSON."""
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        return f"no JSON: {error}"
+        return f"not valid JSON: {error}"
     return value if isinstance(value, dict) else None
 
 
@@ -193,7 +188,7 @@ def _decompressed(path: str, raw: BinaryIO) -> Iterator[BinaryIO | io.BufferedIO
     if path.endswith(".gz"):
         with gzip.GzipFile(fileobj=raw) as stream:
             yield stream
-    elif path.endswith(".zst"):  # Arrow's reader, because it notices where a file is cut short
+    elif path.endswith(".zst"):  # Arrow's reader, because it notices a truncated file
         with (
             pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd") as stream,
             io.BufferedReader(stream) as lines,
@@ -230,10 +225,10 @@ def _document(row: dict[str, Any] | str, source: str) -> Document | RejectedDocu
     url, timestamp = row["url"], row["timestamp"]
     for name, value in row.items():
         if not isinstance(value, str) and not (name == "timestamp" and isinstance(value, datetime)):
-            return _rejected(url if isinstance(url, str) else "", source, f"field {name!r} is missing or no string")
+            return _rejected(url if isinstance(url, str) else "", source, f"field {name!r} is missing or not a string")
     moment = timestamp if isinstance(timestamp, datetime) else _parsed(timestamp)
     if moment is None:
-        return _rejected(url, source, f"timestamp {timestamp!r} is no ISO 8601 time")
+        return _rejected(url, source, f"timestamp {timestamp!r} is not an ISO 8601 time")
     return Document(document_key(url, moment), url, moment, row.get("text", ""))
 
 
@@ -241,7 +236,7 @@ def _parsed(value: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):  # the second for a moment that UTC has in the year 0 or 10000
+    except (ValueError, OverflowError):  # OverflowError: in UTC the time is in the year 0 or 10000
         return None
 
 

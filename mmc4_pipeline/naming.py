@@ -1,4 +1,4 @@
-"""Names that follow from the input: document keys, sites, shard numbers. The same on every machine and every run."""
+"""Derive names from the input: document keys, sites, shard numbers. They are the same on every machine and run."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -7,23 +7,23 @@ from urllib.parse import urlsplit
 
 from tldextract import TLDExtract
 
-# The public suffix list that the package ships: no download, and the same sites for everybody.
+# The public suffix list that the package contains: no download, and the same sites for everybody.
 _SUFFIXES = TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 
 def stable_hash(text: str) -> int:
-    """Give a 64-bit hash that does not change between processes, machines or Python versions."""
+    """Return a 64-bit hash that does not change between processes, machines or Python versions."""
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
 def document_key(url: str, timestamp: datetime) -> str:
-    """Give a document's key: 32 hex digits. C4 has a URL several times if it was crawled several times."""
+    """Return a document's key: 32 hex digits. C4 has a URL several times if it was crawled several times."""
     name = f"{url}\n{timestamp.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def image_name(url: str) -> str:
-    """Give the file name of an image: MMC4's published names are hex digits with .jpg too."""
+    """Return the file name of an image: hex digits and .jpg, as in the published MMC4."""
     return hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:20] + ".jpg"
 
 
@@ -33,18 +33,18 @@ def _registered_domain(host: str) -> str:
 
 
 def site_of(url: str) -> str:
-    """Give the registered domain of a URL ("news.example.co.uk" -> "example.co.uk"), or its host if it has none."""
+    """Return the registered domain of a URL ("news.example.co.uk" -> "example.co.uk"), or its host if it has none."""
     try:
         return _registered_domain((urlsplit(url).hostname or "").lower())
-    except ValueError:  # no URL at all: such documents share one site
+    except ValueError:  # not a URL: such documents share one site
         return ""
 
 
 def shard_of(name: str, shards: int) -> int:
-    """Give the shard, 0 to shards - 1, that something of that name belongs to."""
+    """Return the shard, 0 to shards - 1, of something with that name."""
     return stable_hash(name) % shards
 
 
 def shard_name(stem: str, shard: int, shards: int) -> str:
-    """Give the usual file name stem of a shard: "pages-00003-of-00012"."""
+    """Return the file name stem of a shard: "pages-00003-of-00012"."""
     return f"{stem}-{shard:05d}-of-{shards:05d}"

@@ -1,4 +1,4 @@
-"""Shows on a terminal how far a stage is: shards done of shards in all, rate, time left."""
+"""Show the progress of a stage on a terminal: shards done, shards in all, rate, remaining time."""
 
 import sys
 import threading
@@ -21,12 +21,12 @@ from rich.progress import (
 from mmc4_pipeline import storage
 from mmc4_pipeline.stage_folder import StageFolder
 
-_EVERY = {True: 0.5, False: 15.0}  # seconds between two looks at the folder, where it is local and where not
+_EVERY = {True: 0.5, False: 15.0}  # seconds between two checks of the folder, local or not
 
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """The notes that progress counts, those of the step that takes the stage's time: how many, and of what."""
+    """The notes that progress counts: those of the stage's slowest step, how many there will be, and of what."""
 
     folder: str
     total: int
@@ -35,9 +35,9 @@ class Notes:
 
 @contextmanager
 def showing_progress(folder: StageFolder, notes: Notes) -> Iterator[None]:
-    """Show progress while the body runs, from the notes of what is finished: they are there on every runner.
+    """Show progress while the body runs, counted from notes, which are written on every runner.
 
-    Where the error stream is no terminal, one line says when a stage starts and one when it ends.
+    If the error stream is not a terminal, one line is printed when a stage starts and one when it ends.
     """
     console = Console(stderr=True)
     if not sys.stderr.isatty():
@@ -80,7 +80,7 @@ def showing_progress(folder: StageFolder, notes: Notes) -> Iterator[None]:
 
 @contextmanager
 def counting_files(what: str, files: int) -> Iterator[Callable[[], None]]:
-    """Show on a terminal how many files are done while the body runs, which calls what it is given after each."""
+    """Show on a terminal how many files are done; the body calls the given function after each."""
     columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"))
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as progress:
@@ -90,7 +90,7 @@ def counting_files(what: str, files: int) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def counting_bytes(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show on a terminal how far a download is; the body calls what it is given with bytes done and bytes in all."""
+    """Show the progress of a download on a terminal; the body calls the given function with bytes done and in all."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     console = Console(stderr=True)
     with Progress(

@@ -1,4 +1,4 @@
-"""Captures: where Common Crawl keeps what a URL answered at a time (the columnar index, `cc-index-table`)."""
+"""Captures: where Common Crawl stores the response of a URL at a time (the columnar index, `cc-index-table`)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +19,10 @@ class Capture:
 class Location:
     """A document and the capture of its page: what the locate stage writes.
 
-    `site` is the registered domain; `could_have_url_duplicate` says that the URL was captured more than once in the
-    crawl, so that text and page may come from different visits (MMC4's field of the same name). `seconds_apart` is the
-    time between the document and the capture: 0 for the very capture, more for the nearest one that the recipe allows.
+    `site` is the registered domain; `could_have_url_duplicate` is true if the URL was captured more than once in
+    the crawl, so that text and page may come from different visits (MMC4's field of the same name). `seconds_apart` is
+    the time between the document and the capture: 0 for an exact match, more for the nearest one within the recipe's
+    limit.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""C4 documents, as allenai/c4 publishes them (one JSON object a line: `text`, `timestamp`, `url`)."""
+"""C4 documents, as allenai/c4 publishes them (one JSON object per line: `text`, `timestamp`, `url`)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One C4 document. `key` names it everywhere: 32 hex digits of a hash over URL and fetch time."""
+    """One C4 document. `key` identifies it everywhere: 32 hex digits of a hash of URL and fetch time."""
 
     key: str
     url: str
@@ -16,7 +16,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class DocumentReference:
-    """A document without its text, and where it stands: what the join with the index shuffles."""
+    """A document without its text, but with its place: this is joined with the index."""
 
     key: str
     url: str
@@ -26,11 +26,11 @@ class DocumentReference:
 
 @dataclass(frozen=True, slots=True)
 class RejectedDocument:
-    """A document that a stage dropped, with what a person needs to look it up."""
+    """A document that a stage dropped, with the details that a person needs to look it up."""
 
     key: str
     url: str
-    source: str  # where it came from: "path:line" of C4, or file and offset of its WARC record
+    source: str  # "path:line" of C4, or file and offset of its WARC record
     reason: str
     detail: str
     filter: str | None = None  # the key in the recipe of the filter that dropped it, null if none did

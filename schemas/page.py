@@ -1,4 +1,4 @@
-"""Pages: a document's sentences and the image links of its page; what the pages stage writes."""
+"""Pages, which the pages stage writes: a document's sentences and the image links of its page."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,22 +6,22 @@ from enum import StrEnum
 
 import msgspec
 
-HASHED = "sha256:"  # what a takedown leaves of a URL begins so, as an entry of a deny-list does
+HASHED = "sha256:"  # a takedown replaces a URL by a hash with this prefix, as in a deny-list
 
 
 def is_hashed(url: str) -> bool:
-    """Tell whether a URL was taken down: then only its hash is there."""
+    """Return whether a URL was taken down, so that only its hash remains."""
     return url.startswith(HASHED)
 
 
-class ImageLink(msgspec.Struct, gc=False):  # no dataclass: it is made by the billion, and that takes four times as long
+class ImageLink(msgspec.Struct, gc=False):  # not a dataclass: billions are made, and that takes four times as long
     """One image link of a page. `position` counts the links in page order, from 0.
 
-    Declared sizes are CSS pixels as the page states them, null where it doesn't. `attribute` is the HTML attribute
-    that held it. `in_main_content` is trafilatura's view, null where the recipe did not ask for it. `leads_to` is the
-    URL of the `a` around the image where that is on another site than the page, else null, as it is for pages from WAT
-    files, which don't tell. `reason` says why a link filter dropped it, and `filter` which one (its key in the recipe);
-    both are null for a link worth fetching.
+    Declared sizes are in CSS pixels, null if the page does not declare them. `attribute` is the HTML attribute that
+    holds the link. `in_main_content` is trafilatura's result, null if the recipe does not need it. `leads_to` is the
+    URL of the `a` around the image if that is on another site than the page, else null; it is always null for pages
+    from WAT files. `reason` is why a link filter dropped the link, and `filter` is that filter's key in the recipe;
+    both are null for a link that will be fetched.
     """
 
     position: int
@@ -50,22 +50,22 @@ class Page:
 
     @property
     def taken_down(self) -> bool:
-        """Tell whether a takedown has left nothing of it but its links' places: its URL is a hash then."""
+        """Return whether a takedown has removed all of it except its links' places: its URL is then a hash."""
         return is_hashed(self.url)
 
 
 class OutcomeKind(StrEnum):
-    """What a PageOutcome holds."""
+    """What a PageOutcome contains."""
 
     CONTENT = "content"  # a read page whose text C4 has
     PAGE = "page"  # a finished page
     REJECT = "reject"  # a document that was dropped
-    COUNTS = "counts"  # what was counted on the way, no page
+    COUNTS = "counts"  # counts made while reading, not a page
 
 
 @dataclass(frozen=True, slots=True)
 class PageOutcome:
-    """What became of a page, for the shard of its site: compressed JSON. `source` is its document's."""
+    """The outcome of a page, for the shard of its site, as compressed JSON. `source` is that of its document."""
 
     shard: int
     kind: OutcomeKind

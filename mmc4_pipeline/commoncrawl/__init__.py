@@ -1,1 +1,1 @@
-"""Common Crawl's formats: the columnar index, WARC and WAT files."""
+"""Read Common Crawl's formats: the columnar index, WARC and WAT files."""

@@ -1,9 +1,9 @@
-"""Streams the records of WARC and WAT files; what is damaged loses only itself.
+"""Stream the records of WARC and WAT files; damage costs only the damaged records.
 
-Each gzip member is inflated by itself and its CRC checked, so that its place in the file is known and an error ends
-nothing but the member: reading goes on at the next one that starts a WARC record. Nearly all members are small and
-inflated at once (libdeflate, the fastest at that), the others piece by piece (igzip). The stream is read once from
-front to back, never sought in, and no more of it is held than one record needs.
+Each gzip member is inflated separately and its CRC is checked. So its place in the file is known, and an error affects
+only that member: reading continues at the next member that starts a WARC record. Nearly all members are small and are
+inflated in one call (libdeflate is the fastest at that), the others piece by piece (igzip). The stream is read once
+from beginning to end, without seeking, and no more of it is held in memory than one record needs.
 """
 
 import re
@@ -33,22 +33,22 @@ _VERSION = re.compile(rb"WARC/\d\.\d")
 _MAX_HEADER_BYTES = 64 << 10
 _RECORD_END = b"\r\n\r\n"
 _MAX_DIGITS = 18
-_SHOWN = 30  # characters of a broken value
+_SHOWN = 30  # characters of a broken value that a message shows
 _TOO_LARGE = f"the record is larger than {MAX_RECORD_BYTES >> 20} MiB"
 _ENDS_BEFORE = "the file ends before the record does"
 
 
 class _DamagedError(Exception):
-    """What stands at the window's start is no sound record."""
+    """The bytes at the window's start are not an intact record."""
 
 
 def records(stream: BinaryIO) -> Iterator[Record | LostRecord]:
     """Yield the records of a WARC or WAT file in file order, with the place of each and of each damaged part.
 
-    The file is gzip with a member for each record, as the standard wants it (several records in a member all get the
-    member's place), or not compressed at all. The stream need not be seekable; only its `read` is called, and what that
-    raises passes through. Every byte of the file is within one yielded place, but for what lies between the records
-    of an uncompressed file. Nothing is yielded for an empty file.
+    The file is either uncompressed or gzip with one member per record, as the standard demands; if a member holds
+    several records, each gets the member's place. Only the stream's `read` is called, and its exceptions pass through.
+    Every byte of the file is in exactly one yielded place, except bytes between the records of an uncompressed file.
+    Nothing is yielded for an empty file.
     """
     window = Window(stream)
     compressed = window.peek(0, len(_WARC_MAGIC)) != _WARC_MAGIC
@@ -67,7 +67,7 @@ def records(stream: BinaryIO) -> Iterator[Record | LostRecord]:
 
 
 def _take_member(window: Window) -> list[Record | LostRecord]:
-    """Take the gzip member at the window's start: one record, as the standard wants it, or several."""
+    """Take the gzip member at the window's start: one record, as the standard demands, or several."""
     data, size = _inflate(window)
     found = list(_records_of_member(data, window.offset, size))
     window.advance(size)
@@ -93,14 +93,13 @@ def _records_of_member(data: bytes, offset: int, size: int) -> Iterator[Record |
 
 
 def _inflate(window: Window) -> tuple[bytes, int]:
-    """Inflate the gzip member at the window's start and give its size in the file too."""
+    """Inflate the gzip member at the window's start; return its data and its size in the file."""
     piece = window.piece(0)
     whole = _inflate_whole(piece)
     if whole is not None:
         return whole, len(piece)
     if not piece.startswith(GZIP_MAGIC[: len(piece)]):
-        message = "no gzip member stands there"
-        raise _DamagedError(message)
+        raise _DamagedError("it is not a gzip member")
     inflater = isal_zlib.decompressobj(wbits=_GZIP_WINDOW_BITS)
     parts: list[bytes] = []
     used = inflated = 0
@@ -108,8 +107,7 @@ def _inflate(window: Window) -> tuple[bytes, int]:
         try:
             part = inflater.decompress(piece)
         except _InflateError as error:
-            message = f"it can't be decompressed ({error})"
-            raise _DamagedError(message) from error
+            raise _DamagedError(f"it cannot be decompressed ({error})") from error
         used += len(piece)
         inflated += len(part)
         parts.append(part)
@@ -123,7 +121,7 @@ def _inflate(window: Window) -> tuple[bytes, int]:
 
 
 def _inflate_whole(piece: bytes) -> bytes | None:
-    """Inflate what is a gzip member from its first byte to its last, which are its size; None for all else."""
+    """Inflate bytes that are exactly one gzip member, whose last bytes are its size; return None for all others."""
     size = int.from_bytes(piece[-_GZIP_SIZE_BYTES:], "little")
     if len(piece) < _MIN_MEMBER_BYTES or not 0 < size <= MAX_RECORD_BYTES:
         return None
@@ -135,7 +133,7 @@ def _inflate_whole(piece: bytes) -> bytes | None:
 
 
 def _starts_member(window: Window) -> bool:
-    """Tell a member that holds a WARC record from bytes that happen to look like the start of one."""
+    """Return whether a member starts here that holds a WARC record, and not bytes that only look like its start."""
     try:
         first = isal_zlib.decompressobj(wbits=_GZIP_WINDOW_BITS).decompress(
             window.peek(0, PIECE_BYTES), max_length=len(_WARC_MAGIC)
@@ -172,11 +170,10 @@ def _starts_plain(window: Window) -> bool:
 
 
 def _header(data: bytes, start: int) -> tuple[int, int]:
-    """Read the WARC header that starts here: where its block starts, and how long it says that is."""
+    """Read the WARC header that starts here; return where its block starts and the block's declared length."""
     end = data.find(HEADER_END, start, start + _MAX_HEADER_BYTES)
     if end < 0 or not _VERSION.match(data, start):
-        message = "it has no WARC header"
-        raise _DamagedError(message)
+        raise _DamagedError("it has no WARC header")
     length = field_value(data, LENGTH, start, end)
     if not length.isdigit() or len(length) > _MAX_DIGITS:
         raise _DamagedError(_wrong_length(length.decode("utf-8", "replace")[:_SHOWN]))
@@ -184,11 +181,11 @@ def _header(data: bytes, start: int) -> tuple[int, int]:
 
 
 def _ends_record(following: bytes) -> bool:
-    """Tell whether a block may end before these bytes: with two line ends and then another record or nothing more."""
+    """Return whether a block may end before these bytes: two line ends, then another record or the end of the file."""
     if not following.startswith(_RECORD_END):
         return not following.strip()
     return _WARC_MAGIC.startswith(following[len(_RECORD_END) :].strip())
 
 
 def _wrong_length(length: object) -> str:
-    return f"its header gives a wrong length ({length})"
+    return f"its header declares a wrong length ({length})"

@@ -1,4 +1,4 @@
-"""Reads pages from whole WARC files, as a stream."""
+"""Read pages by streaming whole WARC files."""
 
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ Outcome = PageContent | RejectedDocument
 def pages_by_scan(
     inputs: Inputs, cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader
 ) -> Iterator[Outcome]:
-    """Stream a whole WARC file and read the wanted records; what it does not hold is dropped with a reason."""
+    """Stream a whole WARC file and read the wanted records; a location without a record is dropped with a reason."""
     wanted = {(location.offset, location.url): location for location in locations}
     offsets = {location.offset for location in locations}
     lost: list[LostRecord] = []
@@ -41,7 +41,7 @@ def pages_by_scan(
     for location in wanted.values():
         at = bisect_right(lost, location.offset, key=lambda part: part.offset) - 1
         if at >= 0 and location.offset < lost[at].offset + lost[at].length:
-            yield rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt or cut short: {lost[at].why}")
+            yield rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt or truncated: {lost[at].why}")
         elif location.offset >= end:
             yield rejected(location, Reason.PAGE_UNREADABLE, "the WARC file ends before the record does")
         else:
@@ -52,5 +52,5 @@ def _page_of_record(record: Record, location: Location, reader: PageReader) -> O
     try:
         content_type, body = record.http_response()
     except ValueError as error:
-        return rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt or cut short: {error}")
+        return rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt or truncated: {error}")
     return reader.read(location, content_type, body)

@@ -1,4 +1,4 @@
-"""Reads image links from WAT files: Common Crawl's metadata records, one JSON object for each WARC record."""
+"""Read image links from WAT files: Common Crawl's metadata records, one JSON object for each WARC record."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -15,47 +15,46 @@ from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason
 
-_BATCH_BYTES = 1 << 20  # of records taken together: what is done to many in a row stays in the processor's caches
+_BATCH_BYTES = 1 << 20  # of records handled together: code that runs for many in a row stays in the CPU's caches
 
 
 def wat_filename(warc_filename: str) -> str:
-    """Give the WAT file that belongs to a WARC file: same folder and name but for two parts."""
+    """Return the name of a WARC file's WAT file: only a folder and the extension differ."""
     return re.sub(r"/warc/([^/]+)\.warc\.gz$", r"/wat/\1.warc.wat.gz", warc_filename)
 
 
 def pages_by_wat(
     inputs: Inputs, cc_root: str, warc_filename: str, locations: list[Location], reader: PageReader
 ) -> Iterator[PageContent | RejectedDocument]:
-    """Stream the WAT file of a WARC file and read the wanted records; what it lacks is dropped with a reason.
+    """Stream a WARC file's WAT file and read the wanted records; a location without a record is dropped with a reason.
 
-    Raises UserError where the recipe asks for what no WAT record has.
+    Raises UserError if the recipe needs something that WAT records do not have.
     """
     if not has_all_for(reader):
-        message = (
-            "--page_source wat: WAT files hold the src of images and no more, but the recipe asks for other "
-            "links.attributes, links.main_content or text_source: page; take --page_source warc or warc_scan"
+        raise UserError(
+            "--page_source wat: WAT files have only the src attribute of images, but the recipe needs other "
+            "links.attributes, links.main_content or text_source: page; use --page_source warc or warc_scan"
         )
-        raise UserError(message)
     wanted = {(str(location.offset), location.url): location for location in locations}
     offsets = {offset for offset, _ in wanted}
     lost = 0
     try:
         with inputs.open_stream(join(cc_root, wat_filename(warc_filename))) as stream:
             for batch in _batches(records(stream)):
-                sound = [record for record in batch if isinstance(record, Record)]
-                lost += len(batch) - len(sound)
-                found = [images for record in sound if (images := _images(record, offsets, wanted))]
+                intact = [record for record in batch if isinstance(record, Record)]
+                lost += len(batch) - len(intact)
+                found = [images for record in intact if (images := _images(record, offsets, wanted))]
                 yield from [_page(*images) for images in found]
     except PermanentReadError as error:
         why = f"the WAT file could not be read to its end: {error}"
     else:
         why = "the WAT file holds no record for that URL at that offset"
-        why += f" (the file is corrupt or cut short at {lost} place{'s' * (lost > 1)})" if lost else ""
+        why += f" (the file is corrupt or truncated at {lost} place{'s' * (lost > 1)})" if lost else ""
     yield from not_found(wanted.values(), why)
 
 
 def has_all_for(reader: PageReader) -> bool:
-    """Tell whether WAT files hold all that is read from a page."""
+    """Return whether WAT files have everything that the reader takes from a page."""
     return set(reader.links.attributes) == {"src"} and not reader.links.main_content and reader.text_source == "c4"
 
 
@@ -78,14 +77,14 @@ def _batches(found: Iterable[Record | LostRecord]) -> Iterator[list[Record | Los
 def _images(
     record: Record, offsets: set[str], wanted: dict[tuple[str, str], Location]
 ) -> tuple[Location, WatImages | None] | None:
-    """Give a WAT record's images and take its location from the wanted ones; None where it is not among them."""
+    """Return a WAT record's location, removed from the wanted ones, and its images; None if it is not wanted."""
     try:
         offset = container_offset(record.data, record.block_start)
         if offset not in offsets or (key := (offset, record.url)) not in wanted or record.type != "metadata":
             return None
         images = html_images(record.data, record.block_start)
     except ValueError:
-        return None  # its location stays wanted, and so is reported
+        return None  # its location stays wanted, and is reported at the end
     return wanted.pop(key), images
 
 

@@ -1,7 +1,8 @@
-"""WARC files as the input: every HTML page that they hold is a document."""
+"""Read WARC files as the input: every HTML page in them is a document."""
 
 from collections.abc import Iterator
 from enum import StrEnum
+from http import HTTPStatus
 
 from mmc4_pipeline.commoncrawl.archive import records as all_records
 from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
@@ -15,24 +16,21 @@ from schemas.document import RejectedDocument
 from schemas.reasons import Reason
 from schemas.statistics import Counts
 
-_OK = 200
 
+class SkipReason(StrEnum):
+    """Why a response record is not a document."""
 
-class NoDocument(StrEnum):
-    """Why a response record is no document."""
-
-    STATUS = "not_ok"  # any HTTP status but 200
+    STATUS = "not_ok"  # any HTTP status except 200
     TYPE = "not_html"
 
 
 def warc_files(inputs: Inputs, patterns: list[str]) -> list[str]:
-    """Give the WARC files that the patterns name, sorted; raises UserError for a pattern that names none."""
+    """Return the WARC files that match the patterns, sorted; raises UserError for a pattern without a match."""
     found: set[str] = set()
     for pattern in patterns:
         files = inputs.matches(pattern)
         if not files:
-            message = f"--warcs {pattern}: no such file; give a file or a glob pattern in quotes"
-            raise UserError(message)
+            raise UserError(f"--warcs {pattern}: no such file; give a file, or a glob pattern in quotes")
         found.update(files)
     return sorted(found)
 
@@ -40,11 +38,11 @@ def warc_files(inputs: Inputs, patterns: list[str]) -> list[str]:
 def documents_of_warc(
     inputs: Inputs, path: str, reader: PageReader, records: Counts
 ) -> Iterator[PageContent | RejectedDocument]:
-    """Stream a WARC file and read its HTML pages; each is a document of its own.
+    """Stream a WARC file and read its HTML pages; each is a document.
 
-    `records` counts the response records and the damaged parts of the file: `kept` are documents, the others are
-    dropped for NoDocument. A damaged part is a rejected document without URL, and so is what follows where the file
-    can't be read on.
+    `records` counts the file's response records and damaged parts: those kept are documents, the others are dropped for
+    a SkipReason. A damaged part is a rejected document without a URL, and so is the rest of a file that cannot be read
+    to its end.
     """
     end = 0
     try:
@@ -75,10 +73,10 @@ def _response(
     except ValueError as error:
         problem = f"corrupt record: {error}"
     kind = kind or record.payload_type
-    if record.http_status != _OK:
-        records.dropped[NoDocument.STATUS.value] += 1
+    if record.http_status != HTTPStatus.OK:
+        records.dropped[SkipReason.STATUS.value] += 1
     elif problem is None and "html" not in kind.lower():
-        records.dropped[NoDocument.TYPE.value] += 1
+        records.dropped[SkipReason.TYPE.value] += 1
     else:
         records.kept += 1
         yield _document(path, record, reader, kind, body, problem)

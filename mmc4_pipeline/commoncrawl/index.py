@@ -1,4 +1,4 @@
-"""Reads Common Crawl's columnar index: Parquet files, one row a capture (cc-index-table)."""
+"""Read Common Crawl's columnar index: Parquet files with one row per capture (cc-index-table)."""
 
 import gzip
 from collections.abc import Iterator
@@ -27,13 +27,13 @@ _SCHEMA = pa.schema(
     }
 )
 COLUMNS = _SCHEMA.names  # the URL first, in the order of Capture's fields
-# Times that Python's datetime can't hold, in whichever zone, are no times.
+# Times that Python's datetime cannot hold, in any time zone, count as missing.
 _FIRST, _LAST = (pa.scalar(datetime(year, 1, 1, tzinfo=UTC), _SCHEMA.field("fetch_time").type) for year in (1, 9999))
 _ROWS_AT_ONCE = 1 << 17  # some 10 MB of URLs
 
 
 def index_files(inputs: Inputs, cc_root: str, crawl: str) -> list[str]:
-    """Give the index files of a crawl, sorted; raises UserError where there are none.
+    """Return the index files of a crawl, sorted; raises UserError if there are none.
 
     Common Crawl lists them in cc-index-table.paths.gz; a folder without that list is searched.
     """
@@ -44,50 +44,45 @@ def index_files(inputs: Inputs, cc_root: str, crawl: str) -> list[str]:
     pattern = f"cc-index/table/cc-main/warc/crawl={crawl}/subset=warc/*.parquet"
     files = inputs.matches_below(cc_root, pattern)
     if not files:
-        message = f"{join(cc_root, pattern)}: no index files; check --cc_root and --crawl"
-        raise UserError(message)
+        raise UserError(f"{join(cc_root, pattern)}: no index files; check --cc_root and --crawl")
     return files
 
 
 def row_groups(inputs: Inputs, path: str) -> list[int]:
-    """Give the number of rows of each row group.
+    """Return the number of rows of each row group.
 
-    Raises UserError where the file is no Parquet, lacks a column or has one of another kind.
+    Raises UserError if the file is not a Parquet file, or lacks a column, or has one of another type.
     """
     metadata, columns = footer(inputs, path)
     for name in COLUMNS:
         if name not in columns.names:
-            message = f"{path}: the index lacks the column {name!r}; the columnar index has {', '.join(COLUMNS)}"
-            raise UserError(message)
+            raise UserError(f"{path}: no column {name!r}; Common Crawl's columnar index has {', '.join(COLUMNS)}")
         kind = columns.field(name).type
         if not _fits(kind, _SCHEMA.field(name).type):
             wanted = _SCHEMA.field(name).type
-            message = f"{path}: the index's column {name!r} holds {kind}, not {wanted}; check that it is cc-index-table"
-            raise UserError(message)
+            raise UserError(f"{path}: the column {name!r} is {kind}, not {wanted}; check that it is cc-index-table")
     return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
 
 def _fits(kind: pa.DataType, wanted: pa.DataType) -> bool:
-    """Tell whether a column is of the wanted kind, in whichever width a tool has written it."""
+    """Return whether a column has the wanted kind of type, in any width."""
     return any(check(kind) and check(wanted) for check in (holds_text, pa.types.is_timestamp, pa.types.is_integer))
 
 
 def read_captures(inputs: Inputs, path: str, row_group: int, wanted: WantedUrls) -> Iterator[Capture]:
-    """Yield the captures of a row group whose URL is wanted, and few others.
+    """Yield the captures of a row group whose URL is wanted, and a few others.
 
-    A row that lacks a value, or whose time is none that a calendar has, is no capture.
-
-    Columns are read one after the other, in batches of rows: the others only where a URL of the row group is wanted.
-    Raises UserError where the row group is damaged.
+    A row that lacks a value, or has an impossible time, is skipped. Columns are read one after the other in batches of
+    rows, the URLs first and the others only if some URL of the row group is wanted.
+    Raises UserError if the row group is damaged.
     """
     with inputs.open_read(path) as stream:
         try:
             rows = _read(pq.ParquetFile(stream), row_group, wanted)
         except (pa.ArrowException, OSError) as error:
             why = str(error).splitlines()[0]
-            message = f"{path}: row group {row_group} is no index or corrupt ({why}); download the file again"
-            raise UserError(message) from error
-    pa.default_memory_pool().release_unused()  # the next row group may come much later, to another thread
+            raise UserError(f"{path}: row group {row_group} is corrupt ({why}); download the file again") from error
+    pa.default_memory_pool().release_unused()  # the next row group may be read much later, by another thread
     yield from rows
 
 

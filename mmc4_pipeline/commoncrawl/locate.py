@@ -1,4 +1,4 @@
-"""Joins documents with captures: which WARC record holds the page that a C4 document was made from."""
+"""Join documents with captures: find the WARC record of the page from which a C4 document was made."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,39 +9,39 @@ from schemas.capture import Capture, Location
 from schemas.document import DocumentReference, RejectedDocument
 from schemas.reasons import Reason
 
-_TIMES_NAMED = 5  # of the captures at other times, in a reject's detail
+_TIMES_LISTED = 5  # of captures at other times, in the detail of a rejected document
 _SECOND = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
 class Located:
-    """What became of a set of documents."""
+    """The outcome for a set of documents."""
 
     locations: list[Location] = field(default_factory=list)
     rejects: list[RejectedDocument] = field(default_factory=list)
 
 
 def locate(documents: Iterable[DocumentReference], captures: Iterable[Capture], max_seconds_apart: int = 0) -> Located:
-    """Give each document the capture of its URL at its fetch time (C4's timestamp is the crawl's, to the second).
+    """Assign each document the capture of its URL at its fetch time (C4's timestamp is the crawl's, to the second).
 
-    A document whose own capture is not there gets the nearest within `max_seconds_apart`. A capture goes to one
-    document at most, first to its own: two documents never show the same page. URLs are compared letter by letter.
+    A document without that capture gets the nearest one within `max_seconds_apart`. A capture is assigned to at most
+    one document, exact matches first: two documents never show the same page. URLs must be identical.
     """
-    by_url: dict[str, set[Capture]] = {}  # sets: an index that lists a record twice has it once all the same
+    by_url: dict[str, set[Capture]] = {}  # sets: an index may list a record twice
     for capture in captures:
         by_url.setdefault(capture.url, set()).add(capture)
     result = Located()
     distinct: dict[str, dict[str, DocumentReference]] = {}
-    # By the length first: of two lines of a file the earlier one comes first.
+    # By length first, so that of two lines of a file the earlier one comes first.
     for document in sorted(documents, key=lambda item: (item.key, len(item.source), item.source)):
         if distinct.setdefault(document.url, {}).setdefault(document.key, document) is not document:
             result.rejects.append(_reject(document, Reason.DUPLICATE_DOCUMENT, "same URL and time as an earlier line"))
     for url, of_url in distinct.items():
         found = by_url.get(url, set())
-        given = _assigned(list(of_url.values()), found, max_seconds_apart)
+        assigned = _assign(list(of_url.values()), found, max_seconds_apart)
         for key, document in of_url.items():
-            if key in given:
-                result.locations.append(_location(document, given[key], several=len(found) > 1))
+            if key in assigned:
+                result.locations.append(_location(document, assigned[key], several=len(found) > 1))
             else:
                 detail = _why_not(document, found, max_seconds_apart)
                 result.rejects.append(_reject(document, Reason.NOT_LOCATED, detail))
@@ -50,8 +50,8 @@ def locate(documents: Iterable[DocumentReference], captures: Iterable[Capture], 
     return result
 
 
-def _assigned(documents: list[DocumentReference], captures: set[Capture], limit: int) -> dict[str, Capture]:
-    """Give each document's key its capture: the nearest pairs first; of two as near, the earlier capture."""
+def _assign(documents: list[DocumentReference], captures: set[Capture], limit: int) -> dict[str, Capture]:
+    """Return the capture assigned to each document's key: nearest pairs first, on a tie the earlier capture."""
     pairs = [
         (apart, document.key, capture)
         for document in documents
@@ -59,17 +59,17 @@ def _assigned(documents: list[DocumentReference], captures: set[Capture], limit:
         if (apart := _seconds_apart(document, capture)) <= limit
     ]
     pairs.sort(key=lambda pair: (pair[0], pair[2].fetch_time, pair[2].warc_filename, pair[2].offset, pair[1]))
-    given: dict[str, Capture] = {}
-    left = set(captures)
+    assigned: dict[str, Capture] = {}
+    remaining = set(captures)
     for _, key, capture in pairs:
-        if key not in given and capture in left:
-            given[key] = capture
-            left.remove(capture)
-    return given
+        if key not in assigned and capture in remaining:
+            assigned[key] = capture
+            remaining.remove(capture)
+    return assigned
 
 
 def _seconds_apart(document: DocumentReference, capture: Capture) -> int:
-    """Give the time between the two in whole seconds; the index may have fractions, C4 has none."""
+    """Return the time between the two in whole seconds; the index may have fractions, C4 does not."""
     return abs(capture.fetch_time.replace(microsecond=0) - document.timestamp.replace(microsecond=0)) // _SECOND
 
 
@@ -93,14 +93,14 @@ def _why_not(document: DocumentReference, found: set[Capture], limit: int) -> st
     if not found:
         return "the URL is not in the index"
     near = sorted((_seconds_apart(document, capture), capture.fetch_time) for capture in found)
-    named = ", ".join(_in_words(moment) for _, moment in near[:_TIMES_NAMED])
-    more = f" and {len(near) - _TIMES_NAMED} more" if len(near) > _TIMES_NAMED else ""
+    times = ", ".join(_as_text(moment) for _, moment in near[:_TIMES_LISTED])
+    more = f" and {len(near) - _TIMES_LISTED} more" if len(near) > _TIMES_LISTED else ""
     if near[0][0] <= limit:
-        return f"the captures near its time went to other documents of the URL: {named}{more}"
-    return f"captured at other times only, the nearest {near[0][0]} seconds apart: {named}{more}"
+        return f"the captures near its time were assigned to other documents of the URL: {times}{more}"
+    return f"captured at other times only, the nearest {near[0][0]} seconds apart: {times}{more}"
 
 
-def _in_words(moment: datetime) -> str:
+def _as_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

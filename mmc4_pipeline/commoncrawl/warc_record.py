@@ -1,4 +1,4 @@
-"""WARC records, read whole: fields of their headers, and of responses the HTTP message."""
+"""WARC records in memory: the fields of their headers, and the HTTP message of a response."""
 
 import io
 import re
@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 from fastwarc import ArchiveIterator
 
-MAX_RECORD_BYTES = 64 << 20  # inflated; Common Crawl cuts pages at 1 MiB
+MAX_RECORD_BYTES = 64 << 20  # inflated; Common Crawl truncates pages at 1 MiB
 _LINE_END = b"\r\n"
 HEADER_END = _LINE_END * 2
 _FIELD = rb"\r\n(?i:%s):[ \t]*([^\r\n]*)"
 TYPE, LENGTH, _URL = b"WARC-Type", b"Content-Length", b"WARC-Target-URI"
 _DATE, _PAYLOAD_TYPE = b"WARC-Date", b"WARC-Identified-Payload-Type"
 _NAMES = (TYPE, LENGTH, _URL, _DATE, _PAYLOAD_TYPE)
-_USUAL = {name: b"\r\n%b: " % name for name in _NAMES}  # nearly all write it so, and it is found in half the time
+_USUAL = {name: b"\r\n%b: " % name for name in _NAMES}  # the usual spelling, found in half the time
 _IN_ANY_CASE = {name: re.compile(_FIELD % name) for name in _NAMES}
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})\b")
 _CONTENT_TYPE = re.compile(_FIELD % b"content-type")
@@ -23,11 +23,11 @@ _CODING = re.compile(_FIELD % b"(?:content|transfer)-encoding")
 
 @dataclass(slots=True)
 class Record:
-    """One whole WARC record, uncompressed.
+    """One complete WARC record, uncompressed.
 
-    `offset` and `length` are the bytes of its gzip member in the file, as the columnar index gives them. `data` is the
-    record from its first byte; its block (for a response, the HTTP message) starts at `block_start` and has
-    `block_length` bytes.
+    `offset` and `length` are those of its gzip member in the file, as in the columnar index. `data` is the record from
+    its first byte on; its block (for a response, the HTTP message) starts at `block_start` and has `block_length`
+    bytes.
     """
 
     offset: int
@@ -38,17 +38,17 @@ class Record:
 
     @property
     def type(self) -> str:
-        """Its WARC-Type, "response" for one."""
+        """Its WARC-Type, such as "response"."""
         return self._field(TYPE).lower()
 
     @property
     def url(self) -> str:
-        """Its WARC-Target-URI, which some programs write in angle brackets (wget for one)."""
+        """Its WARC-Target-URI, without the angle brackets that some programs (such as wget) write."""
         return self._field(_URL).strip("<>")
 
     @property
     def date(self) -> datetime | None:
-        """Its WARC-Date in UTC; None where that is missing or no time."""
+        """Its WARC-Date in UTC; None if that is missing or not a time."""
         try:
             date = datetime.fromisoformat(self._field(_DATE))
             return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
@@ -57,31 +57,31 @@ class Record:
 
     @property
     def payload_type(self) -> str:
-        """What the crawler found a response to be (WARC-Identified-Payload-Type), empty where it does not say."""
+        """The media type that the crawler detected (WARC-Identified-Payload-Type); empty if it is missing."""
         return self._field(_PAYLOAD_TYPE)
 
     @property
     def http_status(self) -> int | None:
-        """The status of a response over HTTP; None for what is none."""
+        """The HTTP status of a response; None if the record is not an HTTP response."""
         found = _STATUS.match(self.data, self.block_start)
         return int(found[1]) if found else None
 
     @property
     def block(self) -> bytes:
-        """What the header is about."""
+        """The record's content, without the WARC header."""
         return self.data[self.block_start : self.block_start + self.block_length]
 
     def http_response(self) -> tuple[str, bytes]:
-        """Give Content-Type (empty where there is none) and body of a response, its codings undone.
+        """Return Content-Type (empty if missing) and decoded body of a response.
 
-        The body is cut to MAX_RECORD_BYTES. Raises ValueError where a coding is broken.
+        The body is limited to MAX_RECORD_BYTES. Raises ValueError if its encoding is broken.
         """
         end = self.data.find(HEADER_END, self.block_start)
         head = self.data[self.block_start : end]
         stop = self.block_start + self.block_length
         if not 0 <= end < stop or not head.startswith(b"HTTP/") or _CODING.search(head):
             return self._decoded_response()
-        # Common Crawl has undone the codings already, so this is how nearly all pages are read.
+        # Common Crawl stores bodies already decoded, so that nearly all pages are read here.
         found = _CONTENT_TYPE.search(head)
         return found[1].strip().decode("latin-1") if found else "", self.data[end + len(HEADER_END) : stop]
 
@@ -99,7 +99,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class LostRecord:
-    """A part of the file that could not be read as records, and why. `offset` and `length` are bytes of the file."""
+    """A part of the file that could not be read as records, and why. `offset` and `length` are bytes in the file."""
 
     offset: int
     length: int
@@ -107,7 +107,7 @@ class LostRecord:
 
 
 def field_value(data: bytes, name: bytes, start: int, end: int) -> bytes:
-    """Give the value of a field of the header within these bounds; empty where it is not there."""
+    """Return the value of a header field within these bounds; empty if it is missing."""
     field = _USUAL[name]
     at = data.find(field, start, end)
     if at < 0:

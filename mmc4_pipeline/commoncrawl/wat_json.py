@@ -1,10 +1,9 @@
-"""Takes the few values that are wanted out of a WAT record's JSON, where possible without parsing all of it.
+"""Extract the few needed values from a WAT record's JSON, if possible without parsing all of it.
 
-A WAT record lists every link, script and header of a page. Its images are a tenth of that, and to parse the rest would
-take most of the time that a WAT file takes. So images are looked for in the bytes and only they are parsed. That is
-safe because JSON puts a backslash before a quote within a string: `{"path":"IMG@/src"` with plain quotes stands outside
-of strings in whatever is JSON at all. Wherever a record is not written as Common Crawl writes it, all of it is parsed
-instead.
+A WAT record lists every link, script and header of a page. Images are a tenth of that, and parsing the rest would take
+most of the time spent on a WAT file. So the bytes are searched for images, and only those are parsed. This is safe
+because JSON escapes a quote within a string with a backslash: in valid JSON, `{"path":"IMG@/src"` with plain quotes is
+never inside a string. A record that is not written in Common Crawl's way is parsed completely instead.
 """
 
 import re
@@ -18,32 +17,32 @@ from mmc4_pipeline.pages.wat_links import WatHead, WatImage, WatImages
 _OFFSET = re.compile(rb'\{"Container": ?\{[^{}]*"Offset": ?"?(\d+)')
 _HTML = b'"HTML-Metadata"'
 _HEAD = re.compile(rb': ?\{"Head": ?\{')
-# The rarer the first character, the faster the search: no quote and no I, and what stands before is looked at after.
+# The rarer the first character, the faster the search: so not a quote or an I, and what precedes is checked afterwards.
 _BASE = re.compile(rb"""Base":(?<="Base":)""")
 _LINKS = re.compile(rb"""Links":(?<="Links":) ?\[""")
-# The group is empty where what stands before is not the start of an object.
+# The group is empty if an object does not start just before.
 _IMAGE = re.compile(rb"""MG@/src"(?:(?:(?<=\{"path":"IMG@/src")|(?<=\{"path": "IMG@/src")),? ?([^}]*\}))?""")
 _HEAD_OBJECT = msgspec.json.Decoder(WatHead)
 _OBJECTS = msgspec.json.Decoder(list[WatImage])
 
 
 class _UnusualError(Exception):
-    """The record is not written as Common Crawl does."""
+    """The record is not written in Common Crawl's way."""
 
 
 def container_offset(data: bytes, start: int) -> str:
-    """Give Container.Offset of the WAT record whose JSON starts there and goes on to the data's end.
+    """Return Container.Offset of the WAT record whose JSON is the data from `start` on.
 
-    Raises ValueError where the record is no JSON.
+    Raises ValueError if the record is not valid JSON.
     """
     found = _OFFSET.match(data, start)
     return found[1].decode("ascii") if found else str(_below(orjson.loads(data[start:]), "Container", "Offset"))
 
 
 def html_images(data: bytes, start: int) -> WatImages | None:
-    """Give the images of the HTML that the WAT record is about; None where it is about none.
+    """Return the images of the HTML page that the WAT record describes; None if it does not describe an HTML page.
 
-    Raises ValueError where the record is no JSON.
+    Raises ValueError if the record is not valid JSON.
     """
     try:
         return _images(data, start)
@@ -54,7 +53,7 @@ def html_images(data: bytes, start: int) -> WatImages | None:
 
 
 def _below(value: Any, *keys: str) -> Any:
-    """Give what nested JSON objects hold under the keys; None where they don't."""
+    """Return the value at these keys of nested JSON objects; None if there is none."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value
@@ -81,8 +80,8 @@ def _images_of_array(data: bytes, start: int) -> list[WatImage]:
     found = _IMAGE.findall(data, start, end)
     if b"" in found:
         raise _UnusualError
-    last = data[data.rfind(b"{", start, end) : end]  # parses only if the array does end there
-    # An object that was cut off at a } within one of its strings does not parse either.
+    last = data[data.rfind(b"{", start, end) : end]  # parses only if the array really ends there
+    # An object that was split at a } inside one of its strings does not parse either.
     link, *images = _OBJECTS.decode(b"[%b%b]" % (last, b",{".join([b"", *found])))
     if not link.path:
         raise _UnusualError

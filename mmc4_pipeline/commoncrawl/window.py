@@ -1,33 +1,33 @@
-"""A window over a stream that is read once, from front to back."""
+"""A window over a stream that is read once, from beginning to end."""
 
 import re
 from typing import BinaryIO
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
-PIECE_BYTES = 32 << 10  # what is inflated at a time
-_READ_BYTES = 128 << 10  # memory of this size is used again; from 1 MiB on the system clears new pages each time
-_MEMBER_START = re.compile(re.escape(GZIP_MAGIC))  # found in half of bytes.find's time
+PIECE_BYTES = 32 << 10  # inflated at a time
+_READ_BYTES = 128 << 10  # memory of this size is reused; from 1 MiB on, the system clears new pages each time
+_MEMBER_START = re.compile(re.escape(GZIP_MAGIC))  # takes half the time of bytes.find
 
 
 class Window:
-    """The part of a stream that is held: from the start of the record at hand on."""
+    """The part of a stream that is in memory: from the start of the current record on."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._held, self._start, self.offset = stream, b"", 0, 0
 
     def has_more(self) -> bool:
-        """Tell whether the file goes on."""
+        """Return whether the file continues."""
         return self._start < len(self._held) or bool(self.peek(0, 1))
 
     def peek(self, start: int, size: int) -> bytes:
-        """Give bytes from `start` on, counted from the window's; fewer only where the file ends."""
+        """Return bytes from `start` on, relative to the window's start; fewer only at the end of the file."""
         if len(self._held) < self._start + start + size:
             self._read(start + size)
         first = self._start + start
         return self._held[first : first + size]
 
     def piece(self, start: int) -> bytes:
-        """Give bytes from `start` on, to where the next gzip member seems to start: nearly always all of this one."""
+        """Return bytes from `start` up to the apparent start of the next gzip member: nearly always all of this one."""
         if len(self._held) < self._start + start + PIECE_BYTES:
             self._read(start + PIECE_BYTES)
         first = self._start + start
@@ -35,7 +35,7 @@ class Window:
         return self._held[first : following.start() if following else first + PIECE_BYTES]
 
     def _read(self, size: int) -> None:
-        """Hold so many bytes, or all that there are."""
+        """Read until that many bytes are in memory, or the file ends."""
         parts, held = [self._held[self._start :]], len(self._held) - self._start
         while held < size and (more := self._stream.read(max(_READ_BYTES, held))):
             parts.append(more)
@@ -43,12 +43,12 @@ class Window:
         self._held, self._start = b"".join(parts), 0
 
     def advance(self, size: int) -> None:
-        """Let go of what lies before."""
+        """Move the window's start forward and discard the bytes before it."""
         self._start += size
         self.offset += size
 
     def skip_to(self, magic: bytes) -> bool:
-        """Go on to where these bytes stand next, but not here; to the file's end where they don't."""
+        """Move to the next occurrence of these bytes after this position and return True, or to the end of the file."""
         self.advance(1)
         while self.peek(0, len(magic)):
             found = self._held.find(magic, self._start)

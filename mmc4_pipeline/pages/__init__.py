@@ -1,1 +1,1 @@
-"""From a crawled page and its C4 text to image links and sentences."""
+"""Turn a crawled page and its C4 text into image links and sentences."""

@@ -1,8 +1,9 @@
-"""C4's rules for lines: which lines of a page are prose (Raffel et al. 2020, section 2.2).
+"""Apply C4's rules for lines: which lines of a page are prose (Raffel et al. 2020, section 2.2).
 
-The numbers are those of C4's reference implementation (tensorflow_datasets, text/c4_utils.py), by which the published
-C4 was made, and so is their order. C4's rules for whole pages look only at lines that have passed these, as the text
-filters here do, but for two cases: "lorem ipsum" in a line dropped for "javascript", and "{" in a policy notice.
+The rules, their order and their numbers are those of C4's reference implementation (tensorflow_datasets,
+text/c4_utils.py), with which the published C4 was made. C4's rules for whole pages see only lines that have passed
+these, as the text filters here do, except in two cases: "lorem ipsum" in a line dropped for "javascript", and "{" in a
+policy notice.
 """
 
 import re
@@ -41,14 +42,14 @@ _RULES: tuple[tuple[LineReason, Callable[[str], bool]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class C4Lines:
-    """The lines that are left of a text, and how many there were, were kept, and were dropped by which rule."""
+    """The lines kept of a text, and the counts of lines in all, kept, and dropped by each rule."""
 
     text: str
     counts: Counts
 
 
 def c4_lines(text: str) -> C4Lines:
-    """Keep the lines of a text that C4 keeps, without their citation marks; empty lines are not counted."""
+    """Keep the lines of a text that C4 keeps, without their citation marks. Empty lines are not counted."""
     kept, counts = [], Counts()
     for line in filter(None, map(str.strip, text.splitlines())):
         cleaned = without_citations(line)
@@ -63,13 +64,13 @@ def c4_lines(text: str) -> C4Lines:
 
 
 def without_citations(line: str) -> str:
-    """Take out marks such as [1] and [citation needed], and what space they leave at the ends."""
+    """Remove marks such as [1] and [citation needed], and the spaces that then remain at the ends."""
     before = None
-    while before != line:  # taking out one mark may make another of what was around it: "[[1]2]"
+    while before != line:  # removing one mark may create another: "[[1]2]"
         before, line = line, _CITATION.sub("", line).strip()
     return line
 
 
 def broken_rule(line: str) -> LineReason | None:
-    """Give the first rule that a stripped line breaks, or None."""
+    """Return the first rule that a stripped line breaks, or None."""
     return next((reason for reason, breaks in _RULES if breaks(line)), None)

@@ -1,4 +1,4 @@
-"""Where crawl files are the input: which of several captures of a URL are documents."""
+"""Decide which of several captures of a URL are documents, for input from WARC files."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -10,10 +10,10 @@ from schemas.reasons import Reason
 
 
 def decide_captures(captures: Iterable[tuple[str, Page | RejectedDocument]]) -> Iterator[Page | RejectedDocument]:
-    """Give each of (source, outcome) its verdict, of all captures of their URLs.
+    """Decide about each (source, outcome); `captures` has all captures of their URLs.
 
-    Of captures with the same URL and time the first by source counts, the others are duplicates. Captures of a URL at
-    several times are documents each, marked `could_have_url_duplicate`.
+    Of captures with the same URL and time, the first by source is a document and the others are duplicates. Captures of
+    a URL at several times are all documents, marked with `could_have_url_duplicate`.
     """
     ordered = sorted(captures, key=lambda capture: capture[0])
     keys_of_url: dict[str, set[str]] = defaultdict(set)
@@ -21,7 +21,7 @@ def decide_captures(captures: Iterable[tuple[str, Page | RejectedDocument]]) -> 
         keys_of_url[outcome.url].add(outcome.key)
     first: dict[str, str] = {}
     for source, outcome in ordered:
-        # What could not be read as far as URL and time has no key, and is no duplicate.
+        # A capture whose URL or time could not be read has no key, and is not a duplicate.
         if outcome.key and first.setdefault(outcome.key, source) != source:
             detail = f"same URL and time as {first[outcome.key]}"
             yield RejectedDocument(outcome.key, outcome.url, source, Reason.DUPLICATE_DOCUMENT.value, detail)

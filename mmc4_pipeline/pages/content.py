@@ -1,4 +1,4 @@
-"""What the three page sources have in common: they give, for each wanted location, a page's content or a drop."""
+"""The result of all page sources: for each wanted location either the page's content or a rejected document."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from schemas.reasons import Drop, Reason
 
 @dataclass(frozen=True, slots=True)
 class PageContent:
-    """A location whose page was read: the image links found there, and its text where the recipe takes it from there.
+    """A location whose page was read: its image links, and its text if the recipe uses the page's own text.
 
-    `text` has a line for each paragraph, and is None where C4's own text is used.
+    `text` has one line per paragraph, and is None if C4's text is used.
     """
 
     location: Location
@@ -21,13 +21,8 @@ class PageContent:
     text: str | None = None
 
 
-def target(uri: str | None) -> str:
-    """Give the URL of a record's WARC-Target-URI, which some programs write in angle brackets (wget for one)."""
-    return (uri or "").strip("<>")
-
-
 def rejected(location: Location, drop: Reason | Drop, detail: str) -> RejectedDocument:
-    """Return the record of a location whose page could not be used: why, and where it was looked for."""
+    """Return the record of a location whose page could not be used, the reason, and the place of its WARC record."""
     source = f"{location.warc_filename}@{location.offset}"
     if isinstance(drop, Reason):
         drop = Drop(drop.value)
@@ -35,5 +30,5 @@ def rejected(location: Location, drop: Reason | Drop, detail: str) -> RejectedDo
 
 
 def not_found(locations: Iterable[Location], why: str) -> list[RejectedDocument]:
-    """Say of locations that a file as a whole did not give them."""
+    """Return the records of locations that were not found in a file, all for the same reason."""
     return [rejected(location, Reason.PAGE_UNREADABLE, why) for location in locations]

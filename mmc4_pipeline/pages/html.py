@@ -1,7 +1,7 @@
-"""Decodes the bytes of an HTML page as browsers do (WHATWG HTML, 13.2.3; WHATWG Encoding).
+"""Decode the bytes of an HTML page in the same way as browsers (WHATWG HTML, 13.2.3; WHATWG Encoding).
 
-Who says it first is believed: a byte order mark, the HTTP header, a meta tag, an XML declaration. Where nobody does, it
-is UTF-8 if the bytes look like it and Windows-1252 otherwise: what else English pages are written in.
+The encoding is the first one declared by: a byte order mark, the HTTP header, a meta tag, an XML declaration. Without a
+declaration it is UTF-8 if the bytes look like it, otherwise Windows-1252, the other usual encoding of English pages.
 """
 
 import codecs
@@ -14,17 +14,17 @@ _COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _META = re.compile(rb"<meta[\s/]([^>]*)", re.IGNORECASE)
 _ATTRIBUTE = re.compile(rb"([^\s=/\"'<>]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
 _XML = re.compile(rb"<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']\s*([^\s\"'>]{2,40})")
-_META_WITHIN = 4096  # bytes; browsers scan 1024 ahead, but honour a later one once they come to it
+_META_WITHIN = 4096  # bytes; browsers look 1024 ahead, but also honour a later tag when they reach it
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8", 3),
     (codecs.BOM_UTF16_LE, "utf-16-le", 2),
     (codecs.BOM_UTF16_BE, "utf-16-be", 2),
 )
-_WITHOUT_MARK = ((b"<\x00", "utf-16-le"), (b"\x00<", "utf-16-be"))  # how nothing but a page in UTF-16 begins
+_WITHOUT_MARK = ((b"<\x00", "utf-16-le"), (b"\x00<", "utf-16-be"))  # only a page in UTF-16 begins like this
 
 
 def decode_html(body: bytes, content_type: str) -> str:
-    """Decode a page; bytes that don't fit are replaced, never an error."""
+    """Decode a page; bytes that do not fit are replaced and never raise an error."""
     for mark, name, length in _MARKS:
         if body.startswith(mark):
             return body[length:].decode(name, "replace")
@@ -38,7 +38,7 @@ def _declared_by_header(content_type: str) -> codecs.CodecInfo | None:
 
 
 def _declared_by_page(body: bytes) -> codecs.CodecInfo | None:
-    """Give what the first usable meta tag says, else the XML declaration."""
+    """Return the encoding that the first usable meta tag declares, or else the XML declaration."""
     for beginning, name in _WITHOUT_MARK:
         if body.startswith(beginning):
             return codecs.lookup(name)
@@ -47,14 +47,14 @@ def _declared_by_page(body: bytes) -> codecs.CodecInfo | None:
     labels += _XML.findall(start[:_META_WITHIN]) if start.startswith(b"<?xml") else []
     codec = next((codec for label in labels if (codec := _codec(label.decode("latin-1")))), None)
     if codec and codec.name.startswith("utf-16"):
-        return codecs.lookup("utf-8")  # what could be read as ASCII is wrong about that
+        return codecs.lookup("utf-8")  # a declaration that could be read as ASCII is wrong about this
     if codec and codec.name == "x-user-defined":
         return codecs.lookup("cp1252")
     return codec
 
 
 def _label_of_meta(inside: bytes) -> bytes | None:
-    """Give the label of `charset=…`, or of `http-equiv=Content-Type content="…; charset=…"`."""
+    """Return the label in `charset=…`, or in `http-equiv=Content-Type content="…; charset=…"`."""
     attributes: dict[bytes, bytes] = {}
     for name, *values in _ATTRIBUTE.findall(inside):
         attributes.setdefault(name.lower(), b"".join(values))
@@ -67,9 +67,9 @@ def _label_of_meta(inside: bytes) -> bytes | None:
 
 
 def _codec(label: str) -> codecs.CodecInfo | None:
-    """Give the codec that browsers take for a label: Windows-1252 for Latin-1, for one. None for an unknown label.
+    """Return the codec that browsers use for a label, such as Windows-1252 for Latin-1; None for an unknown label.
 
-    Those that browsers refuse to read for fear of scripts (WHATWG's "replacement") count as unknown.
+    Encodings that browsers refuse for security reasons (WHATWG's "replacement") count as unknown.
     """
     encoding = webencodings.lookup(label) if label.isascii() else None
     if encoding is None or encoding.name == "replacement":
@@ -78,7 +78,7 @@ def _codec(label: str) -> codecs.CodecInfo | None:
 
 
 def _by_the_bytes(body: bytes) -> str:
-    """Read as UTF-8 what mostly is, a few broken characters or a cut end notwithstanding; else as Windows-1252."""
+    """Decode bytes that are mostly UTF-8, despite a few broken characters or a truncated end; else as Windows-1252."""
     text = body.decode("utf-8", "replace")
     if text.isascii():
         return text

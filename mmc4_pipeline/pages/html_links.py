@@ -1,7 +1,7 @@
-"""Image links of an HTML page, resolved against the page's base: one for each image element.
+"""Find the image links of an HTML page, resolved against the page's base: one for each image element.
 
-With the attribute `src` alone the links are those that WAT files have. With more attributes an image is found too where
-a script would load it, and in the largest size that the page offers.
+With the attribute `src` alone, the links are the same as in WAT files. With more attributes, images that a script would
+load are found too, in the largest size that the page offers.
 """
 
 from collections.abc import Collection, Iterator
@@ -18,21 +18,15 @@ from mmc4_pipeline.recipe import LinkSettings
 from schemas.page import ImageLink
 
 Attributes = dict[str, str | None]
-_READABLE = (
-    "",
-    "image/jpeg",
-    "image/jpg",
-    "image/png",
-    "image/webp",
-    "image/gif",
-)  # a source's type; as decode.FORMATS
-_MAX_LEVELS = 8  # from an image up to its link; of 60 real pages none has more than 4
-_MAX_HREF = 2048  # characters; a page can put one link around all of its images
+# Types of a `source` that can be decoded: those of decode.FORMATS, or none.
+_READABLE = ("", "image/jpeg", "image/jpg", "image/png", "image/webp", "image/gif")
+_MAX_LEVELS = 8  # from an image up to its link; 60 real pages had 4 at most
+_MAX_HREF = 2048  # characters; a page may put one link around all of its images
 
 
 @dataclass(frozen=True, slots=True)
 class _Element:
-    """An `img`: its place among all of the page, and the attributes of the `picture` sources that stand for it."""
+    """An `img`: its number on the page, and the attributes of the `source` elements before it in its `picture`."""
 
     ordinal: int
     attributes: Attributes
@@ -43,12 +37,12 @@ class _Element:
 def links_of_html(
     text: str, page_url: str, settings: LinkSettings | None = None, main_images: Collection[int] | None = None
 ) -> list[ImageLink]:
-    """Give the image links of an HTML page in page order; links that are not http(s), data: for one, are none.
+    """Return the image links of an HTML page in page order, without links that are not http(s), such as data:.
 
-    `main_images` has the images in the main content, counted as `main_images` counts them.
+    `main_images` are the images in the main content, as the function of that name numbers them.
     """
     tree = parse_html(text)
-    nodes = tree.css("base[href], img")  # in one walk: a second one would take as long
+    nodes = tree.css("base[href], img")  # in one walk, because a second one would take as long
     base_tag = next((node for node in nodes if node.tag == "base"), None)
     base = resolve(page_url, base_tag.attributes.get("href") if base_tag else None) or page_url
     images = [node for node in nodes if node.tag == "img"]
@@ -69,7 +63,7 @@ def links_of_html(
 
 
 def _leads_to(image: LexborNode, base: str, site: str) -> str | None:
-    """Give where a click on the image leads, if to another site: the URL of the `a` a few elements up at most."""
+    """Return the URL of the `a` a few elements above an image, if it leads to another site."""
     node = image.parent
     for _ in range(_MAX_LEVELS):
         if node is None or node.tag == "a":
@@ -90,7 +84,7 @@ def _of_src(images: list[LexborNode], base: str) -> Iterator[tuple[int, Attribut
 def _of_attributes(
     tree: LexborHTMLParser, base: str, wanted: tuple[str, ...]
 ) -> Iterator[tuple[int, Attributes, str, str]]:
-    """Yield each image's first address. What `noscript` repeats of an image outside it is the same image."""
+    """Yield each image's first address. An image that `noscript` repeats is yielded once."""
     elements = list(_elements(tree))
     shown: set[str] = set()
     if any(element.in_noscript for element in elements):
@@ -107,7 +101,7 @@ def _of_attributes(
 
 
 def _elements(tree: LexborHTMLParser) -> Iterator[_Element]:
-    """Walk over the images, and the sources before each in its `picture`."""
+    """Yield the images, each with the sources before it in its `picture`."""
     in_noscript = {node.mem_id for node in tree.css("noscript img")}
     ordinal, picture, sources = 0, None, list[Attributes]()
     for node in tree.css("img, picture > source"):
@@ -138,14 +132,14 @@ def _addresses(element: _Element, base: str, wanted: tuple[str, ...]) -> Iterato
 
 
 def _could_be_url(value: str | None) -> bool:
-    """Tell an address from what else lazy loaders' attributes hold: "true", or a template such as "a_{width}x.jpg"."""
+    """Return whether a lazy loader's attribute may be a URL, not "true" or a template such as "a_{width}x.jpg"."""
     return value is not None and ("/" in value or "." in value) and "{" not in value
 
 
 def _largest(element: _Element, attribute: str, base: str) -> str | None:
-    """Give the largest of the image's own candidates and its sources'.
+    """Return the largest of the image's own candidates and those of its sources.
 
-    Of those of a size the last one counts: sources go from the newest format to the one that everybody can read.
+    Among candidates of the same size the last is used: sources are ordered from the newest format to the most common.
     """
     holders = [source for source in element.sources if _readable(source)] + [element.attributes]
     candidates = [item for holder in holders for item in parse_srcset(holder.get(attribute) or "")]

@@ -1,7 +1,7 @@
-"""The text of a page's main content, by trafilatura: without navigation, comments and boilerplate.
+"""Extract the text of a page's main content with trafilatura: without navigation, comments and boilerplate.
 
-trafilatura has no limits of its own, and both its parser and its rules take quadratic time on pages made for that: a
-page is bounded in what they depend on before they see it. Bounds and not a clock, so that every run decides the same.
+Trafilatura has no limits, and its parser and its rules take quadratic time on pages made for that purpose. So the sizes
+on which their time depends are limited first. Sizes and not time, so that every run decides in the same way.
 """
 
 import logging
@@ -10,34 +10,31 @@ from trafilatura import extract, load_html
 
 from mmc4_pipeline.pages.tree import MAX_ATTRIBUTES, has_endless_tag
 
-MAX_CHARACTERS = 1 << 20  # of a page; what follows is not read. Common Crawl of C4's time cut pages at 1 MiB
-MAX_ELEMENTS = 20_000  # of a page: at most some seconds, for a table that is all cells
+MAX_CHARACTERS = 1 << 20  # of a page; the rest is not read. Common Crawl truncated pages at 1 MiB when C4 was made
+MAX_ELEMENTS = 20_000  # of a page; a table that is all cells then takes some seconds
 
-logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # it reports each page without text as an error
+logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # it logs an error for each page without text
 
 
 class UnreadablePageError(Exception):
-    """A page that is beyond the bounds, or that trafilatura stops at; the message says which."""
+    """A page that exceeds a limit, or on which trafilatura fails; the message has the details."""
 
 
 def main_text(html_text: str, url: str) -> str:
-    """Give the text, a line for each paragraph, heading or list item; empty for a page without main content.
+    """Return the text, one line per paragraph, heading or list item; empty for a page without main content.
 
-    Raises UnreadablePageError for a page that would hold up or end a worker.
+    Raises UnreadablePageError for a page that would block or crash a worker.
     """
     bounded = html_text[:MAX_CHARACTERS]
     if has_endless_tag(bounded):
-        message = f"a tag of the page has more than {MAX_ATTRIBUTES} attributes"
-        raise UnreadablePageError(message)
+        raise UnreadablePageError(f"a tag of the page has more than {MAX_ATTRIBUTES} attributes")
     try:
         tree = load_html(bounded)
         elements = 0 if tree is None else sum(1 for _ in tree.iter())
-        # Without its second and third opinions ("fast"), which cost half as much again and change next to nothing.
+        # "fast" skips trafilatura's fallback methods, which take half as long again and change almost nothing.
         text = extract(tree, url=url, fast=True, include_comments=False) if 0 < elements <= MAX_ELEMENTS else ""
-    except Exception as error:  # the web finds every fault of a parser in time: it costs the page, not the run
-        message = f"trafilatura stopped at the page ({type(error).__name__}: {error})"
-        raise UnreadablePageError(message) from error
+    except Exception as error:  # some page triggers every bug of a parser: it must cost the page, not the run
+        raise UnreadablePageError(f"trafilatura failed on the page ({type(error).__name__}: {error})") from error
     if elements > MAX_ELEMENTS:
-        message = f"the page has more than {MAX_ELEMENTS} elements"
-        raise UnreadablePageError(message)
+        raise UnreadablePageError(f"the page has more than {MAX_ELEMENTS} elements")
     return text or ""

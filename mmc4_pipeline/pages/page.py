@@ -1,4 +1,4 @@
-"""Makes page records: a document's sentences beside the links of its page, each link with the filters' verdict."""
+"""Make page records: a document's sentences and the links of its page, each link with the filters' decision."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -19,7 +19,7 @@ def make_page(
     filters: Mapping[str, LinkFilter],
     text_filters: Mapping[str, TextFilter] = MappingProxyType({}),
 ) -> Page | RejectedDocument:
-    """Make the record of a document; one without any sentence, or for a text filter's reason, is dropped."""
+    """Make the record of a document, or drop it if it has no sentence or a text filter rejects it."""
     location = found.location
     sentences = sentences_of(text)
     if not sentences:

@@ -1,4 +1,4 @@
-"""What became of pages, packed small: as the pages stage stores it for each part of the crawl, and shuffles it."""
+"""Pack the outcomes of pages compactly, as the pages stage stores them for each part of the crawl and shuffles them."""
 
 import json
 import zlib
@@ -19,7 +19,7 @@ _DECODERS: dict[OutcomeKind, msgspec.json.Decoder[Any]] = {
 
 
 def pack(shard: int, kind: OutcomeKind, value: Any, source: str = "") -> PageOutcome:
-    """Pack a value of the kind; half of a character (a lone surrogate), which no text has, becomes a question mark."""
+    """Pack a value of the kind; a lone surrogate, which is not a character, becomes a question mark."""
     try:
         as_json = msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -28,5 +28,5 @@ def pack(shard: int, kind: OutcomeKind, value: Any, source: str = "") -> PageOut
 
 
 def unpack(packed: PageOutcome) -> Any:
-    """Give the value back."""
+    """Return the packed value."""
     return _DECODERS[packed.kind].decode(zlib.decompress(packed.data))

@@ -1,4 +1,4 @@
-"""Reads what the recipe asks for from the bytes of a crawled page."""
+"""Extract what the recipe needs from the bytes of a crawled page."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ from schemas.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class PageReader:
-    """The recipe's part that says what is taken from a page."""
+    """Reads pages, with the recipe's settings for that."""
 
     links: LinkSettings
     text_source: str = "c4"
 
     def read(self, location: Location, content_type: str, body: bytes) -> PageContent | RejectedDocument:
-        """Read a page's body; what the server calls neither HTML nor text is dropped."""
+        """Read a page's body; a page that its server declares to be neither HTML nor text is dropped."""
         if content_type and not any(kind in content_type.lower() for kind in ("html", "text/plain")):
             return rejected(location, Reason.NOT_HTML, f"Content-Type {content_type}")
         html = decode_html(body, content_type)

@@ -1,4 +1,4 @@
-"""Packs what became of each page for the shard of its site; a page's own text is judged before, to move little."""
+"""Pack the outcome of each page for the shard of its site; pages with their own text are filtered before packing."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -20,22 +20,22 @@ from schemas.statistics import Counts
 
 @dataclass(frozen=True)
 class PageSorter:
-    """How pages are read, and among how many shards their sites are spread."""
+    """Sorts the outcomes of pages into shards, by the page's site."""
 
     shards: int
     reader: PageReader
     filters: LoadedFilters
 
     def shard(self, url: str) -> int:
-        """Give the shard of a page."""
+        """Return the shard of a page."""
         return shard_of(site_of(url), self.shards)
 
     def page(self, found: PageContent, text: str) -> Page | RejectedDocument:
-        """Make a page's record, or drop it, by the recipe's filters."""
+        """Make a page's record, or drop the page, with the recipe's filters."""
         return make_page(found, text, self.filters.of_kind(LinkFilter), self.filters.of_kind(TextFilter))
 
     def packed(self, outcomes: Iterable[PageContent | RejectedDocument]) -> Iterator[PageOutcome]:
-        """Pack outcomes for their shards, and the counts of lines where the texts are the pages' own."""
+        """Pack outcomes for their shards, and also the counts of lines if the texts are the pages' own."""
         lines: dict[int, Counts] = defaultdict(Counts)
         for outcome in outcomes:
             if isinstance(outcome, RejectedDocument):
@@ -47,7 +47,7 @@ class PageSorter:
                 continue
             cleaned = c4_lines(outcome.text)
             lines[shard] += cleaned.counts
-            page = self._judged(outcome, cleaned)
+            page = self._with_own_text(outcome, cleaned)
             if isinstance(page, RejectedDocument):
                 yield self._reject(page)
             else:
@@ -58,7 +58,7 @@ class PageSorter:
     def _reject(self, reject: RejectedDocument) -> PageOutcome:
         return pack(self.shard(reject.url), OutcomeKind.REJECT, reject, reject.source)
 
-    def _judged(self, outcome: PageContent, cleaned: C4Lines) -> Page | RejectedDocument:
+    def _with_own_text(self, outcome: PageContent, cleaned: C4Lines) -> Page | RejectedDocument:
         if not cleaned.text:
             dropped = ", ".join(f"{reason} {count}" for reason, count in sorted(cleaned.counts.dropped.items()))
             detail = f"none of the page's {cleaned.counts.seen} lines is prose by C4's rules ({dropped or 'no text'})"

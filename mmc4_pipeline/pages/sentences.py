@@ -1,20 +1,20 @@
-"""Splits C4 text into sentences. No sentence crosses a line: C4's lines are the page's paragraphs."""
+"""Split C4 text into sentences. No sentence spans lines, because C4's lines are the page's paragraphs."""
 
 import sentencex
 
-MAX_CHARACTERS = 100_000  # of a line given to the splitter: a page of one endless line must not hold up a worker
+MAX_CHARACTERS = 100_000  # of a line given to the splitter: a page with one endless line must not block a worker
 
 
 def sentences_of(text: str) -> list[str]:
-    """Give the sentences of an English text in order, without surrounding space; empty for a text of spaces."""
+    """Return the sentences of an English text in order, without surrounding spaces; empty for a text of spaces."""
     return [
         sentence
         for line in text.split("\n")
-        for part in _bounded(line.strip())
+        for part in _pieces(line.strip())
         for sentence in map(str.strip, sentencex.segment("en", part))
         if sentence
     ]
 
 
-def _bounded(line: str) -> list[str]:
+def _pieces(line: str) -> list[str]:
     return [line[start : start + MAX_CHARACTERS] for start in range(0, len(line), MAX_CHARACTERS)]

@@ -1,11 +1,11 @@
-"""Reads `srcset` attributes (WHATWG HTML, 4.8.4.3.13 "Parsing a srcset attribute")."""
+"""Read `srcset` attributes (WHATWG HTML, 4.8.4.3.13 "Parsing a srcset attribute")."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-MAX_CANDIDATES = 1000  # of one attribute; real ones have a dozen
+MAX_CANDIDATES = 1000  # per attribute; real ones have a dozen
 
 # Possessive throughout, so that each character is looked at once. A comma inside parentheses separates nothing.
 _URL = re.compile(r"[ \t\n\f\r,]*+([^ \t\n\f\r]++)")
@@ -15,7 +15,7 @@ _DESCRIPTOR = re.compile(r"(?:(?P<w>0*[1-9][0-9]{0,6})w|(?P<h>0*[1-9][0-9]{0,6})
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One image of a srcset: its URL as it stands, and its width in pixels or its density, never both."""
+    """One image of a srcset: its unresolved URL, and its width in pixels or its density, never both."""
 
     url: str
     width: int | None
@@ -23,12 +23,12 @@ class Candidate:
 
     @property
     def size(self) -> tuple[int, float]:
-        """What candidates are compared by: a stated width goes before any density, and no descriptor means 1x."""
+        """The key by which candidates are compared: a width ranks above any density, and no descriptor means 1x."""
         return self.width or 0, 1.0 if self.density is None else self.density
 
 
 def parse_srcset(text: str) -> Iterator[Candidate]:
-    """Yield the candidates in order; one with a descriptor that the specification refuses is passed over."""
+    """Yield the candidates in order; a candidate with a descriptor that the specification forbids is skipped."""
     return islice(_candidates(text), MAX_CANDIDATES)
 
 

@@ -1,4 +1,4 @@
-"""Image links of a WAT record: Common Crawl lists the `src` of every `img`."""
+"""Make image links from a WAT record, in which Common Crawl lists the `src` of every `img`."""
 
 import html
 import re
@@ -13,8 +13,8 @@ from schemas.page import ImageLink
 _REFERENCE = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
 
 
-class WatImage(msgspec.Struct, gc=False):  # no dataclass: it is made by the billion
-    """A link of path "IMG@/src" as a WAT record lists it, empty or None where the tag lacks an attribute."""
+class WatImage(msgspec.Struct, gc=False):  # not a dataclass: billions are made
+    """A link of path "IMG@/src" as a WAT record lists it; empty or None for an attribute that the tag lacks."""
 
     path: str = ""
     url: str = ""
@@ -24,7 +24,7 @@ class WatImage(msgspec.Struct, gc=False):  # no dataclass: it is made by the bil
 
 
 class WatHead(msgspec.Struct):
-    """What is wanted of the "Head" in a WAT record: the `href` of the page's `base`."""
+    """The part of "Head" in a WAT record that is needed: the `href` of the page's `base`."""
 
     Base: str = ""
 
@@ -38,7 +38,7 @@ class WatImages:
 
     @classmethod
     def of(cls, html_metadata: dict[str, Any]) -> Self:
-        """Take the links of path "IMG@/src" out of an HTML-Metadata, whatever it holds."""
+        """Extract the links of path "IMG@/src" from HTML-Metadata of any form."""
         head, links = html_metadata.get("Head"), html_metadata.get("Links")
         images = [
             WatImage("", _text(link.get("url")), _text(link.get("alt")), link.get("width"), link.get("height"))
@@ -53,7 +53,7 @@ def _text(value: object) -> str:
 
 
 def links_of_wat(found: WatImages, page_url: str) -> list[ImageLink]:
-    """Give the image links of a page from what its WAT record lists."""
+    """Return a page's image links from those that its WAT record lists."""
     base = resolve(page_url, _unescape(found.base)) or page_url if found.base else page_url
     links: list[ImageLink] = []
     for image in found.images:
@@ -70,8 +70,8 @@ def links_of_wat(found: WatImages, page_url: str) -> list[ImageLink]:
 def _unescape(text: str) -> str:
     """Resolve character references that end in a semicolon.
 
-    WAT files of 2019 hold attributes as they stand in the HTML (commoncrawl/ia-web-commons issue 14), later ones
-    resolved: there "&copy=1" is part of a URL, and only a reference with its semicolon can still be one.
+    WAT files of 2019 have attributes as in the HTML (commoncrawl/ia-web-commons issue 14), later files have them
+    resolved. There "&copy=1" is part of a URL, and only something with a semicolon can still be a reference.
     """
     if "&" not in text:
         return text

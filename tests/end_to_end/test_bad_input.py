@@ -42,8 +42,8 @@ def test_lines_that_are_no_documents_are_counted_with_their_line(web: Web, tmp_p
     shard.write_bytes(b"\n".join([lines[0], *broken, *lines[1:]]) + b"\n")
     succeeded(mmc4(*locate(web, tmp_path / "out", c4=str(shard))))
     found = {row["source"].rpartition(":")[2]: row["detail"] for row in rejects(tmp_path / "out", "locations")}
-    assert "no JSON" in found["2"]
-    assert "no JSON object" in found["3"]
+    assert "not valid JSON" in found["2"]
+    assert "not a JSON object" in found["3"]
     assert "'timestamp'" in found["4"]
     assert "ISO 8601" in found["5"]
     counts = json.loads((tmp_path / "out/locations/manifest.json").read_text())["counts"]["documents"]
@@ -67,7 +67,8 @@ def test_a_shard_that_is_cut_short_is_named_with_the_line(web: Web, tmp_path: Pa
     with start(*arguments) as process:  # in a process of its own: also what Beam and its workers say counts
         said, complaint = process.communicate()
     message = refusal(Run(process.returncode, said, complaint))
-    assert "shard.json.gz: cut short or corrupt after line" in message
+    assert "shard.json.gz: " in message
+    assert "corrupt after line" in message
 
 
 def test_input_that_is_not_there(web: Web, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmc4_pipeline.c4 import DocumentFields, document_files, look_at, parse_fields, read_documents, read_references
+from mmc4_pipeline.c4 import DocumentFields, document_files, inspect, parse_fields, read_documents, read_references
 from mmc4_pipeline.errors import UserError
 from schemas.document import Document, DocumentReference, RejectedDocument
 from schemas.reasons import Reason
@@ -43,17 +43,17 @@ def test_plain_and_gzip_give_the_same_documents(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "detail"),
     [
-        (b'{"text": "cut off', "no JSON"),
-        (b"\xff\xfe{}", "no JSON"),
-        (b"", "no JSON"),
-        (b"[1, 2]", "no JSON object"),
-        (b"null", "no JSON object"),
+        (b'{"text": "cut off', "not valid JSON"),
+        (b"\xff\xfe{}", "not valid JSON"),
+        (b"", "not valid JSON"),
+        (b"[1, 2]", "not a JSON object"),
+        (b"null", "not a JSON object"),
         (lines_of({**GOOD, "text": None}).strip(), "field 'text'"),
         (lines_of({**GOOD, "timestamp": 1556197074}).strip(), "field 'timestamp'"),
         (lines_of({**GOOD, "url": ["https://a.example/"]}).strip(), "field 'url'"),
         (lines_of({"text": "t", "url": "https://a.example/ä"}).strip(), "field 'timestamp'"),
-        (lines_of({**GOOD, "timestamp": "yesterday"}).strip(), "'yesterday' is no ISO 8601 time"),
-        (lines_of({**GOOD, "timestamp": "0001-01-01T00:00:00+14:00"}).strip(), "no ISO 8601 time"),
+        (lines_of({**GOOD, "timestamp": "yesterday"}).strip(), "'yesterday'"),
+        (lines_of({**GOOD, "timestamp": "0001-01-01T00:00:00+14:00"}).strip(), "ISO 8601"),
     ],
 )
 def test_a_bad_line_loses_only_itself(tmp_path: Path, line: bytes, detail: str) -> None:
@@ -75,7 +75,7 @@ def test_a_gzip_file_cut_short_is_an_error_that_names_file_and_line(tmp_path: Pa
     path = tmp_path / "c4.json.gz"
     path.write_bytes(whole[: int(len(whole) * share)])
     read = []
-    with pytest.raises(UserError, match=r"c4\.json\.gz: cut short or corrupt after line \d+") as caught:
+    with pytest.raises(UserError, match=r"c4\.json\.gz: .* line \d+") as caught:
         read.extend(read_documents(INPUTS, str(path)))
     assert f"after line {len(read)} " in str(caught.value)
 
@@ -84,7 +84,7 @@ def test_a_gzip_file_cut_short_is_an_error_that_names_file_and_line(tmp_path: Pa
 def test_a_corrupt_gzip_file_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "c4.json.gz"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"c4\.json\.gz: cut short or corrupt"):
+    with pytest.raises(UserError, match=r"c4\.json\.gz: .* line \d"):
         list(read_documents(INPUTS, str(path)))
 
 
@@ -155,7 +155,7 @@ def test_every_format_gives_the_same_documents(tmp_path: Path, name: str) -> Non
         (number, DocumentReference(document.key, document.url, document.timestamp, f"{path}:{number}"))
         for number, document in enumerate(documents, start=1)
     ]
-    size, expected = look_at(INPUTS, str(path), FIELDS)
+    size, expected = inspect(INPUTS, str(path), FIELDS)
     assert (size, expected) == (path.stat().st_size, 3)
 
 
@@ -167,7 +167,7 @@ def test_references_are_read_from_parquet_without_the_texts(tmp_path: Path) -> N
     content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
     path.write_bytes(content)
     assert [number for number, _ in read_references(INPUTS, str(path), FIELDS)] == [1, 2, 3]
-    with pytest.raises(UserError, match=r"a\.parquet: cut short or corrupt after row 0 .*download it again"):
+    with pytest.raises(UserError, match=r"a\.parquet: .* row 0 .*download it again"):
         list(read_documents(INPUTS, str(path), FIELDS))
 
 
@@ -188,7 +188,7 @@ def test_a_parquet_timestamp_is_a_moment_too(tmp_path: Path, unit: str, zone: st
     [
         ("uri", pa.array(["https://a.example/1", None, "https://a.example/3"]), "field 'url'"),
         ("content", pa.array(["One.", None, "Three."]), "field 'text'"),
-        ("date", pa.array(["2019-04-25T12:57:54Z", "soon", "2019-04-25T12:57:54Z"]), "'soon' is no ISO 8601 time"),
+        ("date", pa.array(["2019-04-25T12:57:54Z", "soon", "2019-04-25T12:57:54Z"]), "'soon'"),
         ("date", pa.array([0, None, 0], pa.timestamp("s")), "field 'timestamp'"),
         ("date", pa.array([0, 1 << 50, 0], pa.timestamp("s")), "field 'timestamp'"),
         ("uri", NOT_ALL_UTF_8, "field 'url'"),
@@ -206,15 +206,13 @@ def test_a_bad_row_loses_only_itself(tmp_path: Path, column: str, values: pa.Arr
 
 def test_fields_that_are_not_there_are_refused_with_those_that_are(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet")
-    with pytest.raises(
-        UserError, match=r"a\.parquet: documents have no 'text' but id, content, date, uri; .*--c4_fields"
-    ):
-        look_at(INPUTS, str(path), DocumentFields())
-    with pytest.raises(UserError, match=r"no 'date_download' but id, content, date, uri"):
-        look_at(INPUTS, str(path), replace(FIELDS, timestamp="date_download"))
+    with pytest.raises(UserError, match=r"a\.parquet: .*'text'.* id, content, date, uri\b.*--c4_fields"):
+        inspect(INPUTS, str(path), DocumentFields())
+    with pytest.raises(UserError, match=r"'date_download'.* id, content, date, uri\b"):
+        inspect(INPUTS, str(path), replace(FIELDS, timestamp="date_download"))
     (tmp_path / "a.json").write_bytes(lines_of(*pq.read_table(path).to_pylist()))
-    with pytest.raises(UserError, match=r"a\.json: documents have no 'text' but id, content, date, uri"):
-        look_at(INPUTS, str(tmp_path / "a.json"), DocumentFields())
+    with pytest.raises(UserError, match=r"a\.json: .*'text'.* id, content, date, uri\b"):
+        inspect(INPUTS, str(tmp_path / "a.json"), DocumentFields())
 
 
 @pytest.mark.parametrize(
@@ -222,8 +220,8 @@ def test_fields_that_are_not_there_are_refused_with_those_that_are(tmp_path: Pat
 )
 def test_a_column_of_another_kind_is_refused(tmp_path: Path, column: str, kind: pa.DataType) -> None:
     path = parquet(tmp_path / "a.parquet", **{column: pa.nulls(3, kind)})
-    with pytest.raises(UserError, match=rf"a\.parquet: the column '{column}' holds .*--c4_fields"):
-        look_at(INPUTS, str(path), FIELDS)
+    with pytest.raises(UserError, match=rf"a\.parquet: .*'{column}'.*--c4_fields"):
+        inspect(INPUTS, str(path), FIELDS)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 and no more", b"{}\n"])
@@ -231,13 +229,13 @@ def test_what_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"a\.parquet: not a valid Parquet file .*download it again"):
-        look_at(INPUTS, str(path), FIELDS)
+        inspect(INPUTS, str(path), FIELDS)
 
 
 def test_a_zstd_file_cut_short_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.zst"
     path.write_bytes(zstandard.compress(lines_of(*([GOOD] * 500)))[:-20])
-    with pytest.raises(UserError, match=r"a\.jsonl\.zst: cut short or corrupt after line \d+"):
+    with pytest.raises(UserError, match=r"a\.jsonl\.zst: .* line \d+"):
         list(read_documents(INPUTS, str(path)))
 
 
@@ -245,11 +243,11 @@ def test_how_many_documents_a_file_has_is_told_from_its_beginning(tmp_path: Path
     documents = [{**GOOD, "url": f"https://a.example/{number * 7919 % 10_007}"} for number in range(20_000)]
     path = tmp_path / "a.json.gz"
     path.write_bytes(gzip.compress(lines_of(*documents), 1))
-    assert look_at(INPUTS, str(path), DocumentFields())[1] == pytest.approx(20_000, rel=0.1)
+    assert inspect(INPUTS, str(path), DocumentFields())[1] == pytest.approx(20_000, rel=0.1)
     (tmp_path / "empty.json").touch()
-    assert look_at(INPUTS, str(tmp_path / "empty.json"), DocumentFields()) == (0, 0)
+    assert inspect(INPUTS, str(tmp_path / "empty.json"), DocumentFields()) == (0, 0)
     (tmp_path / "no.json.gz").write_bytes(b"no gzip" * 9000)  # reading says so, with the line
-    assert look_at(INPUTS, str(tmp_path / "no.json.gz"), DocumentFields()) == (63_000, 70)
+    assert inspect(INPUTS, str(tmp_path / "no.json.gz"), DocumentFields()) == (63_000, 70)
 
 
 @pytest.mark.parametrize("pair", ["url", "url=", "title=name", "=x"])

@@ -187,7 +187,7 @@ def test_an_empty_file_has_no_records() -> None:
 
 def test_what_is_no_archive_at_all_is_lost_as_a_whole() -> None:
     data = b"<html>404 Not Found</html>" * 1000
-    assert read(data) == [LostRecord(0, len(data), "no gzip member stands there")]
+    assert read(data) == [LostRecord(0, len(data), "it is not a gzip member")]
 
 
 def test_an_uncompressed_file_is_read_too() -> None:

@@ -215,7 +215,7 @@ def test_a_scan_reads_what_lies_behind_damage_and_says_what_was_lost(crawl: Any,
     for number in (1, 2, 4, 5):
         reason, detail = refusal(outcomes[f"https://a.example/{number}"])
         assert reason == Reason.PAGE_UNREADABLE
-        assert "the record is corrupt or cut short" in detail
+        assert "the record is corrupt or truncated" in detail
 
 
 @BOTH

@@ -213,4 +213,4 @@ def test_a_corrupt_record_loses_only_itself_and_is_counted(crawl: Any, page: Cal
     assert urls(good) == urls(also_good) == ["https://a.example/a.jpg"]
     assert isinstance(lost, RejectedDocument)
     assert lost.reason == Reason.PAGE_UNREADABLE
-    assert "corrupt or cut short at 1 place" in lost.detail
+    assert "truncated at 1 place" in lost.detail

@@ -80,7 +80,7 @@ def test_a_capture_goes_to_its_own_document_before_another_of_the_url() -> None:
     result = locate([document("u"), document("u", 60)], [capture("u", 60)], 3600)
     assert [(item.timestamp, item.seconds_apart) for item in result.locations] == [(START + timedelta(seconds=60), 0)]
     (reject,) = result.rejects
-    assert reject.detail == "the captures near its time went to other documents of the URL: 2019-04-25T12:58:54Z"
+    assert reject.detail.endswith("other documents of the URL: 2019-04-25T12:58:54Z")
 
 
 def test_a_row_that_the_index_has_twice_is_one_capture() -> None:

@@ -88,5 +88,5 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: object) -> None:
     path = tmp_path / "part.bloom"
     BloomFilter.of(any_hashes(100), 0.01).write(str(path))
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
-    with pytest.raises(UserError, match=r"part\.bloom: no filter of URLs; run the stage again with --resume"):
+    with pytest.raises(UserError, match=r"part\.bloom: .*--resume"):
         BloomFilter.read(str(path))
