@@ -1,8 +1,11 @@
-"""score: images -> `scores/<model>/`: CLIP similarities and the heads' probabilities. The only stage for a GPU.
+"""Run the score stage: images -> `scores/<model>/`, with CLIP similarities and the heads' probabilities.
 
-PyTorch is imported where it is used: `--help` and the launching machine of a remote run do without it.
+It is the only stage that uses a GPU. PyTorch is imported inside functions, so that `--help` works without it.
 """
 
+import logging
+import time
+from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -47,7 +50,9 @@ Example:
   mmc4 score --output out --device cuda
 """
 OPTIONS = (CommonOptions, ScoreOptions, ScoreWorkersOptions)
-_ONE_AT_A_TIME = Lock()  # a runner may have several threads in a worker process: they share the model and its device
+_ONE_AT_A_TIME = Lock()  # the threads that a runner may have in a worker process share the model and its device
+
+_log = logging.getLogger(__name__)
 
 
 def run(options: PipelineOptions) -> dict[str, Any]:
@@ -57,107 +62,100 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     require_models(recipe, settings)
     images = stage_folder(output, Stage.IMAGES)
     manifest = images.manifest()
-    folder = StageFolder(storage.join(output, "scores", settings.clip.name), Stage.SCORE)
-    heads = {"nsfw": settings.nsfw_weights, "face": settings.face_weights}
-    save_features = options.view_as(ScoreOptions).save_features
+    work = ScoreWork(
+        pages=stage_folder(output, Stage.PAGES),
+        images=images,
+        folder=StageFolder(storage.join(output, "scores", settings.clip.name), Stage.SCORE),
+        shards=manifest["shards"],
+        settings=settings,
+        save_features=options.view_as(ScoreOptions).save_features,
+        hints=score_hints(options),
+    )
     plan = {
         "clip": settings.clip.identity(),
         "precision": settings.precision,
-        "save_features": save_features,
-        "heads": {name: file_sha256(path) for name, path in heads.items() if path},
+        "save_features": work.save_features,
+        "heads": {name: file_sha256(path) for name, path in settings.heads.items()},
         "input": {"images": fingerprint(manifest)},
     }
-    work = ScoreWork(
-        stage_folder(output, Stage.PAGES),
-        images,
-        folder,
-        manifest["shards"],
-        settings,
-        save_features=save_features,
-        hints=score_hints(options),
-    )
     resume = options.view_as(CommonOptions).resume
-    return run_stage(folder, plan, manifest["shards"], options, work.build, resume=resume)
+    return run_stage(work.folder, plan, work.shards, options, work.build, resume=resume)
 
 
 def require_models(recipe: Recipe, settings: ScorerSettings) -> None:
-    """Make sure, before any page is read, that all weights that the recipe needs can be had; raises UserError."""
-    from mmc4_pipeline.clip.heads import FaceHead, NsfwHead, load_head
-    from mmc4_pipeline.clip.model import feature_width, require_weights
+    """Raise UserError, before any page is read, unless all weights that the recipe needs are available."""
+    from mmc4_pipeline.clip.heads import HEADS, load_head
+    from mmc4_pipeline.clip.weights import feature_width, require_weights
 
-    weights = {
-        "nsfw": ("--nsfw_weights", settings.nsfw_weights, _nsfw_remedy()),
-        "face": ("--face_weights", settings.face_weights, "train a face head for your CLIP with `mmc4 train_faces`"),
-    }
     for key, item in recipe.of_kind(ScoreFilter).items():
-        flag, path, remedy = weights.get(item.needs or "", ("", "none needed", ""))
-        if not path:
-            message = (
-                f"recipe {recipe.name}: filters.{key} needs {flag}: {remedy}, "
+        if item.needs in HEADS and item.needs not in settings.heads:
+            raise UserError(
+                f"recipe {recipe.name}: filters.{key} needs --{item.needs}_weights: {_remedy(item.needs)}, "
                 f"or turn the filter off with --set filters.{key}=null"
             )
-            raise UserError(message)
     require_weights(settings.clip)
     width = feature_width(settings.clip)
-    for head, file in ((NsfwHead, settings.nsfw_weights), (FaceHead, settings.face_weights)):
-        if file:
-            load_head(head, file, width, settings.clip)
+    for name, path in settings.heads.items():
+        load_head(HEADS[name], path, width, settings.clip)
 
 
-def _nsfw_remedy() -> str:
+def _remedy(head: str) -> str:
+    """Return how to get the weights of a head."""
+    if head == "face":
+        return "train a face head for your CLIP with `mmc4 train_faces`"
     made_for = " ".join(catalogue.CLIP_IDENTITY.values())
-    return (
-        f"run `mmc4 models fetch` ({catalogue.NSFW.name}, for CLIP {made_for}), for another CLIP give a head of its own"
-    )
+    return f"run `mmc4 models fetch` ({catalogue.NSFW.name}, for CLIP {made_for}), or pass a head for another CLIP"
 
 
+@dataclass(frozen=True, kw_only=True)
 class ScoreWork:
-    """The wiring of the stage. A shard is the element: thousands of images, so that batches are always full."""
+    """The stage's pipeline. Its elements are shards: each has thousands of images, so that batches are full."""
 
-    def __init__(
-        self,
-        pages: StageFolder,
-        images: StageFolder,
-        folder: StageFolder,
-        shards: int,
-        settings: ScorerSettings,
-        *,
-        save_features: bool,
-        hints: dict[str, str],
-    ) -> None:
-        self._pages, self._images, self._folder, self._shards = pages, images, folder, shards
-        self._settings, self._save_features, self._hints = settings, save_features, hints
+    pages: StageFolder
+    images: StageFolder
+    folder: StageFolder
+    shards: int
+    settings: ScorerSettings
+    save_features: bool
+    hints: dict[str, str]
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
-        """Wire the pipeline. The shuffle before it is where other machines, with a GPU, may take over."""
+        """Wire the pipeline. After the reshuffle other machines, which have a GPU, may take over."""
         shards = pipeline | beam.Create(todo) | "Spread shards" >> beam.Reshuffle()
-        _ = shards | "Score" >> ScoreShards(self).with_resource_hints(**self._hints)
+        _ = shards | "Score" >> ScoreShards(self).with_resource_hints(**self.hints)
 
     @timed(Stage.SCORE, "score")
     def score(self, shard: int) -> None:
-        """Score one shard, from its files to its note."""
-        begin_shard(self._folder, shard)
-        pages = list(storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page))
-        images = list(storage.read_records(self._images.shard_file("images", shard, self._shards), Image))
+        """Score one shard: read its files, write its scores and its note."""
+        begin_shard(self.folder, shard)
+        pages = list(storage.read_records(self.pages.shard_file("pages", shard, self.shards), Page))
+        images = list(storage.read_records(self.images.shard_file("images", shard, self.shards), Image))
         counts = Counts(seen=sum(image.reason is None for image in images))
-        with (
-            storage.open_read(self._images.shard_file("images", shard, self._shards, "tar")) as tar,
-            _ONE_AT_A_TIME,
-        ):
-            scorer = loaded_scorer(self._settings)
+        with storage.open_read(self.images.shard_file("images", shard, self.shards, "tar")) as tar, _ONE_AT_A_TIME:
+            scorer = loaded_scorer(self.settings)
+            started = time.monotonic()
             scored = scorer.score_shard(pages, images, tar)
+            seconds = time.monotonic() - started
         counts.decide(score.reason for document in scored.documents for score in document.images)
         files = [storage.write_records(self._file("scores", shard), scored.documents, DocumentScores)]
-        if self._save_features:
+        if self.save_features:
             files.append(write_features(self._file("features", shard), scored.features, scorer.width))
-        finish_shard(self._folder, shard, files, {"links": counts}, computed_in=scorer.computed_in)
+        finish_shard(self.folder, shard, files, {"links": counts}, computed_in=scorer.computed_in)
+        _log.info(
+            "score: shard %d: %d images and %d sentences in %.1f s, %s",
+            shard,
+            counts.seen,
+            scored.sentences,
+            seconds,
+            scorer.computed_in,
+        )
 
     def _file(self, stem: str, shard: int) -> str:
-        return self._folder.shard_file(stem, shard, self._shards)
+        return self.folder.shard_file(stem, shard, self.shards)
 
 
 class ScoreShards(beam.PTransform):
-    """What holds the model: all that a runner has to give a GPU to."""
+    """The steps that use the model: the only ones that need a GPU."""
 
     def __init__(self, work: ScoreWork) -> None:
         super().__init__()

@@ -82,7 +82,7 @@ def main() -> None:
             bench.warm_up()
             result["precision"] = bench.model.precision
             result["tokens_in_sentence"], result["bytes_in_image"] = bench.tokens_in_sentence, shard.bytes
-            result[f"batch{suffix}"] = bench.model.images_at_once
+            result[f"batch{suffix}"] = bench.model.batch_size
             result[f"seconds_to_load{suffix}"] = round(time.perf_counter() - started, 1)
             result |= {f"{name}{suffix}": value for name, value in bench.rates(arguments.repeats).items()}
         result["largest_deviation"] = deviation(ClipModel(choice, "cpu"), bench.model, shard) if on_cuda else None
@@ -144,7 +144,15 @@ class Bench:
         self.settings, self.shard = settings, shard
         # The stage keeps the scorer that it has loaded: the engine is measured with the very same.
         folder = StageFolder(storage.join(shard.output, "scores"), Stage.SCORE)
-        self.work = ScoreWork(shard.pages, shard.stored, folder, 1, settings, save_features=False, hints={})
+        self.work = ScoreWork(
+            pages=shard.pages,
+            images=shard.stored,
+            folder=folder,
+            shards=1,
+            settings=settings,
+            save_features=False,
+            hints={},
+        )
         self.work.score(0)
         self.engine = loaded_scorer(settings).engine
         self.model = self.engine.model
@@ -158,7 +166,7 @@ class Bench:
         self.factors = [torch.randn(side, side, device=device, dtype=dtype) for _ in range(2)]
         size = self.model.pixels.of_file(jpeg(0)).shape  # type: ignore[union-attr]
         generator = torch.Generator().manual_seed(0)
-        self.batch = torch.randint(0, 256, (self.model.images_at_once, *size), dtype=torch.uint8, generator=generator)
+        self.batch = torch.randint(0, 256, (self.model.batch_size, *size), dtype=torch.uint8, generator=generator)
         self.batch = (self.batch if self.on_cuda else self.batch[:16]).to(device)
         count = 1 << 13 if self.on_cuda else 32
         self.full = torch.randint(1, 49_000, (count, self.context), generator=generator)

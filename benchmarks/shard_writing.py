@@ -116,7 +116,9 @@ def generate(folder: Path, documents: int, images: int) -> int:
                 image = Image(key, link.position, link.url, width=WIDTH, height=HEIGHT, length=len(jpeg))
                 rows.append(replace(image, offset=add_file(tar, image_name(link.url), jpeg)))
             similarity = random.uniform(0.16, 0.35, (images, SENTENCES)).astype(np.float32)
-            scores.append(DocumentScores(key, [ImageScore(at, row.tolist(), 0.0) for at, row in enumerate(similarity)]))
+            scores.append(
+                DocumentScores(key, [ImageScore(at, row.tolist(), nsfw=0.0) for at, row in enumerate(similarity)])
+            )
     made: tuple[list[Any], ...] = (pages, rows, scores)
     for (name, record), records in zip(RECORDS.items(), made, strict=True):
         storage.write_records(f"{folder}/{name}.parquet", records, record)

@@ -1,6 +1,6 @@
-"""Scores: what CLIP and its heads say of a document's images; what the score stage writes."""
+"""Scores of a document's images by CLIP and its heads, as the score stage writes them."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from schemas.arrow import Float32
 from schemas.reasons import Reason
@@ -8,13 +8,14 @@ from schemas.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class ImageScore:
-    """One image's scores: cosine similarity to each sentence, probabilities of the heads (null without weights).
+    """One image's scores: cosine similarity to each sentence, and probabilities of the heads (null without weights).
 
-    `ad` is the probability that CLIP itself gives to sentences about advertisements (clip/ads.py).
+    `ad` is the probability of an advertisement, from CLIP's similarity to prompts (clip/ads.py).
     """
 
     position: int
     similarity: list[Float32]
+    _: KW_ONLY
     nsfw: Float32 | None = None
     face: Float32 | None = None
     ad: Float32 | None = None

@@ -1,4 +1,4 @@
-"""Attention by PyTorch's fused kernels (flash attention on CUDA) in the blocks that open_clip builds itself."""
+"""Use PyTorch's fused attention kernels (flash attention on CUDA) in the blocks that open_clip builds itself."""
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock
@@ -7,10 +7,10 @@ from torch.nn import functional
 
 
 def fuse_attention(model: nn.Module) -> None:
-    """Have a model's blocks compute self-attention by scaled_dot_product_attention; the same numbers but for rounding.
+    """Make a model's blocks compute self-attention by scaled_dot_product_attention; only the rounding differs.
 
-    nn.MultiheadAttention, which they use, takes an older kernel for inference where there is no mask, which
-    torch.compile can't look into.
+    The blocks use nn.MultiheadAttention, which for inference without a mask calls an older kernel, opaque to
+    torch.compile.
     """
     for block in model.modules():
         if type(block) is not ResidualAttentionBlock or hasattr(block, "ln_1_kv"):
@@ -21,7 +21,7 @@ def fuse_attention(model: nn.Module) -> None:
 
 
 class _FusedSelfAttention(nn.Module):
-    """Takes the place of an nn.MultiheadAttention with its weights, for inference on one and the same input."""
+    """Replaces an nn.MultiheadAttention, with its weights, for self-attention in inference."""
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class _FusedSelfAttention(nn.Module):
         need_weights: bool,
         attn_mask: torch.Tensor | None,
     ) -> tuple[torch.Tensor, None]:
-        """Give the attention's output for x of shape (batch, length, width), as nn.MultiheadAttention does."""
+        """Return the attention's output for x of shape (batch, length, width), in the form of nn.MultiheadAttention."""
         batch, length, width = x.shape
         projected = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
         query, key, value = projected.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)

@@ -1,4 +1,4 @@
-"""Features of a shard's images and sentences: threads read pixels and tokens while the device computes."""
+"""Compute the features of a shard's images and sentences: threads decode and tokenise while the device computes."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -14,11 +14,11 @@ from mmc4_pipeline.clip.model import ClipModel, Features
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_BATCHES_AHEAD = 2  # decoded while the device computes, and as many on their way through it
+_BATCHES_AHEAD = 2  # decoded while the device computes; the same number may be in the device's queue
 
 
 class ShardFeatures(NamedTuple):
-    """What a model says of a shard, each row of length 1. A file that can't be decoded has no row in `images`."""
+    """The features of a shard, each row of length 1. A file that cannot be decoded has no row in `images`."""
 
     decoded: list[bool]
     images: Features
@@ -26,19 +26,20 @@ class ShardFeatures(NamedTuple):
 
 
 class Engine:
-    """Feeds a model. What waits between reading, decoding and computing is bounded, whatever the shard's size."""
+    """Feeds a model. Its queues between reading, decoding and computing are bounded, whatever the shard's size."""
 
     def __init__(self, model: ClipModel, cores: int) -> None:
-        """Use so many cores to decode where the device is none of them, else a quarter."""
+        """Decode on that many cores if the device is a GPU, else on a quarter of them."""
         self.model = model
         self._threads = cores if model.device.type == "cuda" else max(1, cores // 4)
-        # PyTorch would share out each image's copies among all cores, which takes longer than to make them.
+        # Otherwise PyTorch would split the copying of each image among all cores, which takes longer than copying it.
         self._pool = ThreadPoolExecutor(self._threads, "decode", torch.set_num_threads, (1,))
 
     def features(self, files: Iterable[bytes], sentences: Sequence[str]) -> ShardFeatures:
-        """Give the features of encoded images and of sentences, in their order.
+        """Return the features of encoded images and of sentences, in their order.
 
-        `files` is read in this thread. Raises what reading raises, and UserError where not even one image fits.
+        `files` is read in this thread, and its errors are raised. Raises UserError if not even one image fits the
+        device's memory.
         """
         tokens = self._pool.submit(self.model.tokenize, sentences)
         decoded: list[bool] = []
@@ -59,29 +60,29 @@ class Engine:
         yield from (self.model.to_numpy(fetched.wait()) for fetched in computing)
 
     def _batches(self, files: Iterable[bytes], decoded: list[bool]) -> Iterator[torch.Tensor]:
-        """Yield the pixels of full batches, and of what is left; `decoded` gets a verdict for each file."""
+        """Yield the pixels of full batches and of the rest; append to `decoded` whether each file could be decoded."""
         full: list[torch.Tensor] = []
-        ahead = _BATCHES_AHEAD * self.model.images_at_once + self._threads
+        ahead = _BATCHES_AHEAD * self.model.batch_size + self._threads
         with closing(_in_order(self._pool, self.model.pixels.of_file, files, ahead)) as decoding:
             for pixels in decoding:
                 decoded.append(pixels is not None)
                 if pixels is not None:
                     full.append(pixels)
-                if len(full) >= self.model.images_at_once:
+                if len(full) >= self.model.batch_size:
                     yield self._stacked(full)
                     full = []
         if full:
             yield self._stacked(full)
 
     def _stacked(self, images: list[torch.Tensor]) -> torch.Tensor:
-        """Put images side by side: for CUDA in memory from which it copies while this thread goes on."""
+        """Stack images into a batch: for CUDA in pinned memory, so that copying it does not block this thread."""
         on_cuda = self.model.device.type == "cuda"
         batch = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=on_cuda)
         return torch.stack(images, out=batch)
 
 
 class _Fetched:
-    """Features on their way from the device, asked for at once: a later copy would wait for the batches behind them."""
+    """Features that are being copied from the device. A copy begun later would wait for the batches queued after it."""
 
     def __init__(self, features: torch.Tensor) -> None:
         self._features, self._there = features, None
@@ -100,7 +101,7 @@ class _Fetched:
 def _in_order(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Generator[Result]:
-    """Yield the results in the items' order, at most `ahead` of them under way; an error stops the rest."""
+    """Yield the results in the items' order, with at most `ahead` of them under way; an error cancels the rest."""
     under_way: deque[Future[Result]] = deque()
     try:
         for item in items:

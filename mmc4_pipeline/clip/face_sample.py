@@ -1,4 +1,4 @@
-"""The sample of a run's images that a face head learns from: their CLIP features, and whether a detector saw a face."""
+"""Sample images of a run to train a face head: their CLIP features, and whether a detector found a face."""
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Examples:
-    """What is known of some images: features (images, width), whether a face was found on each, and its site."""
+    """Training examples: the images' features (images, width), whether each has a face, and its site."""
 
     features: Features
     has_face: npt.NDArray[np.bool_]
@@ -33,7 +33,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Sampled:
-    """An image of the sample: where its JPEG lies, its site, and what the images stage found (None: not looked)."""
+    """An image of the sample: the place of its JPEG, its site, and the images stage's detection (None: not run)."""
 
     shard: int
     offset: int
@@ -43,27 +43,27 @@ class _Sampled:
 
 
 class FaceSample:
-    """Images that the images stage kept, each picture once, chosen by the rank of a hash: the same for every run."""
+    """Distinct images that the images stage kept, chosen by the rank of a hash: the same sample in every run."""
 
     def __init__(self, pages: StageFolder, images: StageFolder, size: int, seed: int) -> None:
-        """Choose at most `size` of them; raises UserError where the images stage is not finished."""
+        """Choose at most `size` images. Raises UserError if the images stage is not finished."""
         self._pages, self._images, self._seed = pages, images, seed
         self._shards = int(images.manifest()["shards"])
         self._chosen = self._choose(size)
         self.shards = sorted({item.shard for item in self._chosen})
 
     @property
-    def looked_at(self) -> bool:
-        """Whether the images stage has looked for faces in all of them."""
+    def has_detections(self) -> bool:
+        """Whether the images stage ran a face detector on all of the images."""
         return all(item.has_face is not None for item in self._chosen)
 
     def _choose(self, size: int) -> list[_Sampled]:
-        """Give the images of the lowest ranks; one shard's rows and a heap of `size` images is all that is held."""
+        """Return the images of the lowest ranks, with only one shard's rows and `size` images in memory."""
         heap: list[tuple[int, str, _Sampled]] = []
         held: set[str] = set()
         for shard in range(self._shards):
             for sha256, item in self._kept(shard):
-                rank = -stable_hash(f"{self._seed} {sha256}")  # the heap's first is the one to give way
+                rank = -stable_hash(f"{self._seed} {sha256}")  # the heap's first element is the one to replace
                 if sha256 in held or (len(heap) == size and rank <= heap[0][0]):
                     continue
                 held.add(sha256)
@@ -81,9 +81,10 @@ class FaceSample:
                 yield image.sha256, _Sampled(shard, image.offset, image.length, sites[image.key], has_face)
 
     def examples(self, model: ClipModel, detector: FaceDetector | None, advance: Callable[[], None]) -> Examples:
-        """Compute the features, and look for faces where the images stage has not; `advance` follows each shard.
+        """Return the sample's features and labels; `advance` is called after each shard.
 
-        An image that can't be decoded again is left out.
+        Images without detections from the images stage are given to the detector. Images that cannot be decoded again
+        are left out.
         """
         features = np.zeros((len(self._chosen), model.width), np.float32)
         has_face: list[bool] = []
@@ -98,7 +99,7 @@ class FaceSample:
         return Examples(features[: len(sites)], np.array(has_face, dtype=np.bool_), sites)
 
     def _opened(self, shard: int, own: Sequence[_Sampled]) -> Iterator[list[tuple[_Sampled, PillowImage.Image]]]:
-        """Yield batches of a shard's images, decoded."""
+        """Yield batches of a shard's decoded images."""
         with storage.open_read(self._images.shard_file("images", shard, self._shards, "tar")) as tar:
             for start in range(0, len(own), _BATCH):
                 opened = [

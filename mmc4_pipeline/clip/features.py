@@ -1,4 +1,4 @@
-"""Features of scored images on disk, in half precision: what `mmc4 score --save_features` leaves beside the scores."""
+"""Write and read the features of scored images, in half precision: the files of `mmc4 score --save_features`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from mmc4_pipeline.storage import HashingWriter, WrittenFile
 
 @dataclass(frozen=True, slots=True)
 class ImageFeatures:
-    """A scored image, by its document and position there, with its features, of length 1."""
+    """The features, of length 1, of the image at a position of a document."""
 
     key: str
     position: int
@@ -37,25 +37,24 @@ def write_features(path: str, features: Sequence[ImageFeatures], width: int) -> 
 
 
 def copy_features(old: BinaryIO, writer: HashingWriter, stays: Callable[[str, int], bool]) -> None:
-    """Write a shard's features again without those of images (key, position) that don't stay."""
+    """Write a shard's features again, except those of images (key, position) for which `stays` is false."""
     table = pq.read_table(old)
     places = zip(table["key"].to_pylist(), table["position"].to_pylist(), strict=True)
     _write(table.filter(pa.array([stays(*place) for place in places], pa.bool_())), writer)
 
 
 def _write(table: pa.Table, writer: HashingWriter) -> None:
-    pq.write_table(table, pa.PythonFile(writer, mode="w"), compression="none")  # noise doesn't compress
+    pq.write_table(table, pa.PythonFile(writer, mode="w"), compression="none")  # features do not compress
 
 
 def read_features(scores: str) -> Iterator[ImageFeatures]:
-    """Yield the features of a folder of scores ("out/scores/ViT-L-14_openai"), float16, shard by shard in their order.
+    """Yield the features in a folder of scores ("out/scores/ViT-L-14_openai"), float16, in the order of the shards.
 
-    Raises UserError where none were saved.
+    Raises UserError if none were saved.
     """
     paths = storage.matches_below(scores, "features-*.parquet")
     if not paths:
-        message = f"{scores}: no features; run `mmc4 score` with --save_features"
-        raise UserError(message)
+        raise UserError(f"{scores}: no features; run `mmc4 score` with --save_features")
     for path in paths:
         with storage.open_read(path) as stream:
             for batch in pq.ParquetFile(pa.PythonFile(stream, mode="r")).iter_batches():

@@ -15,14 +15,14 @@ from mmc4_pipeline.models import catalogue
 from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.models.folder import identify
 
-_MADE_FOR = "clip"  # the key, beside the weights, of the CLIP that a head was trained with
+_MADE_FOR = "clip"  # the key, next to the weights, of the CLIP that a head was trained with
 
 
 class NsfwHead(nn.Module):
-    """LAION's CLIP-based NSFW detector in the public format of dataset2metadata's nsfw_torch.pt (MMC4, section 3)."""
+    """LAION's CLIP-based NSFW detector, in the public format of dataset2metadata's nsfw_torch.pt (MMC4, section 3)."""
 
     def __init__(self, width: int) -> None:
-        """Make an empty head for features of that width."""
+        """Create a head without weights for features of that width."""
         super().__init__()
         self.norm = nn.BatchNorm1d(width, eps=0.0)
         self.dense = nn.Linear(width, 64)
@@ -31,7 +31,7 @@ class NsfwHead(nn.Module):
         self.dense3 = nn.Linear(256, 1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Give probabilities of shape (images,) for L2-normalised features of shape (images, width)."""
+        """Return probabilities of shape (images,) for L2-normalised features of shape (images, width)."""
         hidden = torch.relu(self.dense(self.norm(features)))
         hidden = torch.relu(self.dense1(hidden))
         hidden = torch.relu(self.dense2(hidden))
@@ -39,20 +39,23 @@ class NsfwHead(nn.Module):
 
 
 class FaceHead(nn.Module):
-    """Logistic regression; its bias is set so that 0.5 is the cutoff (95% recall of the detector it learned from)."""
+    """Logistic regression. Its bias is set so that the threshold is 0.5 (95% recall against its detector's labels)."""
 
     def __init__(self, width: int) -> None:
-        """Make an empty head for features of that width."""
+        """Create a head without weights for features of that width."""
         super().__init__()
         self.linear = nn.Linear(width, 1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Give probabilities of shape (images,) for L2-normalised features of shape (images, width)."""
+        """Return probabilities of shape (images,) for L2-normalised features of shape (images, width)."""
         return torch.sigmoid(self.linear(features)).squeeze(-1)
 
 
+HEADS: dict[str, type[NsfwHead | FaceHead]] = {"nsfw": NsfwHead, "face": FaceHead}  # by the name of the score
+
+
 def save_head(head: nn.Module, path: str, clip: ClipChoice) -> None:
-    """Write a head with the CLIP that it was trained with."""
+    """Write a head and the identity of the CLIP that it was trained with."""
     file = io.BytesIO()
     torch.save({**head.state_dict(), _MADE_FOR: clip.identity()}, file)
     storage.write_bytes(path, file.getvalue())
@@ -61,12 +64,11 @@ def save_head(head: nn.Module, path: str, clip: ClipChoice) -> None:
 def load_head(head: type[NsfwHead | FaceHead], path: str, width: int, clip: ClipChoice | None = None) -> nn.Module:
     """Load a head for the features of a CLIP, of that width.
 
-    Raises UserError for a file that is missing, is no such head, was made for another CLIP, or has a published head's
-    name and another content.
+    Raises UserError if the file is missing, is not such a head, was made for another CLIP, or has the name of a
+    published head but other content.
     """
     if not Path(path).is_file():
-        message = f"{path}: no such file"
-        raise UserError(message)
+        raise UserError(f"{path}: no such file")
     made_for = catalogue.CLIP_IDENTITY if identify(path) == catalogue.NSFW else None
     module = head(width)
     try:
@@ -77,19 +79,17 @@ def load_head(head: type[NsfwHead | FaceHead], path: str, width: int, clip: Clip
         module.load_state_dict(weights)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        message = f"{path}: no {head.__name__} for CLIP features of width {width}: {reason}"
-        raise UserError(message) from error
+        raise UserError(f"{path}: not a {head.__name__} for CLIP features of width {width}: {reason}") from error
     if clip and made_for and not clip.may_be(made_for):
         own = clip.identity()
-        message = (
+        raise UserError(
             f"{path}: made for CLIP {made_for['model']} with weights {made_for['weights']}, "
-            f"not for {own['model']} with {own['weights']}; give a head for yours"
+            f"not for {own['model']} with {own['weights']}; use a head for that CLIP"
         )
-        raise UserError(message)
     return module.eval()
 
 
 def probabilities(head: nn.Module, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Give the head's probabilities of shape (images,)."""
+    """Return the head's probabilities, of shape (images,), for features of shape (images, width)."""
     with torch.inference_mode():
         return np.asarray(head(torch.from_numpy(features)).numpy(), dtype=np.float32)

@@ -1,19 +1,16 @@
-"""Scores one shard of images: features once, similarities to the document's sentences, probabilities of the heads."""
+"""Score one shard of images: similarities to their document's sentences, and probabilities of the heads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
-
-from torch import nn
+from typing import Any, BinaryIO
 
 from mmc4_pipeline.clip.ads import AdPrompts
 from mmc4_pipeline.clip.cores import cores_for
 from mmc4_pipeline.clip.engine import Engine
 from mmc4_pipeline.clip.features import ImageFeatures
-from mmc4_pipeline.clip.heads import FaceHead, NsfwHead, load_head, probabilities
+from mmc4_pipeline.clip.heads import HEADS, load_head, probabilities
 from mmc4_pipeline.clip.model import ClipModel, Features, find_device
 from mmc4_pipeline.clip.settings import ScorerSettings
-from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.tar import read_image
 from schemas.image import Image
 from schemas.page import Page
@@ -23,17 +20,18 @@ from schemas.score import DocumentScores, ImageScore
 
 @dataclass(frozen=True, slots=True)
 class ShardScores:
-    """What was found out about a shard: a record for each document that has kept images, and their features."""
+    """The scores of a shard: one record for each document that has kept images, and the images' features."""
 
     documents: list[DocumentScores]
     features: list[ImageFeatures]
+    sentences: int  # distinct ones
 
 
 class Scorer:
-    """A CLIP model with its heads, loaded once a worker process."""
+    """A CLIP model with its heads, loaded once per worker process."""
 
     def __init__(self, settings: ScorerSettings) -> None:
-        """Load model and heads; raises UserError where a file is missing or does not fit."""
+        """Load the model and the heads. Raises UserError if a file is missing or does not fit."""
         cores = cores_for(settings.processes)
         self._model = ClipModel(
             settings.clip,
@@ -44,26 +42,25 @@ class Scorer:
         )
         self.engine = Engine(self._model, cores)
         self._ads = AdPrompts(self._model)
-        self._nsfw = self._head(NsfwHead, settings.nsfw_weights, settings.clip)
-        self._face = self._head(FaceHead, settings.face_weights, settings.clip)
+        self._heads = {
+            name: load_head(HEADS[name], path, self._model.width, settings.clip)
+            for name, path in settings.heads.items()
+        }
 
     @property
     def width(self) -> int:
-        """The number of features."""
+        """The number of features of an image."""
         return self._model.width
 
     @property
     def computed_in(self) -> str:
-        """In what the scores are computed: "fp16 on cuda"."""
+        """The number format and the device: "fp16 on cuda"."""
         return f"{self._model.precision} on {self._model.device.type}"
 
-    def _head(self, head: type[NsfwHead | FaceHead], path: str | None, clip: ClipChoice) -> nn.Module | None:
-        return load_head(head, path, self._model.width, clip) if path else None
-
     def score_shard(self, pages: Sequence[Page], images: Sequence[Image], tar: BinaryIO) -> ShardScores:
-        """Score the kept images of a shard; the documents that have any come in the pages' order.
+        """Return the scores of a shard's kept images, for the documents that have any, in the pages' order.
 
-        An image that can't be decoded again gets the reason `corrupt` and no similarities.
+        An image that cannot be decoded again is dropped as `corrupt` and has no similarities.
         """
         by_document: dict[str, list[Image]] = {}
         for image in images:
@@ -78,31 +75,29 @@ class Scorer:
         shard = _Shard(
             rows={place: row for row, place in enumerate(decoded)},
             images=found.images,
-            nsfw=self._probabilities(self._nsfw, found.images),
-            face=self._probabilities(self._face, found.images),
-            ad=self._ads.probabilities(found.images).tolist(),
+            probabilities=self._probabilities(found.images),
             numbers={text: number for number, text in enumerate(sentences)},
             sentences=found.sentences,
         )
         return ShardScores(
-            [shard.scores(page, by_document[page.key]) for page in scored],
-            [feature for page in scored for feature in shard.features(by_document[page.key])],
+            documents=[shard.scores(page, by_document[page.key]) for page in scored],
+            features=[feature for page in scored for feature in shard.features(by_document[page.key])],
+            sentences=len(sentences),
         )
 
-    @staticmethod
-    def _probabilities(head: nn.Module | None, features: Features) -> Sequence[float | None]:
-        return probabilities(head, features).tolist() if head is not None else [None] * len(features)
+    def _probabilities(self, features: Features) -> dict[str, list[float]]:
+        """Return the probabilities of each image, by the names of ImageScore's fields."""
+        of_heads = {name: probabilities(head, features).tolist() for name, head in self._heads.items()}
+        return {**of_heads, "ad": self._ads.probabilities(features).tolist()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """All that was computed for a shard: each distinct image once, each distinct sentence once."""
+    """Everything computed for a shard: each distinct image once, each distinct sentence once."""
 
-    rows: dict[tuple[int, int], int]  # of the images that could be decoded, by their place in the tar
+    rows: dict[tuple[int, int], int]  # of the decoded images, by their place in the tar
     images: Features
-    nsfw: Sequence[float | None]
-    face: Sequence[float | None]
-    ad: Sequence[float]
+    probabilities: dict[str, list[Any]]  # numbers, by the names of ImageScore's fields
     numbers: dict[str, int]
     sentences: Features
 
@@ -111,11 +106,17 @@ class _Shard:
         sentences = self.sentences[[self.numbers[text] for text in page.sentences]]
         similarity = self.images[[row for _, row in good]] @ sentences.T
         scores = [
-            ImageScore(image.position, values, self.nsfw[row], self.face[row], self.ad[row])
+            ImageScore(
+                position=image.position,
+                similarity=values,
+                **{name: column[row] for name, column in self.probabilities.items()},
+            )
             for (image, row), values in zip(good, similarity.tolist(), strict=True)
         ]
         scores += [
-            ImageScore(image.position, [], reason=Reason.CORRUPT) for image in images if _place(image) not in self.rows
+            ImageScore(position=image.position, similarity=[], reason=Reason.CORRUPT)
+            for image in images
+            if _place(image) not in self.rows
         ]
         return DocumentScores(page.key, sorted(scores, key=lambda score: score.position))
 

@@ -1,4 +1,4 @@
-"""What to score with. Kept apart from the models themselves, so that the command line does not need PyTorch."""
+"""Settings of the scorer, apart from the models, so that the command line does not need PyTorch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,9 +10,9 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
 @dataclass(frozen=True, slots=True)
 class ScorerSettings:
-    """A CLIP model and its heads; a head without weights is left out and its scores stay null.
+    """A CLIP model and its heads. Without weights for a head its scores are null.
 
-    `processes` is how many worker processes share a machine's cores. `compiled`: see ClipModel.
+    `processes` is the number of worker processes that share a machine's cores. `compiled` is described in ClipModel.
     """
 
     clip: ClipChoice
@@ -22,3 +22,9 @@ class ScorerSettings:
     precision: Precision = "auto"
     compiled: bool = False
     processes: int = 1
+
+    @property
+    def heads(self) -> dict[str, str]:
+        """The weights file of each head that has one, by the name of its score."""
+        files = {"nsfw": self.nsfw_weights, "face": self.face_weights}
+        return {name: path for name, path in files.items() if path}

@@ -1,6 +1,6 @@
-"""Trains a face head as MMC4 did: logistic regression on CLIP features, a detector's verdicts as labels.
+"""Train a face head as MMC4 did: logistic regression on CLIP features, with a detector's results as labels.
 
-MMC4, section 3 (fewer faces). The cutoff has the wanted recall on sites that the regression did not learn from.
+MMC4, section 3 (fewer faces). The threshold is set for the requested recall on held-out sites.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.naming import stable_hash
 from mmc4_pipeline.recipe import FaceHeadSettings
 
-LEAST = 20  # faces, and images without, for each of the two parts: of fewer, 95% is as good as all
-_REGULARISATION = (
-    0.01  # scikit-learn's C, for features scaled to a deviation of 1: with more, small samples are overfitted
-)
+# Images with a face, and images without, in each of the two parts: with fewer, 95% of them is all of them.
+MINIMUM = 20
+# scikit-learn's C, for features scaled to a deviation of 1: a larger one overfits small samples.
+_REGULARISATION = 0.01
 _ITERATIONS = 2000
 
 Mask = npt.NDArray[np.bool_]
@@ -29,30 +29,30 @@ Numbers = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A head whose probability is 0.5 at the cutoff, and what it reaches."""
+    """A head with its threshold at a probability of 0.5, and its figures on the held-out sites."""
 
     head: FaceHead
     figures: dict[str, Any]
 
 
 def train_face_head(examples: Examples, settings: FaceHeadSettings, seed: int) -> TrainedHead:
-    """Train and set the cutoff; the same examples and seed give the same head.
+    """Train a head and set its threshold. The same examples and seed give the same head.
 
-    Raises UserError where there are too few faces, or too few images without, on either side of the split.
+    Raises UserError if either part of the split has too few images with a face, or too few without.
     """
     held = _held_out(examples.sites, settings.held_out, seed)
     _refuse_too_few(examples.has_face, held)
     weight, bias = _fit(examples.features[~held], examples.has_face[~held])
     logits = examples.features[held] @ weight + bias
-    cutoff = _cutoff(logits, examples.has_face[held], settings.recall)
-    head = _head(weight, bias - cutoff)
+    threshold = _threshold(logits, examples.has_face[held], settings.recall)
+    head = _head(weight, bias - threshold)
     flagged = probabilities(head, examples.features[held]) > 0.5
     found = flagged & examples.has_face[held]
     figures = {
         "recall": float(found.sum() / examples.has_face[held].sum()),
         "precision": float(found.sum() / flagged.sum()),
         "flagged": float(flagged.mean()),
-        "cutoff": float(1 / (1 + np.exp(-cutoff))),
+        "cutoff": float(1 / (1 + np.exp(-threshold))),
         "wanted_recall": settings.recall,
         "seed": seed,
         "trained_on": _counts(examples, ~held),
@@ -62,24 +62,23 @@ def train_face_head(examples: Examples, settings: FaceHeadSettings, seed: int) -
 
 
 def _held_out(sites: Sequence[str], share: float, seed: int) -> Mask:
-    """Say of each image whether it is held out: whole sites are, as a site's pictures are often much alike."""
-    verdicts = {site: stable_hash(f"{seed} held out {site}") < share * 2**64 for site in set(sites)}
-    return np.array([verdicts[site] for site in sites], dtype=np.bool_)
+    """Return for each image whether it is held out: whole sites are, because a site's images are often alike."""
+    held_out = {site: stable_hash(f"{seed} held out {site}") < share * 2**64 for site in set(sites)}
+    return np.array([held_out[site] for site in sites], dtype=np.bool_)
 
 
 def _refuse_too_few(has_face: Mask, held: Mask) -> None:
     for what, wanted in (("images with a face", has_face), ("images without a face", ~has_face)):
         learned, kept_back = int((wanted & ~held).sum()), int((wanted & held).sum())
-        if min(learned, kept_back) < LEAST:
-            message = (
-                f"too few {what} to train on: {learned}, and {kept_back} on the sites held out; each must be at least "
-                f"{LEAST}. Take the images of more pages, or a larger sample: --set face_head.sample=N"
+        if min(learned, kept_back) < MINIMUM:
+            raise UserError(
+                f"too few {what}: {learned} to train on and {kept_back} on held-out sites; each must be at least "
+                f"{MINIMUM}. Use the images of more pages, or a larger sample: --set face_head.sample=N"
             )
-            raise UserError(message)
 
 
 def _fit(features: npt.NDArray[np.float32], has_face: Mask) -> tuple[Numbers, float]:
-    """Fit on features scaled to a deviation of 1; give weights and bias for the features as they are."""
+    """Fit on features scaled to a deviation of 1, and return weights and bias for the unscaled features."""
     from sklearn.linear_model import LogisticRegression
 
     mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
@@ -90,8 +89,8 @@ def _fit(features: npt.NDArray[np.float32], has_face: Mask) -> tuple[Numbers, fl
     return weight, float(regression.intercept_[0] - mean @ weight)
 
 
-def _cutoff(logits: Numbers, has_face: Mask, recall: float) -> float:
-    """Give the highest cutoff above which at least that share of the faces lies, half way to the next logit below."""
+def _threshold(logits: Numbers, has_face: Mask, recall: float) -> float:
+    """Return the highest threshold with at least that recall, moved half way to the next lower logit."""
     faces = np.sort(logits[has_face])[::-1]
     lowest = faces[int(np.ceil(recall * len(faces))) - 1]
     below = logits[logits < lowest]

@@ -1,4 +1,4 @@
-"""`mmc4 demo`: generates a miniature web, builds a dataset from it, and shows what came out."""
+"""mmc4 demo: generate a miniature web, build a dataset from it, and show the result."""
 
 import argparse
 import shutil
@@ -13,8 +13,11 @@ from mmc4_pipeline.report.funnel import print_funnel
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.reasons import Stage
 
-DESCRIPTION = "Generates a miniature web and makes a dataset from it: all five stages, for real, in a minute or two."
-SEED_FILE = "web/truth.json"  # by which a folder is known to be an earlier demo's, and may be replaced
+DESCRIPTION = (
+    "Generate a miniature web and build a dataset from it. All five stages run for real, in a minute or two. Other "
+    "options are those of `mmc4 build`."
+)
+TRUTH = "web/truth.json"  # a folder that has this file is an earlier demo's, and may be replaced
 
 
 def main(argv: list[str]) -> None:
@@ -23,13 +26,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("demo"), help="folder for the web and the dataset (default: demo)"
     )
-    parser.add_argument("--pages", type=int, default=200, help="pages of the miniature web (default: 200)")
+    parser.add_argument("--pages", type=int, default=200, help="number of pages in the miniature web (default: 200)")
     arguments, rest = parser.parse_known_args(argv)
     require_score_extra("mmc4 demo")
     console = Console()
     started = time.monotonic()
     folder = arguments.output
-    _make_room(folder)
+    _remove_earlier(folder)
     dataset = _build(folder, arguments.pages, rest, console)
     print_funnel(dataset.manifest(), console)
     _print_truth(folder, dataset, console)
@@ -39,18 +42,17 @@ def main(argv: list[str]) -> None:
     console.print(f"{time.monotonic() - started:.0f} seconds", highlight=False)
 
 
-def _make_room(folder: Path) -> None:
-    """Remove an earlier demo; raises UserError for a folder that holds something else."""
+def _remove_earlier(folder: Path) -> None:
+    """Remove an earlier demo. Raises UserError if the folder holds something else."""
     if not folder.exists():
         return
-    if not (folder / SEED_FILE).is_file() and any(folder.iterdir()):
-        message = f"{folder}: is not empty and no earlier demo's; choose another --output"
-        raise UserError(message)
+    if not (folder / TRUTH).is_file() and any(folder.iterdir()):
+        raise UserError(f"{folder}: not empty, and not an earlier demo; choose another --output")
     shutil.rmtree(folder)
 
 
 def _build(folder: Path, pages: int, rest: list[str], console: Console) -> StageFolder:
-    """Generate the web, serve its images on loopback, and run all stages on it."""
+    """Generate the web, serve its images on loopback, run all stages on it, and return the dataset."""
     from beam_jobs import build
     from mmc4_pipeline.miniweb.generate import generate
     from mmc4_pipeline.miniweb.serve import serving
@@ -58,7 +60,7 @@ def _build(folder: Path, pages: int, rest: list[str], console: Console) -> Stage
     home = Path(__file__).parents[1] / "miniweb"
     console.print(f"generating a web of {pages} pages in {folder}/web", soft_wrap=True, highlight=False)
     generate(folder / "web", pages=pages)
-    console.print("The demo's CLIP is a small one, trained on this project's own drawings; real runs use ViT-L-14.")
+    console.print("The demo's CLIP is a small one, trained on the miniature web's drawings; real runs use ViT-L-14.")
     with serving(folder / "web") as address:
         build.main(
             [
@@ -77,10 +79,10 @@ def _build(folder: Path, pages: int, rest: list[str], console: Console) -> Stage
 
 
 def _print_truth(folder: Path, dataset: StageFolder, console: Console) -> None:
-    """Say how the dataset compares with what was planted in the web."""
+    """Print how the dataset compares with the truth of the miniature web."""
     from mmc4_pipeline.miniweb.check import compare
 
     if not list(Path(dataset.path).glob("shard-*.tar")):
-        return  # another format was asked for; the truth is compared with these
-    truth = compare(folder / SEED_FILE, Path(dataset.path))
+        return  # the comparison reads these shards, and another format was chosen
+    truth = compare(folder / TRUTH, Path(dataset.path))
     console.print(f"against the planted truth: {truth.summary()}", highlight=False)

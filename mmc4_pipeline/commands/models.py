@@ -1,4 +1,4 @@
-"""mmc4 models: fetches the weights that a recipe needs from their public homes, checked by sha256."""
+"""mmc4 models: fetch the published weights that a recipe needs, checked by sha256."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ from mmc4_pipeline.storage import HttpSettings, Inputs
 
 
 def main(argv: list[str]) -> None:
-    """Run from the command line; raises UserError, after a line for each file that could not be had."""
+    """Run from the command line. Prints a line for each file; raises UserError if one could not be fetched."""
     arguments = _parser().parse_args(argv)
     recipe = load_recipe(arguments.recipe)
     files, folder = needed_by(recipe), Path(arguments.models_folder or models_folder())
@@ -29,20 +29,19 @@ def main(argv: list[str]) -> None:
             missing += 1
             console.print(str(error))
     if missing:
-        message = f"{folder}: {missing} of {len(files)} files are not there, see above"
-        raise UserError(message)
+        raise UserError(f"{folder}: {missing} of {len(files)} files could not be fetched, see above")
     if any(item.needs == "face" for item in recipe.of_kind(ScoreFilter).values()):
-        console.print("A face head is not published; train one for your CLIP with `mmc4 train_faces`.")
+        console.print("A face head is not published: train one for your CLIP with `mmc4 train_faces`.")
     if folder.resolve() != models_folder().resolve():
-        console.print(f"To have them found when scoring: export {ENVIRONMENT}={folder.resolve()}")
+        console.print(f"To let `mmc4 score` find them: export {ENVIRONMENT}={folder.resolve()}")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mmc4 models", description="Published weights.")
+    parser = argparse.ArgumentParser(prog="mmc4 models", description="Fetch published weights.")
     fetching = parser.add_subparsers(required=True).add_parser(
         "fetch",
-        help=(text := "fetch the weights that a recipe needs, checked by sha256; goes on where it was stopped"),
-        description=text[0].upper() + text[1:] + ".",
+        help=(text := "fetch the weights that a recipe needs, checked by sha256"),
+        description=f"{text.capitalize()}. An interrupted download is resumed.",
     )
     names = ", ".join(recipe_names())
     fetching.add_argument(
@@ -51,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     fetching.add_argument(
         "--models_folder",
         metavar="FOLDER",
-        help=f"where they go (default: what {ENVIRONMENT} in the environment says, or {models_folder()})",
+        help=f"folder for the weights (default: the environment variable {ENVIRONMENT}, or {models_folder()})",
     )
     return parser

@@ -1,4 +1,4 @@
-"""mmc4 train_faces: trains a face head for a CLIP on the images of a run, as MMC4 did."""
+"""mmc4 train_faces: train a face head for a CLIP on the images of a run, as MMC4 did."""
 
 import argparse
 from pathlib import Path
@@ -15,6 +15,10 @@ from mmc4_pipeline.recipe import Recipe, load_recipe, recipe_names
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from schemas.reasons import Stage
 
+DESCRIPTION = (
+    "Train a face head for a CLIP on the images of a run, as MMC4 did, with a face detector's results as labels."
+)
+
 
 def main(argv: list[str]) -> None:
     """Run from the command line."""
@@ -23,27 +27,27 @@ def main(argv: list[str]) -> None:
     recipe = load_recipe(arguments.recipe, tuple(arguments.set))
     clip = ClipChoice(arguments.clip_model, arguments.clip_pretrained)
     if Path(arguments.head).suffix == ".json":
-        message = f"--head {arguments.head}: give a name that ends in .pt; the figures go into the .json beside it"
-        raise UserError(message)
+        raise UserError(f"--head {arguments.head}: must end in .pt; the figures are written to a .json file next to it")
     figures = _train(arguments, recipe, clip)
-    beside = str(Path(arguments.head).with_suffix(".json"))
-    storage.write_json(beside, figures)
-    Console(soft_wrap=True, highlight=False, markup=False).print(_summary(arguments.head, beside, figures))
+    figures_file = str(Path(arguments.head).with_suffix(".json"))
+    storage.write_json(figures_file, figures)
+    Console(soft_wrap=True, highlight=False, markup=False).print(_summary(arguments.head, figures_file, figures))
 
 
 def _train(arguments: argparse.Namespace, recipe: Recipe, clip: ClipChoice) -> dict[str, Any]:
-    """Train and save the head; give its figures with what it was made from."""
+    """Train and save the head. Return its figures, and its inputs."""
     from mmc4_pipeline.clip.face_sample import FaceSample
     from mmc4_pipeline.clip.heads import save_head
-    from mmc4_pipeline.clip.model import ClipModel, find_device, require_weights
+    from mmc4_pipeline.clip.model import ClipModel, find_device
     from mmc4_pipeline.clip.train_faces import train_face_head
+    from mmc4_pipeline.clip.weights import require_weights
     from mmc4_pipeline.images.faces import find_detector
 
     pages = StageFolder(storage.join(arguments.output, "pages"), Stage.PAGES)
     images = StageFolder(storage.join(arguments.output, "images"), Stage.IMAGES)
     manifest = images.manifest()
     sample = FaceSample(pages, images, recipe.face_head.sample, arguments.seed)
-    detector = None if sample.looked_at else find_detector(recipe.face_detector, arguments.face_detector_weights)
+    detector = None if sample.has_detections else find_detector(recipe.face_detector, arguments.face_detector_weights)
     require_weights(clip)
     with counting_files("train_faces", len(sample.shards)) as advance:
         examples = sample.examples(ClipModel(clip, find_device(arguments.device)), detector, advance)
@@ -59,39 +63,45 @@ def _train(arguments: argparse.Namespace, recipe: Recipe, clip: ClipChoice) -> d
     }
 
 
-def _summary(head: str, beside: str, figures: dict[str, Any]) -> str:
+def _summary(head: str, figures_file: str, figures: dict[str, Any]) -> str:
     held = figures["held_out"]
     return (
-        f"{head}: trained on {figures['trained_on']['images']:,} images. Of {held['images']:,} others, from "
-        f"{held['sites']:,} other sites, {held['faces']:,} have a face that {figures['detector']['detector']} saw: it "
-        f"finds {figures['recall']:.1%} of those, {figures['precision']:.1%} of what it flags is one of them, and it "
-        f"flags {figures['flagged']:.1%} of all. Figures: {beside}\n"
-        f"Score with --face_weights {head}; recipes that drop faces are mmc4-ff and mmc4-core-ff."
+        f"{head}: trained on {figures['trained_on']['images']:,} images\n"
+        f"held out: {held['images']:,} images from {held['sites']:,} other sites, {held['faces']:,} of them with a "
+        f"face ({figures['detector']['detector']}). Recall {figures['recall']:.1%}, "
+        f"precision {figures['precision']:.1%}, flagged {figures['flagged']:.1%}\n"
+        f"figures: {figures_file}\n"
+        f"Score with --face_weights {head}. Recipes that drop faces are mmc4-ff and mmc4-core-ff."
     )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mmc4 train_faces", description=(__doc__ or "").partition(": ")[2])
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="folder of a run whose images are fetched")
-    parser.add_argument("--head", required=True, metavar="FILE", help="the head to write, as in face_head.pt")
+    parser = argparse.ArgumentParser(prog="mmc4 train_faces", description=DESCRIPTION)
     parser.add_argument(
-        "--recipe", default="mmc4", metavar="NAME", help=f"one of {', '.join(recipe_names())}, or a YAML file"
+        "--output", required=True, metavar="FOLDER", help="folder of a run with a finished images stage"
+    )
+    parser.add_argument("--head", required=True, metavar="FILE", help="the head to write, for example face_head.pt")
+    parser.add_argument(
+        "--recipe",
+        default="mmc4",
+        metavar="NAME",
+        help=f"one of {', '.join(recipe_names())}, or a YAML file (default: mmc4)",
     )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="override one value of the recipe, as in face_head.sample=20000",
+        help="override one value of the recipe, for example face_head.sample=20000; may be repeated",
     )
     parser.add_argument("--clip_model", default="ViT-L-14", metavar="NAME", help="as in `mmc4 score`")
     parser.add_argument("--clip_pretrained", default="openai", metavar="TAG", help="as in `mmc4 score`")
     parser.add_argument(
         "--face_detector_weights",
         metavar="FILE",
-        help="YuNet's weights, where the images stage has not looked for faces (default: as `mmc4 models fetch` got "
-        "them; without them OpenCV's cascade looks)",
+        help="YuNet's weights, used if the images stage has not looked for faces (default: those from "
+        "`mmc4 models fetch`, or else OpenCV's cascade)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="another one takes another sample (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for the sample and the split (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: auto)")
     return parser

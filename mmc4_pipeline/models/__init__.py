@@ -1,1 +1,1 @@
-"""Published weights: which there are, where they lie on this machine, how they are fetched."""
+"""Published weights: a catalogue of them, their folder on this machine, and fetching."""

@@ -1,11 +1,11 @@
-"""The published files that recipes need: their public homes, licences, and sha256 as their publishers say it."""
+"""The published files that recipes need: URL, licence, and the sha256 that the publisher states."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedFile:
-    """A file of weights at its public home; `sha256` is of its content, in hex."""
+    """A published file of weights; `sha256` is that of its content, in hex."""
 
     name: str
     what: str
@@ -14,7 +14,7 @@ class PublishedFile:
     licence: str
 
 
-# The sha256 is in the URL, where OpenAI's own loader looks for it.
+# The sha256 is in the URL, from which OpenAI's own loader reads it.
 CLIP = PublishedFile(
     name="ViT-L-14.pt",
     what="OpenAI's CLIP ViT-L/14",
@@ -22,9 +22,9 @@ CLIP = PublishedFile(
     sha256="b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
     licence="MIT, of github.com/openai/CLIP",
 )
-CLIP_IDENTITY = {"model": "ViT-L-14", "weights": "openai"}  # what open_clip calls it, and ClipChoice.identity
+CLIP_IDENTITY = {"model": "ViT-L-14", "weights": "openai"}  # open_clip's names, as in ClipChoice.identity
 
-# The sha256 is that of dataset2metadata's own downloader (dataset2metadata/utils.py).
+# The sha256 is stated in dataset2metadata's own downloader (dataset2metadata/utils.py).
 NSFW = PublishedFile(
     name="nsfw_torch.pt",
     what="LAION's NSFW head for OpenAI's CLIP ViT-L/14",
@@ -33,10 +33,10 @@ NSFW = PublishedFile(
     licence="MIT, of github.com/LAION-AI/CLIP-based-NSFW-Detector",
 )
 
-# The sha256 is that of the Git LFS pointer in opencv_zoo.
+# The sha256 is stated in the Git LFS pointer in opencv_zoo.
 FACE_DETECTOR = PublishedFile(
     name="face_detection_yunet_2023mar.onnx",
-    what="OpenCV's face detector YuNet, for boxes and for a face head to learn from",
+    what="OpenCV's face detector YuNet, for face boxes and for training a face head",
     url="https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
     sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     licence="MIT, of opencv_zoo/models/face_detection_yunet",
@@ -44,5 +44,5 @@ FACE_DETECTOR = PublishedFile(
 
 
 def published_files() -> tuple[PublishedFile, ...]:
-    """Give all of them."""
+    """Return all published files."""
     return CLIP, NSFW, FACE_DETECTOR

@@ -1,4 +1,4 @@
-"""Fetches published weights: goes on where it was cut off, checks the sha256, and only then gives the file its name."""
+"""Fetch published weights: resume interrupted downloads, and check the sha256 before the file gets its name."""
 
 import re
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from mmc4_pipeline.storage import Inputs
 
 _BLOCK = 1 << 16
 
-Say = Callable[[str], None]
-Show = Callable[[int, int], None]  # bytes that are there, bytes in all
+Print = Callable[[str], None]
+Show = Callable[[int, int], None]  # bytes fetched, bytes in total
 
 
 def needed_by(recipe: Recipe) -> list[PublishedFile]:
-    """Give the published files that a recipe needs.
+    """Return the published files that a recipe needs.
 
-    No head for faces is published; the detector is what one is trained with, and what finds boxes.
+    A face head is not published: the face detector is needed to train one, and to find boxes.
     """
     needs = {item.needs for item in recipe.of_kind(ScoreFilter).values()}
     heads = {"nsfw": catalogue.NSFW, "face": catalogue.FACE_DETECTOR}
@@ -36,38 +36,40 @@ def needed_by(recipe: Recipe) -> list[PublishedFile]:
     return [catalogue.CLIP, *(file for need, file in heads.items() if need in needs)]
 
 
-def fetch(file: PublishedFile, folder: Path, inputs: Inputs, say: Say, show: Show) -> None:
-    """Have a published file in a folder, and say where it came from; two at once wait for each other.
+def fetch(file: PublishedFile, folder: Path, inputs: Inputs, print_line: Print, show: Show) -> None:
+    """Fetch a published file into a folder unless it is there already, and print a line about it.
 
-    What was fetched stays in a `.part` file until it is all there. Raises UserError with one line that says what to do.
+    Of two processes that fetch the same file, one waits for the other. An incomplete download is kept as a `.part`
+    file. Raises UserError if the file cannot be fetched or has other content.
     """
     path = folder / file.name
     try:
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            with _alone(path, say):
+            with _locked(path, print_line):
                 if not path.exists():
                     _download(file, path, inputs, show)
-                    say(f"{path}: {path.stat().st_size / 1e6:,.1f} MB from {file.url}, {_about(file)}")
+                    print_line(f"{path}: {path.stat().st_size / 1e6:,.1f} MB from {file.url}, {_about(file)}")
                     return
         require_content(file, str(path))
     except OSError as error:
-        message = f"{error.filename or path}: {error.strerror or error}; see to it, or choose another --models_folder"
-        raise UserError(message) from error
-    say(f"{path}: is there, {_about(file)}")
+        raise UserError(
+            f"{error.filename or path}: {error.strerror or error}; correct this, or choose another --models_folder"
+        ) from error
+    print_line(f"{path}: already fetched, {_about(file)}")
 
 
 def _about(file: PublishedFile) -> str:
-    return f"sha256 as published: {file.what}, licence {file.licence}"
+    return f"sha256 checked: {file.what}, licence {file.licence}"
 
 
-def _alone(path: Path, say: Say) -> AbstractContextManager[object]:
-    """Hold the file's lock while the body runs. A process that is killed gives it back, too."""
+def _locked(path: Path, print_line: Print) -> AbstractContextManager[object]:
+    """Hold the file's lock while the body runs. The lock of a killed process is released, too."""
     lock = FileLock(f"{path}.lock")
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        say(f"{path}: waiting for another process that fetches it")
+        print_line(f"{path}: waiting for another process that is fetching it")
         return lock.acquire()
 
 
@@ -76,25 +78,23 @@ def _download(file: PublishedFile, path: Path, inputs: Inputs, show: Show) -> No
     try:
         _continue(file.url, part, inputs, show)
     except UserError as error:
-        why = re.split(r"; |: not allowed", str(error))[0]  # what follows is advice for those who run a stage
-        message = (
-            f"{file.name}: cannot be fetched ({why}). Run this again, or get {file.url} (sha256 {file.sha256}) "
-            f"on another machine and put it at {path}"
-        )
-        raise UserError(message) from error
+        reason = re.split(r"; |: not allowed", str(error))[0]  # the rest is advice to users of a stage
+        raise UserError(
+            f"{file.name}: cannot be fetched ({reason}). Run this again, or download {file.url} "
+            f"(sha256 {file.sha256}) on another machine and put it at {path}"
+        ) from error
     found = file_sha256(str(part))
     if found != file.sha256:
         part.unlink()
-        message = (
-            f"{file.name}: what came from {file.url} has the sha256 {found}, not {file.sha256}, and was removed. "
-            f"Run this again; if it stays so, get the file elsewhere and put it at {path}"
+        raise UserError(
+            f"{file.name}: the file from {file.url} has sha256 {found} instead of {file.sha256}, and was removed. "
+            f"Run this again; if the error persists, get the file elsewhere and put it at {path}"
         )
-        raise UserError(message)
     part.replace(path)
 
 
 def _continue(url: str, part: Path, inputs: Inputs, show: Show) -> None:
-    """Read on from where the `.part` file ends."""
+    """Continue from the end of the `.part` file."""
     total = inputs.size(url)
     with part.open("ab") as out, inputs.open_stream(url) as stream:
         done = stream.seek(out.tell())

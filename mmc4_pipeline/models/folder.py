@@ -1,4 +1,4 @@
-"""Where fetched weights lie on this machine, and which of them a run takes."""
+"""Find fetched weights on this machine, and identify files of weights."""
 
 import os
 from pathlib import Path
@@ -16,35 +16,34 @@ ENVIRONMENT = "MMC4_MODELS"
 
 
 def models_folder() -> Path:
-    """Give the folder of fetched weights: what MMC4_MODELS in the environment says, or one in the user's cache."""
-    said = os.environ.get(ENVIRONMENT)
-    return Path(said) if said else user_cache_path("mmc4-pipeline") / "models"
+    """Return the folder of fetched weights: MMC4_MODELS in the environment, or one in the user's cache."""
+    folder = os.environ.get(ENVIRONMENT)
+    return Path(folder) if folder else user_cache_path("mmc4-pipeline") / "models"
 
 
 def fetched(file: PublishedFile) -> str | None:
-    """Give the path of a published file if it is there; its content is checked where it is loaded."""
+    """Return the path of a published file if it was fetched. Its content is checked when it is loaded."""
     path = models_folder() / file.name
     return str(path) if path.is_file() else None
 
 
 def require_content(file: PublishedFile, path: str) -> None:
-    """Make sure that a file has the published content; raises UserError."""
+    """Raise UserError unless a file has the published content."""
     _require_sha256(file, path, file_sha256(path))
 
 
 def _require_sha256(file: PublishedFile, path: str, found: str) -> None:
     if found != file.sha256:
-        message = (
-            f"{path}: its sha256 is {found}, that of the published {file.name} is {file.sha256}; "
-            "remove it and run `mmc4 models fetch`, or give it another name if it is your own"
+        raise UserError(
+            f"{path}: its sha256 is {found}, but that of the published {file.name} is {file.sha256}; "
+            "remove it and run `mmc4 models fetch`, or rename it if it is your own"
         )
-        raise UserError(message)
 
 
 def identify(path: str) -> PublishedFile | None:
-    """Give which published file this is, None for one of the user's own.
+    """Return which published file this is, or None for a file of the user's own.
 
-    Raises UserError for other content under a published name.
+    Raises UserError if a file with a published name has other content.
     """
     found = file_sha256(path)
     for file in catalogue.published_files():
@@ -54,15 +53,15 @@ def identify(path: str) -> PublishedFile | None:
 
 
 def clip_weights(clip: ClipChoice) -> str | None:
-    """Give the file to load a CLIP's weights from: the user's, or the fetched one. None: random, or by open_clip."""
+    """Return the file with a CLIP's weights: the user's or the fetched one. None if they are random or open_clip's."""
     if clip.is_file:
         return clip.pretrained
     return fetched(catalogue.CLIP) if clip.identity() == catalogue.CLIP_IDENTITY else None
 
 
 def default_nsfw_weights(recipe: Recipe, clip: ClipChoice) -> str | None:
-    """Give the fetched NSFW head where the recipe needs one and this is the CLIP it was made for (or a random one)."""
-    wanted = any(item.needs == "nsfw" for item in recipe.of_kind(ScoreFilter).values())
-    path = fetched(catalogue.NSFW) if wanted else None
+    """Return the fetched NSFW head if the recipe needs one and the CLIP is that of the head, or has random weights."""
+    needed = any(item.needs == "nsfw" for item in recipe.of_kind(ScoreFilter).values())
+    path = fetched(catalogue.NSFW) if needed else None
     own = (catalogue.CLIP_IDENTITY, {**catalogue.CLIP_IDENTITY, "weights": RANDOM})
     return path if path and clip.identity() in own else None

@@ -1,5 +1,6 @@
-"""Scores of several models and precisions beside one another, and datasets cut by them."""
+"""Scores of several models and precisions next to each other, and datasets cut by them."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tests.end_to_end.running import MINIWEB, WEIGHTS, Web, mmc4, refusal, succe
 
 
 def copied(built: Path, output: Path, *stages: str) -> Path:
-    """Copy some stages of a build, for others to be made again."""
+    """Copy some stages of a build, so that others can be run again."""
     for stage in ("locations", "pages", "images", *stages):
         shutil.copytree(built / stage, output / stage)
     return output
@@ -48,7 +49,8 @@ def assigned(output: Path) -> dict[str, list[tuple[str, int]]]:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_changes_no_assignment(built: Path, tmp_path: Path, precision: str) -> None:
     output = copied(built, tmp_path / "out")
-    succeeded(mmc4(*score(output, "--precision", precision)))
+    log = succeeded(mmc4(*score(output, "--precision", precision, "-v"))).stderr
+    assert re.search(rf"shard 0: [1-9]\d* images and [1-9]\d* sentences in \d+\.\d s, {precision} on \w+", log)
     succeeded(mmc4("cut", "--output", str(output), "--recipe", str(MINIWEB / "miniweb.yaml")))
     found, expected = assigned(output), assigned(built)
     assert len(expected) > 20

@@ -133,7 +133,7 @@ def test_a_head_finds_the_faces_of_pages_that_it_was_not_trained_on(
 
 
 def scored(output: Path) -> dict[str, float]:
-    """Give the face probability of each scored image, by its address."""
+    """Return the face probability of each scored image, by its URL."""
     urls = {
         (i.key, i.position): i.url for path in (output / "images").glob("images-*.parquet") for i in read_images(path)
     }
@@ -147,7 +147,7 @@ def scored(output: Path) -> dict[str, float]:
 
 
 def boxes(dataset: Path) -> dict[str, Any]:
-    """Give the face_detections of each image of a dataset, by its address."""
+    """Return the face_detections of each image of a dataset, by its URL."""
     found = {}
     for path in dataset.glob("shard-*.tar"):
         with tarfile.open(path) as tar:
@@ -156,16 +156,16 @@ def boxes(dataset: Path) -> dict[str, Any]:
     return found
 
 
-def test_what_can_not_be_trained_says_why(learned_from: Path, built: Path, tmp_path: Path) -> None:
+def test_training_is_refused_with_the_reason(learned_from: Path, built: Path, tmp_path: Path) -> None:
     head = ("--head", str(tmp_path / "face_head.pt"), *CLIP)
     few = refusal(mmc4("train_faces", "--output", str(built), *head, "--set", "face_head.sample=60"))
-    assert "too few images with a face to train on: " in few
-    assert "--set face_head.sample=N" in few
+    assert "too few images with a face" in few
+    assert "--set face_head.sample=" in few
     small = ("--output", str(learned_from), "--set", "face_head.sample=30")
     assert "too few images with a face" in refusal(mmc4("train_faces", *small, *head))
     nowhere = refusal(mmc4("train_faces", "--output", str(tmp_path / "nowhere"), *head))
-    assert "the images stage is not finished here" in nowhere
-    assert "ends in .pt" in refusal(mmc4("train_faces", "--output", str(built), "--head", str(tmp_path / "face.json")))
+    assert "`mmc4 images`" in nowhere
+    assert ".pt" in refusal(mmc4("train_faces", "--output", str(built), "--head", str(tmp_path / "face.json")))
     assert list(tmp_path.iterdir()) == []
 
 

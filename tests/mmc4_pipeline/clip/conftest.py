@@ -21,7 +21,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_custom(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Give the same with a text tower of its own, as SigLIP and many others have it."""
+    """Return a config with a separate text tower, like that of SigLIP and many others."""
     path: Path = tmp_path_factory.mktemp("clip") / "tiny-test-custom.json"
     path.write_text(json.dumps({**TINY, "custom_text": True}))
     return str(path)

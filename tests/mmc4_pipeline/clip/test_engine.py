@@ -1,4 +1,4 @@
-"""The engine: in order, bounded, and no hang whatever a thread raises."""
+"""The engine: results in order, bounded queues, and no hang when a thread raises."""
 
 import io
 import shutil
@@ -44,7 +44,7 @@ def model() -> ClipModel:
 
 
 def plain_similarities(choice: ClipChoice, files: list[bytes], sentences: list[str]) -> np.ndarray:
-    """Compute as anybody would: float32 on the CPU, one by one, each sentence padded to the full context."""
+    """Compute in the plain way: float32 on the CPU, one by one, each sentence padded to the full context."""
     torch.manual_seed(0)
     weights = None if choice.pretrained == "random" else choice.pretrained
     if choice.model.endswith(".json"):
@@ -90,13 +90,13 @@ def test_similarities_of_vit_l_14_are_plain_open_clip_s() -> None:
 
 @pytest.mark.parametrize("choice", [MINIWEB, ClipChoice("ViT-B-32", "random")], ids=["miniweb", "ViT-B-32"])
 def test_any_number_of_cores_gives_the_same_bytes(choice: ClipChoice) -> None:
-    """With a model of some size PyTorch's own threads don't, which is why each core has its own batch."""
+    """PyTorch's own threads fail this with a larger model, which is why each core has its own batch."""
     one, several = (Engine(ClipModel(choice, "cpu", cores=cores), cores) for cores in (1, 5))
     for first, second in zip(one.features(FILES, SENTENCES), several.features(FILES, SENTENCES), strict=True):
         assert np.array_equal(first, second)
 
 
-def test_nothing_to_do(model: ClipModel) -> None:
+def test_an_empty_shard(model: ClipModel) -> None:
     found = Engine(model, 2).features([], [])
     assert (found.decoded, found.images.shape, found.sentences.shape) == (
         [],
@@ -106,7 +106,7 @@ def test_nothing_to_do(model: ClipModel) -> None:
     assert Engine(model, 2).features([b"garbage"] * 3, ["One."]).images.shape == (0, model.width)
 
 
-def test_what_is_read_ahead_is_bounded() -> None:
+def test_reading_ahead_is_bounded() -> None:
     read, computed, ahead = 0, 0, []
 
     def files() -> Iterator[bytes]:
@@ -125,16 +125,15 @@ def test_what_is_read_ahead_is_bounded() -> None:
     counting = Counting(MINIWEB, "cpu")
     Engine(counting, 4).features(files(), [])
     assert (read, computed) == (200, 200)
-    assert max(ahead) <= 4 * counting.images_at_once
+    assert max(ahead) <= 4 * counting.batch_size
 
 
 def test_an_error_in_reading_ends_it(model: ClipModel) -> None:
     def files() -> Iterator[bytes]:
         yield from FILES
-        message = "the tar is cut short"
-        raise UserError(message)
+        raise UserError("the tar is truncated")
 
-    with pytest.raises(UserError, match="cut short"):
+    with pytest.raises(UserError, match="truncated"):
         Engine(model, 2).features(files(), SENTENCES)
 
 
@@ -169,8 +168,7 @@ class Small(ClipModel):
     def _refuse(self, full: bool) -> None:
         if full:
             self.failed += 1
-            message = "CUDA out of memory."
-            raise torch.OutOfMemoryError(message)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
 
 
 def test_out_of_memory_in_the_middle_of_a_shard_changes_no_score(model: ClipModel) -> None:
@@ -179,13 +177,13 @@ def test_out_of_memory_in_the_middle_of_a_shard_changes_no_score(model: ClipMode
     small = Small(MINIWEB, "cpu")
     engine = Engine(small, 2)
     assert np.array_equal(similarities(engine, FILES, sentences), expected)
-    small.images, small.tokens = 5, 99  # another process has taken the rest
+    small.images, small.tokens = 5, 99  # another process has allocated the rest
     assert np.abs(similarities(engine, FILES, sentences) - expected).max() < 1e-6
     assert small.failed > 1
-    assert small.images_at_once <= 5 * cores_for(1)
+    assert small.batch_size <= 5 * cores_for(1)
 
 
-def test_features_that_half_precision_does_not_hold_are_refused(tiny: str, tmp_path: Path) -> None:
+def test_features_that_overflow_in_half_precision_are_refused(tiny: str, tmp_path: Path) -> None:
     ClipModel(ClipChoice(tiny, "random"), "cpu")  # registers the config with open_clip
     large = open_clip.create_model("tiny-test-clip")
     large.visual.proj.data *= 1e6
@@ -201,7 +199,7 @@ def test_the_precision_follows_from_the_device() -> None:
     assert find_precision("auto", "cuda:1") is torch.float16
     assert find_precision("auto", "cpu") in (torch.float32, torch.bfloat16)
     assert find_precision("bf16", "cpu") is torch.bfloat16
-    with pytest.raises(UserError, match="--precision int8: must be one of auto, fp32"):
+    with pytest.raises(UserError, match=r"--precision int8: .*auto, fp32"):
         find_precision("int8", "cpu")  # type: ignore[arg-type]
 
 
@@ -210,11 +208,11 @@ def test_cores_are_shared_by_processes() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler here")
-def test_compiled_models_give_the_same_and_are_compiled_once(model: ClipModel) -> None:
+def test_compiled_models_return_the_same_and_are_compiled_once(model: ClipModel) -> None:
     expected = Engine(model, 2).features(FILES, SENTENCES)
     engine = Engine(ClipModel(MINIWEB, "cpu", compiled=True), 2)
     engine.features(GOOD[: clip_model.CPU_IMAGES], [])
-    with torch.compiler.set_stance("fail_on_recompile"):  # for what is no full batch
+    with torch.compiler.set_stance("fail_on_recompile"):  # batches that are not full
         found = engine.features(FILES, SENTENCES)
     assert np.abs(found.images - expected.images).max() < 1e-6
     assert np.array_equal(found.sentences, expected.sentences)

@@ -1,4 +1,4 @@
-"""The sample that a face head learns from: kept pictures, each once, the same ones for everybody."""
+"""The sample that a face head is trained on: distinct kept pictures, the same ones in every run."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ def jpeg(number: int) -> bytes:
 
 
 def write_run(output: Path, faces: list[list[float]] | None) -> tuple[StageFolder, StageFolder]:
-    """Write the stages of a run: 24 pictures, of each site the first is dropped, and one that is on every page."""
+    """Write the stages of a run: 24 pictures, the first of each site dropped, and a portrait that is on every page."""
     pages, images = StageFolder(str(output / "pages"), Stage.PAGES), StageFolder(str(output / "images"), Stage.IMAGES)
     images.begin({}, SHARDS, resume=False)
     for shard in range(SHARDS):
@@ -62,14 +62,14 @@ def examples(sample: FaceSample, tiny: str, detector: FaceDetector | None = None
     return sample.examples(ClipModel(ClipChoice(tiny, "random"), "cpu"), detector, lambda: None)
 
 
-def test_each_kept_picture_is_in_it_once(tmp_path: Path, tiny: str) -> None:
+def test_each_kept_picture_is_in_the_sample_once(tmp_path: Path, tiny: str) -> None:
     found = examples(FaceSample(*write_run(tmp_path, []), size=1000, seed=0), tiny)
     assert len(found.features) == len(found.has_face) == len(found.sites) == SHARDS * SITES * (PICTURES - 1) + 1
     assert len(np.unique(found.features, axis=0)) == len(found.features)
     assert {found.sites.count(f"{shard}{site}.example") for shard in range(SHARDS) for site in range(SITES)} == {3, 4}
 
 
-def test_it_has_the_wanted_size_and_is_the_same_again(tmp_path: Path, tiny: str) -> None:
+def test_the_sample_has_the_requested_size_and_is_reproducible(tmp_path: Path, tiny: str) -> None:
     folders = write_run(tmp_path, [])
     small, again, other = (examples(FaceSample(*folders, size=8, seed=seed), tiny).features for seed in (0, 0, 1))
     assert small.shape == (8, 16)
@@ -80,22 +80,22 @@ def test_it_has_the_wanted_size_and_is_the_same_again(tmp_path: Path, tiny: str)
 
 
 @pytest.mark.parametrize(("faces", "expected"), [([], False), ([[1.0, 2.0, 3.0, 4.0, 0.9]], True)])
-def test_where_the_images_stage_looked_its_verdicts_count(
+def test_the_detections_of_the_images_stage_are_used(
     tmp_path: Path, tiny: str, faces: list[list[float]], *, expected: bool
 ) -> None:
     sample = FaceSample(*write_run(tmp_path, faces), size=1000, seed=0)
-    assert sample.looked_at
+    assert sample.has_detections
     assert set(examples(sample, tiny).has_face.tolist()) == {expected}
 
 
-def test_where_it_did_not_the_detector_looks_now(tmp_path: Path, tiny: str) -> None:
+def test_without_them_the_detector_is_run(tmp_path: Path, tiny: str) -> None:
     sample = FaceSample(*write_run(tmp_path, None), size=1000, seed=0)
-    assert not sample.looked_at
+    assert not sample.has_detections
     found = examples(sample, tiny, find_detector(FaceDetectorSettings(model="cascade")))
     assert found.has_face.sum() == 1  # the portrait
 
 
-def test_what_can_not_be_decoded_again_is_left_out(tmp_path: Path, tiny: str) -> None:
+def test_images_that_cannot_be_decoded_again_are_left_out(tmp_path: Path, tiny: str) -> None:
     folders = write_run(tmp_path, [])
     whole = examples(FaceSample(*folders, size=1000, seed=0), tiny)
     rows = list(storage.read_records(folders[1].shard_file("images", 0, SHARDS), Image))

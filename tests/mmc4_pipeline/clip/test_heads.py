@@ -1,4 +1,4 @@
-"""The heads: the published weights give the published scores, and no other file is taken for them."""
+"""The heads: the published weights give the published scores, and other files are refused."""
 
 import pickle
 from dataclasses import replace
@@ -60,7 +60,7 @@ class Evil:
         self._path = path
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        """Give what unpickling would call."""
+        """Return what unpickling would call."""
         return Path.touch, (self._path,)
 
 
@@ -73,14 +73,14 @@ def test_other_files_are_refused_by_name(tmp_path: Path, head: type[NsfwHead | F
     (tmp_path / "empty.pt").touch()
     (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil(tmp_path / "touched")))
     for name in ("wide", "other", "list", "garbage", "empty", "evil"):
-        with pytest.raises(UserError, match=rf"{name}\.pt: no {head.__name__} for CLIP features of width 16"):
+        with pytest.raises(UserError, match=rf"{name}\.pt: .*{head.__name__} .*16"):
             load_head(head, str(tmp_path / f"{name}.pt"), 16)
     assert not (tmp_path / "touched").exists()
     with pytest.raises(UserError, match=r"gone\.pt: no such file"):
         load_head(head, str(tmp_path / "gone.pt"), 16)
 
 
-def test_a_head_says_which_clip_it_was_made_for(tmp_path: Path) -> None:
+def test_a_head_names_the_clip_it_was_made_for(tmp_path: Path) -> None:
     (tmp_path / "clip.pt").write_bytes(b"a user's own CLIP")
     (tmp_path / "other.pt").write_bytes(b"another")
     by_tag, by_content = ClipChoice("ViT-L-14", "openai"), ClipChoice("ViT-L-14", str(tmp_path / "clip.pt"))
@@ -101,14 +101,14 @@ def test_a_head_says_which_clip_it_was_made_for(tmp_path: Path) -> None:
                 probabilities(load_head(FaceHead, path, 16, clip), features), probabilities(head, features)
             )
         for clip in others:
-            with pytest.raises(UserError, match=r"face\.pt: made for CLIP ViT-L-14 with weights .*, not for "):
+            with pytest.raises(UserError, match=r"face\.pt: .*ViT-L-14 .*, not for "):
                 load_head(FaceHead, path, 16, clip)
 
 
 @pytest.mark.parametrize("made_for", ["ViT-L-14", {"model": "ViT-L-14"}, None])
-def test_a_head_that_says_it_wrongly_is_none(tmp_path: Path, made_for: object) -> None:
+def test_a_head_with_an_invalid_clip_is_refused(tmp_path: Path, made_for: object) -> None:
     torch.save({**FaceHead(16).state_dict(), "clip": made_for}, tmp_path / "face.pt")
-    with pytest.raises(UserError, match=r"face\.pt: no FaceHead"):
+    with pytest.raises(UserError, match=r"face\.pt: .*FaceHead"):
         load_head(FaceHead, str(tmp_path / "face.pt"), 16)
 
 
@@ -117,13 +117,11 @@ def test_the_published_head_is_for_its_clip_and_has_its_content(
 ) -> None:
     path = tmp_path / "nsfw_torch.pt"
     torch.save(NsfwHead(768).state_dict(), path)
-    with pytest.raises(
-        UserError, match=r"nsfw_torch\.pt: its sha256 is .* that of the published nsfw_torch\.pt is 3c97d5"
-    ):
+    with pytest.raises(UserError, match=r"nsfw_torch\.pt: .*sha256 .*3c97d5"):
         load_head(NsfwHead, str(path), 768)
     monkeypatch.setattr(catalogue, "NSFW", replace(catalogue.NSFW, sha256=file_sha256(str(path))))
-    path.rename(tmp_path / "renamed.pt")  # known by its content
+    path.rename(tmp_path / "renamed.pt")  # identified by its content
     for name in ("openai", "random"):
         load_head(NsfwHead, str(tmp_path / "renamed.pt"), 768, ClipChoice("ViT-L-14", name))
-    with pytest.raises(UserError, match="made for CLIP ViT-L-14 with weights openai, not for ViT-L-14 with laion2b"):
+    with pytest.raises(UserError, match=r"ViT-L-14 .*openai, not for ViT-L-14 .*laion2b"):
         load_head(NsfwHead, str(tmp_path / "renamed.pt"), 768, ClipChoice("ViT-L-14", "laion2b_s32b_b82k"))

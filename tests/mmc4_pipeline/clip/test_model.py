@@ -1,4 +1,4 @@
-"""CLIP models: what is random is always the same, and what does not fit is said by the flag's name."""
+"""CLIP models: random weights are reproducible, and errors name the flag."""
 
 import pickle
 from pathlib import Path
@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from mmc4_pipeline.clip.model import ClipModel, feature_width, find_device, require_weights
+from mmc4_pipeline.clip.model import ClipModel, find_device
+from mmc4_pipeline.clip.weights import feature_width, require_weights
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models.clip_choice import ClipChoice, file_sha256
 
@@ -57,11 +58,11 @@ class Evil:
         self._path = path
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        """Give what unpickling would call."""
+        """Return what unpickling would call."""
         return Path.touch, (self._path,)
 
 
-def test_files_that_are_no_weights_of_the_model_are_refused(tiny: str, tmp_path: Path) -> None:
+def test_files_that_do_not_have_the_model_s_weights_are_refused(tiny: str, tmp_path: Path) -> None:
     (tmp_path / "garbage.pt").write_bytes(b"no weights at all")
     (tmp_path / "empty.pt").touch()
     (tmp_path / "evil.pt").write_bytes(pickle.dumps({"weight": Evil(tmp_path / "touched")}))
@@ -74,14 +75,14 @@ def test_files_that_are_no_weights_of_the_model_are_refused(tiny: str, tmp_path:
 
 def test_an_unknown_model_is_named(tmp_path: Path) -> None:
     for use in (require_weights, feature_width):
-        with pytest.raises(UserError, match="--clip_model ViT-Z-99: open_clip has no such model"):
+        with pytest.raises(UserError, match="--clip_model ViT-Z-99: "):
             use(ClipChoice("ViT-Z-99", "random"))
-    with pytest.raises(UserError, match=r"--clip_model .*gone\.json: no such file"):
-        require_weights(ClipChoice(str(tmp_path / "gone.json"), "random"))
+    with pytest.raises(UserError, match=r"--clip_model .*missing\.json: no such file"):
+        require_weights(ClipChoice(str(tmp_path / "missing.json"), "random"))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"embed_dim": 16}'])
-def test_a_config_that_is_none_is_named_and_harms_no_other(tiny: str, tmp_path: Path, content: str) -> None:
+def test_an_invalid_config_is_named_and_does_not_affect_others(tiny: str, tmp_path: Path, content: str) -> None:
     path = tmp_path / "broken-test-clip.json"
     path.write_text(content)
     with pytest.raises(UserError, match=r"--clip_model .*broken-test-clip\.json"):
@@ -89,8 +90,8 @@ def test_a_config_that_is_none_is_named_and_harms_no_other(tiny: str, tmp_path: 
     assert feature_width(ClipChoice(tiny, "random")) == 16
 
 
-def test_an_unknown_tag_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(UserError, match=r"--clip_pretrained opanai: neither a file nor .*ViT-L-14 .*openai"):
+def test_an_unknown_tag_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"--clip_pretrained opanai: .*ViT-L-14 .*openai"):
         require_weights(ClipChoice("ViT-L-14", "opanai"))
 
 
@@ -101,7 +102,7 @@ def test_files_and_random_weights_need_nothing(tiny: str, tmp_path: Path) -> Non
     assert feature_width(ClipChoice("ViT-L-14", "openai")) == 768
 
 
-def test_scores_are_told_apart_by_model_and_content_of_the_weights(tiny: str, tmp_path: Path) -> None:
+def test_scores_are_distinguished_by_model_and_content_of_the_weights(tiny: str, tmp_path: Path) -> None:
     one, other = tmp_path / "w.pt", tmp_path / "deep" / "w.pt"
     other.parent.mkdir()
     one.write_bytes(b"1")
@@ -115,12 +116,12 @@ def test_scores_are_told_apart_by_model_and_content_of_the_weights(tiny: str, tm
     assert file_sha256(str(one)) == "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"  # of "1"
 
 
-def test_the_device_is_what_was_asked_for() -> None:
+def test_the_device_is_the_requested_one() -> None:
     assert find_device("cpu") == "cpu"
     assert find_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_a_sentence_s_features_do_not_depend_on_its_company(tiny: str) -> None:
+def test_a_sentence_s_features_do_not_depend_on_its_batch(tiny: str) -> None:
     model = ClipModel(ClipChoice(tiny, "random"), "cpu")
     sentences = ["A dog.", "", "word " * 500, "A long sentence about many things that goes on for a while.", "A dog."]
     together = model.text_features(sentences)

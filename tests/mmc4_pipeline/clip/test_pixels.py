@@ -1,4 +1,4 @@
-"""Pixels: what open_clip's transforms make of an image, exactly, or but for the last bit."""
+"""Pixels: equal to those of open_clip's transforms, exactly or except for the last bit."""
 
 import io
 

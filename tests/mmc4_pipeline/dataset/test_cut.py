@@ -141,7 +141,7 @@ def scored_shards(draw: st.DrawFn) -> Data:
                 score = (
                     ImageScore(image.position, [], reason=Reason.CORRUPT)
                     if corrupt
-                    else ImageScore(image.position, row, nsfw)
+                    else ImageScore(image.position, row, nsfw=nsfw)
                 )
                 rows.append(score)
         if rows:

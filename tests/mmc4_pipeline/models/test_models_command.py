@@ -18,7 +18,7 @@ Serve = Callable[[dict[str, bytes]], FileServer]
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
-    """Give small files in the place of the published ones, which are not to be had here."""
+    """Return small files that stand in for the published ones."""
     torch.manual_seed(3)
     torch.save(NsfwHead(768).state_dict(), tmp_path / "head")
     monkeypatch.setenv("MMC4_MODELS", str(tmp_path / "models"))
@@ -36,47 +36,46 @@ def server(serve: Serve, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatc
 
 
 def test_everything_a_recipe_needs_is_fetched_once(server: FileServer, files: dict[str, bytes], tmp_path: Path) -> None:
-    said = succeeded(mmc4("models", "fetch", "--recipe", "mmc4-ff")).stdout.splitlines()
+    lines = succeeded(mmc4("models", "fetch", "--recipe", "mmc4-ff")).stdout.splitlines()
     models = tmp_path / "models"
     for name, path in zip(("ViT-L-14.pt", "nsfw_torch.pt", "face_detection_yunet_2023mar.onnx"), files, strict=True):
         assert (models / name).read_bytes() == files[path]
-        line = next(line for line in said if line.startswith(f"{models}/{name}: "))
+        line = next(line for line in lines if line.startswith(f"{models}/{name}: "))
         assert f"from {server.address}{path}" in line
         assert "licence MIT" in line
-    assert "A face head is not published" in said[-1]
+    assert "`mmc4 train_faces`" in lines[-1]
     server.asked.clear()
     again = succeeded(mmc4("models", "fetch")).stdout.splitlines()
-    assert [": is there, sha256 as published" in line for line in again] == [True, True]
+    assert [": already " in line for line in again] == [True, True]
     assert server.asked == []
 
 
-def test_another_folder_is_filled_and_the_way_to_have_it_found_said(server: FileServer, tmp_path: Path) -> None:
+def test_for_another_folder_the_environment_variable_is_printed(server: FileServer, tmp_path: Path) -> None:
     server.files["/ViT-L-14.pt"] = b"wrong"
     run = mmc4("models", "fetch", "--models_folder", str(tmp_path / "elsewhere"))
-    assert refusal(run) == f"mmc4: {tmp_path}/elsewhere: 1 of 2 files are not there, see above"
-    assert len(run.stdout.splitlines()) == 2  # the other file was fetched all the same
+    assert f"{tmp_path}/elsewhere: 1 of 2 files " in refusal(run)
+    assert len(run.stdout.splitlines()) == 2  # the other file was fetched nevertheless
     assert (tmp_path / "elsewhere" / "nsfw_torch.pt").exists()
     server.files["/ViT-L-14.pt"] = b"clip" * 1000
-    said = succeeded(mmc4("models", "fetch", "--models_folder", str(tmp_path / "elsewhere"))).stdout
-    assert f"export MMC4_MODELS={tmp_path}/elsewhere" in said
+    out = succeeded(mmc4("models", "fetch", "--models_folder", str(tmp_path / "elsewhere"))).stdout
+    assert f"export MMC4_MODELS={tmp_path}/elsewhere" in out
     assert not (tmp_path / "models").exists()
 
 
-def test_offline_there_is_one_line_a_file_with_where_to_put_it(
+def test_offline_there_is_one_line_per_file_with_its_place(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    serve({})  # for its client's short patience
+    serve({})  # its fixture shortens the client's retries
     monkeypatch.setenv("MMC4_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     run = mmc4("models", "fetch", "--recipe", "mmc4-ff")
-    assert "3 of 3 files are not there, see above" in refusal(run)
+    assert "3 of 3 files " in refusal(run)
     for line, file in zip(run.stdout.splitlines(), catalogue.published_files(), strict=True):
-        assert line.startswith(f"{file.name}: cannot be fetched (")
-        assert line.endswith(
-            f"get {file.url} (sha256 {file.sha256}) on another machine and put it at {tmp_path}/models/{file.name}"
-        )
+        assert line.startswith(f"{file.name}: ")
+        assert f"{file.url} (sha256 {file.sha256})" in line
+        assert line.endswith(f" {tmp_path}/models/{file.name}")
 
 
 def test_usage() -> None:
