@@ -1,6 +1,6 @@
 """Scores of a document's images by CLIP and its heads, as the score stage writes them."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass, field
 
 from schemas.arrow import Float32
 from schemas.reasons import Reason
@@ -15,11 +15,11 @@ class ImageScore:
 
     position: int
     similarity: list[Float32]
-    _: KW_ONLY
-    nsfw: Float32 | None = None
-    face: Float32 | None = None
-    ad: Float32 | None = None
-    reason: Reason | None = None  # `corrupt` for a stored image that could not be decoded again
+    nsfw: Float32 | None = field(default=None, kw_only=True)
+    face: Float32 | None = field(default=None, kw_only=True)
+    ad: Float32 | None = field(default=None, kw_only=True)
+    # `corrupt` for a stored image that could not be decoded again
+    reason: Reason | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

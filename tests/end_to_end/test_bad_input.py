@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -201,13 +202,11 @@ def test_weights_that_cannot_be_had_end_the_run_before_a_page_is_read(web: Web, 
     def build(**changed: str) -> str:
         return refusal(mmc4("build", *web.build_arguments(output, **changed)))
 
-    assert "--clip_pretrained nonsense: neither a file nor weights" in build(
-        clip_model="ViT-B-32", clip_pretrained="nonsense"
-    )
+    assert "--clip_pretrained nonsense: " in build(clip_model="ViT-B-32", clip_pretrained="nonsense")
     assert "open_clip has no such model" in build(clip_model="ViT-Z-99")
     assert "nowhere.pt: no such file" in build(nsfw_weights=str(tmp_path / "nowhere.pt"))
     (tmp_path / "head.pt").write_bytes(b"no weights")
-    assert "head.pt: no NsfwHead" in build(nsfw_weights=str(tmp_path / "head.pt"))
+    assert re.search(r"head\.pt: .*NsfwHead", build(nsfw_weights=str(tmp_path / "head.pt")))
     without_nsfw = web.build_arguments(output)
     del without_nsfw[(at := without_nsfw.index("--nsfw_weights")) : at + 2]
     message = refusal(mmc4("build", *without_nsfw))

@@ -13,9 +13,7 @@ from mmc4_pipeline.models.clip_choice import ClipChoice, file_sha256
 from tests.end_to_end.running import MINIWEB, WEIGHTS, contents, mmc4, refusal, succeeded
 
 
-def test_the_fetched_head_scores_like_a_given_one(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_fetched_head_scores_like_a_given_one(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The miniature web's head and CLIP stand in for the published ones, which are too large for a test."""
     clip, head = ClipChoice(str(WEIGHTS / "clip.json"), str(WEIGHTS / "clip.pt")), WEIGHTS / "nsfw.pt"
     monkeypatch.setattr(catalogue, "CLIP_IDENTITY", clip.identity())

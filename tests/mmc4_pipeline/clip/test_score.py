@@ -188,8 +188,10 @@ def test_documents_without_sentences_and_sentences_without_end(scorer: Scorer) -
     assert len(two.images[0].similarity) == 2
     recipe = load_recipe("mmc4", ("filters.nsfw=null", "filters.similarity.min=-1", "filters.resolution=null"))
     cut, _ = cut_shard(pages, images, [none, two], recipe)
-    assert cut.reason is Reason.DOCUMENT
-    assert cut.dropped == {0: (Stage.CUT, Reason.LOW_SIMILARITY)}
+    assert cut.reason == Reason.DOCUMENT
+    assert {at: (stage, drop.reason) for at, (stage, drop) in cut.dropped.items()} == {
+        0: (Stage.CUT, Reason.LOW_SIMILARITY)
+    }
 
 
 def test_the_probability_of_an_ad_is_that_of_the_ad_prompts_in_a_softmax(
