@@ -1,7 +1,5 @@
 """build: runs all stages, from C4 documents or WARC files to shards. With --resume, finished stages are kept."""
 
-from typing import Any
-
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import cut, images, locate, pages, score
@@ -13,6 +11,7 @@ from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.score import score_hints, scorer_settings
 from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
+from schemas.manifest import CutPlan, Manifest
 
 DESCRIPTION = """\
 Build an interleaved image-text dataset: run all five stages, from C4 documents to shards.
@@ -34,7 +33,7 @@ Examples:
 OPTIONS = tuple(options for options in OWN_OPTIONS if options is not CutOptions)
 
 
-def run(options: PipelineOptions) -> dict[str, Any]:
+def run(options: PipelineOptions) -> Manifest[CutPlan]:
     """Run all stages and return the dataset's manifest. All options are checked before any page is read."""
     require_score_extra("mmc4 build")
     settings = scorer_settings(options)

@@ -1,9 +1,10 @@
 """cut: scores + images -> `dataset/<recipe>/`: thresholds applied, images assigned, shards, ledger, report."""
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Self
 
 import apache_beam as beam
+import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.command_line import parse
@@ -12,7 +13,7 @@ from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.dataset import CutOptions, DatasetOptions, dataset_settings
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
-from beam_jobs.stage_runner import FOLDERS, run_stage, stage_folder
+from beam_jobs.stage_runner import run_stage, stage_folder
 from filters.base import FileLinkFilter, LinkFilter, ScoreFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows
@@ -23,10 +24,22 @@ from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.recipe import Recipe, loosened, parse_recipe
 from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
-from mmc4_pipeline.storage import Inputs, WrittenFile
+from mmc4_pipeline.storage import Inputs
 from mmc4_pipeline.tar import read_image
 from schemas.image import Image
 from schemas.ledger import LedgerRow
+from schemas.manifest import (
+    CutInput,
+    CutPlan,
+    ImagesPlan,
+    LocatePlan,
+    Manifest,
+    PagesPlan,
+    Plan,
+    ScorePlan,
+    ShardNote,
+    WrittenFile,
+)
 from schemas.page import Page
 from schemas.reasons import Stage
 from schemas.score import DocumentScores
@@ -46,43 +59,57 @@ OPTIONS = (CommonOptions, CutOptions, DatasetOptions, WebOptions)
 PARTS = "parts"  # notes of how many shards of the dataset each shard goes into
 
 
-def run(options: PipelineOptions, scores: str | None = None) -> dict[str, Any]:
-    """Run the stage and give its manifest; `scores` names the scores to cut by where `build` has just made them."""
+def run(options: PipelineOptions, scores: str | None = None) -> Manifest[CutPlan]:
+    """Run the stage and return its manifest; `scores` names the scores to use if `build` has just made them."""
     recipe, settings, output = recipe_of(options), dataset_settings(options), output_folder(options)
     scores = scores or options.view_as(CutOptions).scores or recipe.scores or _only_scores(output)
     scored = StageFolder(storage.join(output, "scores", scores), Stage.SCORE)
-    manifests = _manifests(output) | {Stage.SCORE: scored.manifest()}
-    _refuse_what_was_not_scored(recipe, manifests, output)
+    earlier = EarlierStages.read(output, scored)
+    _refuse_what_was_not_scored(recipe, earlier, output)
     filters = LoadedFilters.read(recipe.of_kind(FileLinkFilter), Inputs(http_settings(options)))
     folder = StageFolder(storage.join(output, "dataset", recipe.name), Stage.CUT)
-    plan = {
-        "name": recipe.name,
-        "recipe": recipe.to_json(),
-        "options": settings.to_json(),
-        "input": {"scores": scores, **{stage.value: fingerprint(manifest) for stage, manifest in manifests.items()}}
-        | filters.plan(),
-        "face_detector": manifests[Stage.IMAGES].get("face_detector"),
-        "before": {stage.value: manifest["counts"] for stage, manifest in manifests.items()},
-    }
-    work = CutWork(output, scored, folder, manifests[Stage.SCORE]["shards"], recipe, filters, settings)
-    manifest = run_stage(
-        folder,
-        plan,
-        manifests[Stage.SCORE]["shards"],
-        options,
-        work.build,
-        resume=options.view_as(CommonOptions).resume,
+    fingerprints = {stage.value: fingerprint(manifest) for stage, manifest in earlier.all().items()}
+    plan = CutPlan(
+        shards=earlier.score.plan.shards,
+        name=recipe.name,
+        recipe=recipe.to_json(),
+        options=settings.plan(),
+        input=CutInput(scores=scores, **fingerprints, lists=filters.sha256_by_path),
+        face_detector=earlier.images.plan.face_detector,
+        before={stage: manifest.counts for stage, manifest in earlier.all().items()},
     )
+    work = CutWork(output, scored, folder, plan.shards, recipe, filters, settings)
+    manifest = run_stage(folder, plan, options, work.build, resume=options.view_as(CommonOptions).resume)
     write_sizes(folder, settings.formats.values())
     write_report(folder)
     return manifest
 
 
-def _manifests(output: str) -> dict[Stage, dict[str, Any]]:
-    """Give the manifests of the stages before the scores; pages that were made from WARC files needed no locations."""
-    pages = stage_folder(output, Stage.PAGES).manifest()
-    stages = [stage for stage in FOLDERS if stage is not Stage.LOCATE or "locations" in pages["input"]]
-    return {stage: stage_folder(output, stage).manifest() for stage in stages}
+@dataclass(frozen=True, slots=True)
+class EarlierStages:
+    """The manifests of the stages before the cut. Pages that were made from WARC files have no locate stage."""
+
+    locate: Manifest[LocatePlan] | None
+    pages: Manifest[PagesPlan]
+    images: Manifest[ImagesPlan]
+    score: Manifest[ScorePlan]
+
+    @classmethod
+    def read(cls, output: str, scored: StageFolder) -> Self:
+        """Read the manifests; raises UserError if one of the stages is not finished."""
+        pages = stage_folder(output, Stage.PAGES).manifest(PagesPlan)
+        located = pages.plan.input.locations is not None
+        return cls(
+            locate=stage_folder(output, Stage.LOCATE).manifest(LocatePlan) if located else None,
+            pages=pages,
+            images=stage_folder(output, Stage.IMAGES).manifest(ImagesPlan),
+            score=scored.manifest(ScorePlan),
+        )
+
+    def all(self) -> dict[Stage, Manifest[Plan]]:
+        """Return the manifests by stage, in the stages' order."""
+        every = {Stage.PAGES: self.pages, Stage.IMAGES: self.images, Stage.SCORE: self.score}
+        return {**({Stage.LOCATE: self.locate} if self.locate else {}), **every}
 
 
 def _only_scores(output: str) -> str:
@@ -95,11 +122,11 @@ def _only_scores(output: str) -> str:
     raise UserError(message)
 
 
-def _refuse_what_was_not_scored(recipe: Recipe, manifests: dict[Stage, dict[str, Any]], output: str) -> None:
+def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, output: str) -> None:
     """Refuse a recipe that would need images, or probabilities, that the earlier stages did not keep."""
-    images, pages = manifests[Stage.IMAGES]["recipe"], manifests[Stage.PAGES]["recipe"]
+    images, pages = stages.images.plan.recipe, stages.pages.plan.recipe
     earlier = {
-        **(manifests[Stage.LOCATE]["recipe"] if Stage.LOCATE in manifests else recipe.part(Stage.LOCATE)),
+        **(stages.locate.plan.recipe if stages.locate else recipe.part(Stage.LOCATE)),
         "text_source": pages["text_source"],
         "links": pages["links"],
         "images": images["images"],
@@ -107,13 +134,13 @@ def _refuse_what_was_not_scored(recipe: Recipe, manifests: dict[Stage, dict[str,
         "assignment": recipe.assignment,
     }
     problems = loosened(parse_recipe(earlier, "of the earlier stages"), recipe)
-    heads = manifests[Stage.SCORE]["heads"]
+    heads = stages.score.plan.heads
     problems += [
         f"filters.{key}: the scores have no {item.needs} probabilities; run `mmc4 score` with --{item.needs}_weights"
         for key, item in recipe.of_kind(ScoreFilter).items()
         if item.needs and item.needs not in heads
     ]
-    if recipe.face_detector.every_image and not manifests[Stage.IMAGES].get("face_detector"):
+    if recipe.face_detector.every_image and not stages.images.plan.face_detector:
         problems.append("face_detector.every_image: true, but no faces were looked for when the images were fetched")
     if problems:
         message = f"recipe {recipe.name} asks for more than {output} holds: {'; '.join(problems)}"
@@ -178,14 +205,14 @@ class CutWork:
         counts = {"documents": Counts(seen=len(texts)), "links": Counts(seen=_scored(scores))}
         counts["documents"].decide(document.reason for document in documents if document.page.key in texts)
         counts["links"].decide(reason for document in documents for reason in document.cut_reasons())
-        finish_shard(
-            self._folder,
-            shard,
-            files,
-            counts,
+        note = ShardNote(
+            shard=shard,
+            files=files,
+            counts=counts,
             documents_in_shard={number: len(part) for number, part in numbered.items()},
             statistics=statistics_of_documents(documents, shard).to_json(),
         )
+        finish_shard(self._folder, note)
 
     def _write_shards(self, shard: int, numbered: dict[int, list[CutDocument]]) -> list[WrittenFile]:
         with storage.open_read(self._images.shard_file("images", shard, self._shards, "tar")) as tar:
@@ -209,7 +236,7 @@ class CutWork:
         }
         rows = (row for document in documents for row in ledger_rows(document, places.get(document.page.key)))
         file = storage.write_records(self._folder.shard_file("ledger/ledger", shard, self._shards), rows, LedgerRow)
-        return replace(file, name=f"ledger/{file.name}")
+        return msgspec.structs.replace(file, name=f"ledger/{file.name}")
 
 
 def _scored(scores: list[DocumentScores]) -> int:

@@ -10,10 +10,11 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms import combiners
@@ -42,8 +43,9 @@ from mmc4_pipeline.naming import stable_hash
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
-from mmc4_pipeline.storage import Inputs, WrittenFile
+from mmc4_pipeline.storage import Inputs
 from schemas.image import Image
+from schemas.manifest import ImageShards, ImagesInput, ImagesPlan, Manifest, ShardNote, WrittenFile
 from schemas.page import Page
 from schemas.reasons import Stage
 from schemas.statistics import Counts
@@ -69,26 +71,27 @@ _RANKED_HASH = ">QQ"  # Beam's integers are signed, hashes are not; big-endian b
 _log = logging.getLogger(__name__)
 
 
-def run(options: PipelineOptions) -> dict[str, Any]:
+def run(options: PipelineOptions) -> Manifest[ImagesPlan]:
     """Run the stage and return its manifest."""
     recipe, settings, output = recipe_of(options), fetch_settings(options), output_folder(options)
     inputs = Inputs(http_settings(options))
     pages = stage_folder(output, Stage.PAGES)
     manifest = pages.manifest()
-    folder, shards = stage_folder(output, Stage.IMAGES), manifest["shards"]
+    folder, shards = stage_folder(output, Stage.IMAGES), manifest.plan.shards
     detector = face_detector(options)
     deny_lists = LoadedFilters.read(recipe.of_kind(DenyList), inputs)
     source, source_plan = _source(options, folder, recipe, settings, inputs)
-    plan = {
-        "recipe": recipe.part(Stage.IMAGES),
-        "options": {
+    plan = ImagesPlan(
+        shards=shards,
+        recipe=recipe.part(Stage.IMAGES),
+        options={
             "image_routes": list(settings.routes),
             "max_image_bytes": settings.max_bytes,
             "robots_txt": settings.robots_txt,
         },
-        "face_detector": detector.fingerprint_fields() if detector else None,
-        "input": {"pages": fingerprint(manifest), **source_plan, **deny_lists.plan()},
-    }
+        face_detector=detector.fingerprint_fields() if detector else None,
+        input=ImagesInput(pages=fingerprint(manifest), **source_plan, lists=deny_lists.sha256_by_path),
+    )
     work = ImagesWork(
         pages=pages,
         folder=folder,
@@ -100,7 +103,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         source=source,
     )
     resume, progress = options.view_as(CommonOptions).resume, Notes(FETCHED, shards, "shards")
-    finished = run_stage(folder, plan, shards, options, work.build, resume=resume, progress=progress)
+    finished = run_stage(folder, plan, options, work.build, resume=resume, progress=progress)
     storage.remove_folder(folder.file(_INDEX))
     return finished
 
@@ -119,7 +122,7 @@ def _source(
             sizes = list(pool.map(lambda tar: f"{tar} {inputs.size(tar)} {inputs.size(table_of(tar))}", tars))
         files = hashlib.sha256("\n".join(sizes).encode()).hexdigest()[:16]
         prefetched = PrefetchedImages(inputs, tuple(tars), folder.file(_INDEX), settings.max_bytes)
-        return prefetched, {"images_from": {"shards": len(tars), "files": files}}
+        return prefetched, {"images_from": ImageShards(shards=len(tars), files=files)}
     if own.fetch_engine == "img2dataset":
         consents = recipe.of_kind(Consent).values()
         directives = sorted({word for item in consents for word in (*item.ai_directives, *item.index_directives)})
@@ -185,8 +188,8 @@ class ImagesWork:
         else:
             storage.rename(attempt, tar)
             storage.write_records(self._file("fetched", shard, "parquet"), result.images, Image)
-            file = replace(result.tar, name=tar.rpartition("/")[2])
-            storage.write_json(note, storage.as_json([file]))
+            file = msgspec.structs.replace(result.tar, name=tar.rpartition("/")[2])
+            storage.write_json(note, [file])
         return shard
 
     def _fetch(self, shard: int, tar: str) -> FetchedShard:
@@ -227,9 +230,9 @@ class ImagesWork:
         images = decide_shard(self._fetched(shard), self.recipe, learned)
         links = Counts(seen=sum(link.reason is None for page in self._pages(shard) for link in page.links))
         links.decide(image.reason for image in images)
-        (tar,) = storage.read_json(self._fetched_note(shard))
+        files = storage.read_json(self._fetched_note(shard), list[WrittenFile])
         rows = storage.write_records(self._file("images", shard, "parquet"), images, Image)
-        finish_shard(self.folder, shard, [rows, WrittenFile(**tar)], {"links": links})
+        finish_shard(self.folder, ShardNote(shard=shard, files=[rows, *files], counts={"links": links}))
 
     def _file(self, stem: str, shard: int, extension: str) -> str:
         return self.folder.shard_file(stem, shard, self.shards, extension)

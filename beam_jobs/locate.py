@@ -37,6 +37,7 @@ from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import Inputs
 from schemas.capture import Capture, Location
 from schemas.document import DocumentReference, RejectedDocument
+from schemas.manifest import LocateInput, LocatePlan, Manifest, ShardNote
 from schemas.reasons import Stage
 from schemas.statistics import Counts
 
@@ -107,8 +108,8 @@ class LocateWork:
         )
 
 
-def run(options: PipelineOptions) -> dict[str, Any]:
-    """Run the stage and give its manifest."""
+def run(options: PipelineOptions) -> Manifest[LocatePlan]:
+    """Run the stage and return its manifest."""
     own, recipe = options.view_as(LocateOptions), recipe_of(options)
     if not own.c4 or not own.cc_root:
         message = "--c4 and --cc_root: say where the documents and Common Crawl are"
@@ -124,9 +125,6 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         message = f"{index[0]}: the index has no rows in any of its {len(index)} files; check --cc_root and --crawl"
         raise UserError(message)
     folder = stage_folder(output_folder(options), Stage.LOCATE)
-    c4 = {"c4": {path: size for path, (size, _) in looks.items()}, "c4_fields": asdict(names)}
-    crawl = {"cc_root": own.cc_root, "index": index_sizes, "index_rows": rows}
-    plan = {"recipe": recipe.part(Stage.LOCATE), "input": {**c4, **crawl}}
     work = LocateWork(
         folder=folder,
         documents=tuple(documents),
@@ -137,14 +135,25 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         max_seconds_apart=recipe.locate.max_seconds_apart,
         inputs=inputs,
     )
+    plan = LocatePlan(
+        shards=work.shards,
+        recipe=recipe.part(Stage.LOCATE),
+        input=LocateInput(
+            c4={path: size for path, (size, _) in looks.items()},
+            c4_fields=asdict(names),
+            cc_root=own.cc_root,
+            index=index_sizes,
+            index_rows=rows,
+        ),
+    )
     to_read = [(path, group) for path in index for group, size in enumerate(groups[path]) if size]
 
     def build(pipeline: beam.Pipeline, todo: list[int]) -> None:
         work.build(pipeline, to_read, todo)
 
-    manifest = run_stage(folder, plan, work.shards, options, build, resume=options.view_as(CommonOptions).resume)
+    manifest = run_stage(folder, plan, options, build, resume=options.view_as(CommonOptions).resume)
     storage.remove_folder(folder.file("wanted"))
-    if manifest["counts"]["documents"]["in"] == 0:
+    if manifest.counts["documents"].seen == 0:
         message = "--c4: the files hold no documents"
         raise UserError(message)
     refuse_nothing_kept(folder, manifest, "be located", "Check --c4, --cc_root and --crawl")
@@ -265,7 +274,8 @@ class WriteLocations(beam.DoFn):
             storage.write_records(names[0], located.locations, Location),
             storage.write_records(names[1], rejects, RejectedDocument),
         ]
-        finish_shard(folder, shard, files, {"documents": counts}, index_rows_shuffled=len(captures))
+        note = ShardNote(shard=shard, files=files, counts={"documents": counts}, index_rows_shuffled=len(captures))
+        finish_shard(folder, note)
 
     def _reference(self, url: str, seconds: int, number: int, line: int) -> DocumentReference:
         moment = _EPOCH + timedelta(seconds=seconds)

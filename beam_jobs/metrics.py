@@ -9,7 +9,7 @@ repeated work twice, and it does not count what was done before a resume.
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.stage_folder import StageFolder
-from mmc4_pipeline.storage import WrittenFile
+from schemas.manifest import ShardNote
 from schemas.reasons import Stage
 from schemas.statistics import Counts
 
@@ -31,24 +31,17 @@ def begin_shard(folder: StageFolder, shard: int) -> None:
     _log.info("%s: shard %d begins", folder.stage, shard)
 
 
-def finish_shard(
-    folder: StageFolder,
-    shard: int,
-    files: Iterable[WrittenFile],
-    counts: dict[str, Counts],
-    **extra: Any,
-) -> None:
-    """Write the note of a finished shard, like `StageFolder.finish_shard`, and count the shard in the metrics."""
-    written = list(files)
-    folder.finish_shard(shard, written, counts, **extra)
+def finish_shard(folder: StageFolder, note: ShardNote) -> None:
+    """Write the note of a finished shard, and add its counts to the runner's metrics."""
+    folder.finish_shard(note)
     space = _namespace(folder.stage)
-    for name, number in _flat(counts).items():
+    for name, number in _flat(note.counts).items():
         Metrics.counter(space, name).inc(number)
-    for what, count in counts.items():
+    for what, count in note.counts.items():
         Metrics.distribution(space, f"shard/{what}").update(count.seen)
-    Metrics.distribution(space, "shard/bytes").update(sum(file.bytes for file in written))
-    decided = ", ".join(f"{count.kept:,} of {count.seen:,} {what} kept" for what, count in counts.items())
-    _log.info("%s: shard %d finished: %s", folder.stage, shard, decided)
+    Metrics.distribution(space, "shard/bytes").update(sum(file.bytes for file in note.files))
+    decided = ", ".join(f"{count.kept:,} of {count.seen:,} {what} kept" for what, count in note.counts.items())
+    _log.info("%s: shard %d finished: %s", folder.stage, note.shard, decided)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from math import ceil
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 
@@ -40,6 +41,7 @@ from mmc4_pipeline.stage_folder import StageFolder, add_up, fingerprint
 from mmc4_pipeline.storage import Inputs
 from schemas.capture import Location
 from schemas.document import Document, RejectedDocument
+from schemas.manifest import LocatePlan, Manifest, PagesInput, PagesPlan, ShardNote
 from schemas.page import OutcomeKind, Page, PageOutcome
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
@@ -85,19 +87,20 @@ def check(options: PipelineOptions) -> None:
         raise UserError(message)
 
 
-def run(options: PipelineOptions) -> dict[str, Any]:
-    """Run the stage and give its manifest. Documents are those of the locate stage, or the pages of WARC files."""
+def run(options: PipelineOptions) -> Manifest[PagesPlan]:
+    """Run the stage and return its manifest. Documents are those of the locate stage, or the pages of WARC files."""
     check(options)
     own, recipe, output = options.view_as(PagesOptions), recipe_of(options), output_folder(options)
     inputs = Inputs(http_settings(options))
     filters = LoadedFilters.read(recipe.of_stage(Stage.PAGES), inputs)
     source = _given_warcs(own, inputs) if own.warcs else _located(own, recipe, output)
     folder = stage_folder(output, Stage.PAGES)
-    plan = {
-        "recipe": recipe.part(Stage.PAGES),
-        "options": source.options | {"documents_per_shard": own.documents_per_shard},
-        "input": source.input | filters.plan(),
-    }
+    plan = PagesPlan(
+        shards=source.shards,
+        recipe=recipe.part(Stage.PAGES),
+        options=source.options | {"documents_per_shard": own.documents_per_shard},
+        input=msgspec.structs.replace(source.input, lists=filters.sha256_by_path),
+    )
     reading = PageSorter(
         shards=source.shards,
         reader=PageReader(recipe.links, recipe.text_source),
@@ -106,7 +109,7 @@ def run(options: PipelineOptions) -> dict[str, Any]:
     work = PagesWork(source, reading, folder, inputs)
     resume = options.view_as(CommonOptions).resume
     progress = Notes(READ, source.parts_with_pages, "parts of the crawl")
-    manifest = run_stage(folder, plan, source.shards, options, work.build, resume=resume, progress=progress)
+    manifest = run_stage(folder, plan, options, work.build, resume=resume, progress=progress)
     storage.remove_folder(folder.file(READ))
     _check_records(manifest)
     refuse_nothing_kept(folder, manifest, "be read", source.remedy)
@@ -121,7 +124,7 @@ class PagesSource:
     parts: int  # in which the crawl is read, those without any wanted page included
     parts_with_pages: int
     options: dict[str, Any]
-    input: dict[str, Any]
+    input: PagesInput
     remedy: str
     cc_root: str = ""
     page_source: str = ""
@@ -133,9 +136,9 @@ class PagesSource:
 
 def _located(own: PagesOptions, recipe: Recipe, output: str) -> PagesSource:
     folder = stage_folder(output, Stage.LOCATE)
-    located = folder.manifest()
-    locations = [folder.file(file["name"]) for file in located["files"] if file["name"].startswith("locations-")]
-    shards = max(1, ceil(located["counts"]["documents"]["kept"] / own.documents_per_shard))
+    located = folder.manifest(LocatePlan)
+    locations = [folder.file(file.name) for file in located.files if file.name.startswith("locations-")]
+    shards = max(1, ceil(located.counts["documents"].kept / own.documents_per_shard))
     names = {name for path in locations for name in storage.distinct(path, "warc_filename")}
     # Of single records there are as many to a part as to a shard. Whole files are a part each, as far as hashes keep
     # them apart: what is stopped in the middle has to be read again.
@@ -145,13 +148,13 @@ def _located(own: PagesOptions, recipe: Recipe, output: str) -> PagesSource:
         parts=parts,
         parts_with_pages=len({shard_of(name, parts) for name in names}),
         options={"page_source": own.page_source},
-        input={"locations": fingerprint(located)},
+        input=PagesInput(locations=fingerprint(located)),
         remedy="Check --cc_root and --page_source",
-        cc_root=located["input"]["cc_root"],
+        cc_root=located.plan.input.cc_root,
         page_source=own.page_source,
         locations=locations,
-        c4=list(located["input"]["c4"]) if recipe.text_source == "c4" else [],
-        c4_fields=DocumentFields(**located["input"]["c4_fields"]),
+        c4=list(located.plan.input.c4) if recipe.text_source == "c4" else [],
+        c4_fields=DocumentFields(**located.plan.input.c4_fields),
     )
 
 
@@ -164,18 +167,17 @@ def _given_warcs(own: PagesOptions, inputs: Inputs) -> PagesSource:
         parts=len(files),
         parts_with_pages=len(files),
         options={},
-        input={"warcs": sizes},
+        input=PagesInput(warcs=sizes),
         remedy="Check --warcs, and the recipe's text filters",
         warcs=files,
     )
 
 
-def _check_records(manifest: dict[str, Any]) -> None:
+def _check_records(manifest: Manifest[PagesPlan]) -> None:
     """Raise ArithmeticError where not every HTML page of the WARC files has become a document, kept or dropped."""
-    counts = manifest["counts"]
-    if "records" in counts and counts["records"]["kept"] != counts["documents"]["in"]:
-        message = f"{counts['records']['kept']} pages were read, but {counts['documents']['in']} documents decided"
-        raise ArithmeticError(message)
+    documents, records = manifest.counts["documents"], manifest.counts.get("records")
+    if records and records.kept != documents.seen:
+        raise ArithmeticError(f"{records.kept} pages were read, but {documents.seen} documents decided")
 
 
 class PagesWork:
@@ -242,7 +244,7 @@ class PagesWork:
             packed = self._packed_warcs(items) if self._source.warcs else self._packed_locations(items)
             with timed(Stage.PAGES, "read"):
                 written = storage.write_records(file, packed, PageOutcome)
-            storage.write_json(note, storage.as_json([written]))
+            storage.write_json(note, [written])
         return part
 
     def _packed_locations(self, locations: Iterable[Location]) -> Iterator[PageOutcome]:
@@ -279,7 +281,11 @@ class PagesWork:
         texts = dict(parts["texts"])
         packed = list(parts["pages"])
         made = [self._finish(item, texts) for item in packed if item.kind is not OutcomeKind.COUNTS]
-        counted = [unpack(item) for item in packed if item.kind is OutcomeKind.COUNTS]
+        counted = [
+            {what: Counts.from_json(count) for what, count in unpack(item).items()}
+            for item in packed
+            if item.kind is OutcomeKind.COUNTS
+        ]
         decided = list(decide_captures(made)) if self._source.warcs else [outcome for _, outcome in made]
         # In the order of the keys, which are hashes: so that a site's pages do not follow one another.
         pages = sorted((page for page in decided if isinstance(page, Page)), key=lambda page: page.key)
@@ -296,7 +302,7 @@ class PagesWork:
             storage.write_records(names[1], rejects, RejectedDocument),
         ]
         counts = {"documents": documents, "links": links, **dict(sorted(add_up(counted).items()))}
-        finish_shard(self._folder, shard, files, counts)
+        finish_shard(self._folder, ShardNote(shard=shard, files=files, counts=counts))
 
     def _finish(self, packed: PageOutcome, texts: dict[str, bytes]) -> tuple[str, Page | RejectedDocument]:
         """Give the source of what was read and what became of it; where the text is C4's, the page is made here."""

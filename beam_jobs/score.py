@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -31,6 +31,7 @@ from mmc4_pipeline.models.clip_choice import file_sha256
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from schemas.image import Image
+from schemas.manifest import Manifest, ScoreInput, ScorePlan, ShardNote
 from schemas.page import Page
 from schemas.reasons import Stage
 from schemas.score import DocumentScores
@@ -55,7 +56,7 @@ _ONE_AT_A_TIME = Lock()  # the threads that a runner may have in a worker proces
 _log = logging.getLogger(__name__)
 
 
-def run(options: PipelineOptions) -> dict[str, Any]:
+def run(options: PipelineOptions) -> Manifest[ScorePlan]:
     """Run the stage and return its manifest."""
     require_score_extra("mmc4 score")
     recipe, settings, output = recipe_of(options), scorer_settings(options), output_folder(options)
@@ -66,20 +67,21 @@ def run(options: PipelineOptions) -> dict[str, Any]:
         pages=stage_folder(output, Stage.PAGES),
         images=images,
         folder=StageFolder(storage.join(output, "scores", settings.clip.name), Stage.SCORE),
-        shards=manifest["shards"],
+        shards=manifest.plan.shards,
         settings=settings,
         save_features=options.view_as(ScoreOptions).save_features,
         hints=score_hints(options),
     )
-    plan = {
-        "clip": settings.clip.identity(),
-        "precision": settings.precision,
-        "save_features": work.save_features,
-        "heads": {name: file_sha256(path) for name, path in settings.heads.items()},
-        "input": {"images": fingerprint(manifest)},
-    }
+    plan = ScorePlan(
+        shards=work.shards,
+        clip=settings.clip.identity(),
+        precision=settings.precision,
+        save_features=work.save_features,
+        heads={name: file_sha256(path) for name, path in settings.heads.items()},
+        input=ScoreInput(images=fingerprint(manifest)),
+    )
     resume = options.view_as(CommonOptions).resume
-    return run_stage(work.folder, plan, work.shards, options, work.build, resume=resume)
+    return run_stage(work.folder, plan, options, work.build, resume=resume)
 
 
 def require_models(recipe: Recipe, settings: ScorerSettings) -> None:
@@ -140,7 +142,8 @@ class ScoreWork:
         files = [storage.write_records(self._file("scores", shard), scored.documents, DocumentScores)]
         if self.save_features:
             files.append(write_features(self._file("features", shard), scored.features, scorer.width))
-        finish_shard(self.folder, shard, files, {"links": counts}, computed_in=scorer.computed_in)
+        note = ShardNote(shard=shard, files=files, counts={"links": counts}, computed_in=scorer.computed_in)
+        finish_shard(self.folder, note)
         _log.info(
             "score: shard %d: %d images and %d sentences in %.1f s, %s",
             shard,

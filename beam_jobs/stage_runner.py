@@ -25,6 +25,7 @@ from mmc4_pipeline.errors import NotRunError, UserError
 from mmc4_pipeline.progress import Notes, showing_progress
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.document import RejectedDocument
+from schemas.manifest import AnyPlan, Manifest
 from schemas.reasons import Stage
 
 _log = logging.getLogger(__name__)
@@ -38,29 +39,31 @@ def stage_folder(output: str, stage: Stage) -> StageFolder:
 
 def run_stage(
     folder: StageFolder,
-    plan: dict[str, Any],
-    shards: int,
+    plan: AnyPlan,
     options: PipelineOptions,
     build: Callable[[beam.Pipeline, list[int]], None],
     *,
     resume: bool,
     progress: Notes | None = None,
-) -> dict[str, Any]:
+) -> Manifest[AnyPlan]:
     """Run a stage and return its manifest. `build` wires the pipeline for the shards that are still to do.
 
     `progress` says what to count for the progress bar if most of the time is not spent on shards. A finished stage is
     not run again. Raises UserError if the folder cannot be resumed, NotRunError if the pipeline is only written.
     """
     if options.view_as(TestOptions).dry_run:
-        return _dry_run(folder, plan, shards, options, build, resume=resume)
-    if not folder.begin(plan, shards, resume=resume):
+        return _dry_run(folder, plan, options, build, resume=resume)
+    if not folder.begin(plan, resume=resume):
         _log.info("%s: is already finished in %s", folder.stage, folder.path)
-        return folder.manifest()
-    todo = _todo(folder, shards)
-    _log.info("%s: begins; %d of %d shards to do in %s", folder.stage, len(todo), shards, folder.path)
-    manifest = _run(folder, shards, options, build, todo, progress) if todo else folder.finish()
+        return folder.manifest(type(plan))
+    todo = _todo(folder, plan.shards)
+    _log.info("%s: begins; %d of %d shards to do in %s", folder.stage, len(todo), plan.shards, folder.path)
+    if todo:
+        _run(folder, plan.shards, options, build, todo, progress)
+    else:
+        folder.finish()
     _log.info("%s: finished", folder.stage)
-    return manifest
+    return folder.manifest(type(plan))
 
 
 def _run(
@@ -70,7 +73,7 @@ def _run(
     build: Callable[[beam.Pipeline, list[int]], None],
     todo: list[int],
     progress: Notes | None,
-) -> dict[str, Any]:
+) -> None:
     with showing_progress(folder, progress or Notes("done", shards, "shards")):
         pipeline = _pipeline(options)
         build(pipeline, todo)
@@ -78,9 +81,8 @@ def _run(
         _refuse_to_wait_for_a_template(folder, options)
         with cancelling(result, options):
             result.wait_until_finish()
-    manifest = folder.finish()
+    folder.finish()
     metrics.record(output_folder(options), folder, options.view_as(StandardOptions).runner, result, todo)
-    return manifest
 
 
 def _todo(folder: StageFolder, shards: int) -> list[int]:
@@ -90,21 +92,20 @@ def _todo(folder: StageFolder, shards: int) -> list[int]:
 
 def _dry_run(
     folder: StageFolder,
-    plan: dict[str, Any],
-    shards: int,
+    plan: AnyPlan,
     options: PipelineOptions,
     build: Callable[[beam.Pipeline, list[int]], None],
     *,
     resume: bool,
-) -> dict[str, Any]:
+) -> Manifest[AnyPlan]:
     """Return the manifest of a finished stage; otherwise write the pipeline and raise NotRunError, which says where."""
-    if folder.may_begin(plan, shards, resume=resume) and storage.exists(folder.file("manifest.json")):
-        return folder.manifest()
+    if folder.may_begin(plan, resume=resume) and storage.exists(folder.file("manifest.json")):
+        return folder.manifest(type(plan))
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)  # any runner will do: nothing is run
-    todo = _todo(folder, shards)
+    todo = _todo(folder, plan.shards)
     build(pipeline, todo)
     file = storage.join(output_folder(options), "dry_run", f"{folder.stage}.pb")
-    raise NotRunError(f"{folder.stage}: {len(todo)} of {shards} shards to do\n{describe(pipeline, options, file)}")
+    raise NotRunError(f"{folder.stage}: {len(todo)} of {plan.shards} shards to do\n{describe(pipeline, options, file)}")
 
 
 def _refuse_to_wait_for_a_template(folder: StageFolder, options: PipelineOptions) -> None:
@@ -136,13 +137,13 @@ def _require_dataflow(options: PipelineOptions) -> None:
         )
 
 
-def refuse_nothing_kept(folder: StageFolder, manifest: dict[str, Any], could: str, remedy: str) -> None:
+def refuse_nothing_kept(folder: StageFolder, manifest: Manifest[Any], could: str, remedy: str) -> None:
     """Raise UserError if a stage dropped every document, with one of them as an example and with a remedy."""
-    counts = manifest["counts"]["documents"]
-    if counts["kept"]:
+    counts = manifest.counts["documents"]
+    if counts.kept:
         return
-    names = [file["name"] for file in manifest["files"] if file["name"].startswith("rejects-")]
+    names = [file.name for file in manifest.files if file.name.startswith("rejects-")]
     rejects = (reject for name in names for reject in storage.read_records(folder.file(name), RejectedDocument))
     first = next(rejects, None)
     example = f"; the first is {first.url or 'without URL'} ({first.source}): {first.detail}" if first else ""
-    raise UserError(f"none of the {counts['in']} documents could {could}{example}. {remedy}")
+    raise UserError(f"none of the {counts.seen} documents could {could}{example}. {remedy}")

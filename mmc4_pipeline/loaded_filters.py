@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from filters.base import FileLinkFilter, FileTextFilter, Filter
 from mmc4_pipeline.errors import UserError
@@ -37,9 +37,10 @@ class LoadedFilters:
             _loaded[result] = loaded
         return result
 
-    def plan(self) -> dict[str, Any]:
-        """Return what a stage's plan records about the files, nothing if there are none."""
-        return {"lists": dict(self.lists)} if self.lists else {}
+    @property
+    def sha256_by_path(self) -> dict[str, str] | None:
+        """Return the files' hashes as a stage's plan has them: None if the filters read no files."""
+        return dict(self.lists) or None
 
     def of_kind(self, kind: type[Kind]) -> dict[str, Kind]:
         """Return the loaded filters of a kind, in order. Raises UserError if a file has changed since `read`."""

@@ -1,9 +1,11 @@
-"""What is counted a shard and added up over a dataset: what became of its parts, and histograms of what was kept."""
+"""What is counted for each shard and added up for a dataset: what was kept or dropped, and histograms."""
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
+
+import msgspec
 
 from schemas.tables import DuplicateGroups, Sites
 
@@ -13,19 +15,19 @@ SIDE_BIN = 50  # pixels: bin k starts at 50 k
 BYTES_BIN = 10_000  # bin k starts at 10 kB times k: OpenFlamingo's loader passes over images of up to 10 kB
 
 
-@dataclass(slots=True)
-class Counts:
-    """How many things went into a stage, were kept, and were dropped for which reason.
+class Counts(msgspec.Struct, rename={"seen": "in"}):
+    """How many things went into a stage, how many were kept, and how many were dropped for each reason.
 
-    `seen` is counted where the input is read, the others where the output is written, so that `check` means something.
+    `seen` ("in" as JSON) is counted where the input is read, the others where the output is written, so that `check`
+    compares two independent numbers.
     """
 
     seen: int = 0
     kept: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = msgspec.field(default_factory=Counter)
 
     def decide(self, reasons: Iterable[str | None]) -> None:
-        """Count decisions: kept where there is no reason to drop."""
+        """Count decisions: None means kept, a reason means dropped."""
         for reason in reasons:
             if reason is None:
                 self.kept += 1
@@ -35,8 +37,9 @@ class Counts:
     def check(self, what: str) -> None:
         """Raise ArithmeticError if the counts don't add up."""
         if self.seen != self.kept + self.dropped.total():
-            message = f"{what} do not add up: {self.seen} in, {self.kept} kept, {dict(self.dropped)} dropped"
-            raise ArithmeticError(message)
+            raise ArithmeticError(
+                f"{what} do not add up: {self.seen} in, {self.kept} kept, {dict(self.dropped)} dropped"
+            )
 
     def __iadd__(self, other: Self) -> Self:
         """Add another shard's counts."""
@@ -45,13 +48,17 @@ class Counts:
         self.dropped += other.dropped
         return self
 
+    def in_order(self) -> "Counts":
+        """Return a copy with its reasons sorted, as they are stored."""
+        return Counts(self.seen, self.kept, Counter(dict(sorted(self.dropped.items()))))
+
     def to_json(self) -> dict[str, Any]:
-        """Give the counts as a JSON object with sorted reasons."""
+        """Return the counts as a JSON object with sorted reasons."""
         return {"in": self.seen, "kept": self.kept, "dropped": dict(sorted(self.dropped.items()))}
 
     @classmethod
     def from_json(cls, counts: dict[str, Any]) -> Self:
-        """Read what `to_json` gave."""
+        """Read what `to_json` returned."""
         return cls(counts["in"], counts["kept"], Counter(counts["dropped"]))
 
 

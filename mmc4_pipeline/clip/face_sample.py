@@ -48,7 +48,7 @@ class FaceSample:
     def __init__(self, pages: StageFolder, images: StageFolder, size: int, seed: int) -> None:
         """Choose at most `size` images. Raises UserError if the images stage is not finished."""
         self._pages, self._images, self._seed = pages, images, seed
-        self._shards = int(images.manifest()["shards"])
+        self._shards = images.manifest().plan.shards
         self._chosen = self._choose(size)
         self.shards = sorted({item.shard for item in self._chosen})
 

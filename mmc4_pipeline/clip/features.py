@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.storage import HashingWriter, WrittenFile
+from mmc4_pipeline.storage import HashingWriter
+from schemas.manifest import WrittenFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.funnel import print_funnel
 from mmc4_pipeline.stage_folder import StageFolder
+from schemas.manifest import CutPlan
 from schemas.reasons import Stage
 
 DESCRIPTION = (
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> None:
     folder = arguments.output
     _remove_earlier(folder)
     dataset = _build(folder, arguments.pages, rest, console)
-    print_funnel(dataset.manifest(), console)
+    print_funnel(dataset.manifest(CutPlan), console)
     _print_truth(folder, dataset, console)
     console.print(f"shards  {dataset.path}/shard-*.tar", soft_wrap=True, highlight=False)
     console.print(f"ledger  {dataset.path}/ledger/*.parquet", soft_wrap=True, highlight=False)

@@ -6,6 +6,7 @@ from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.dataset.files import finished_dataset
 from mmc4_pipeline.report.funnel import print_funnel
 from mmc4_pipeline.report.page import write_report
+from schemas.manifest import CutPlan
 
 DESCRIPTION = """\
 Show how many documents and image links each stage of a dataset has kept and dropped, and why.
@@ -25,5 +26,5 @@ def main(argv: list[str]) -> None:
     folder = finished_dataset(parser.parse_args(argv).dataset)
     path = write_report(folder)
     console = Console()
-    print_funnel(folder.manifest(), console)
+    print_funnel(folder.manifest(CutPlan), console)
     console.print(f"\n{path}", soft_wrap=True, highlight=False, markup=False)

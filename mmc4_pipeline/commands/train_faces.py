@@ -13,6 +13,7 @@ from mmc4_pipeline.models.clip_choice import ClipChoice, file_sha256
 from mmc4_pipeline.progress import counting_files
 from mmc4_pipeline.recipe import Recipe, load_recipe, recipe_names
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
+from schemas.manifest import ImagesPlan
 from schemas.reasons import Stage
 
 DESCRIPTION = (
@@ -45,7 +46,7 @@ def _train(arguments: argparse.Namespace, recipe: Recipe, clip: ClipChoice) -> d
 
     pages = StageFolder(storage.join(arguments.output, "pages"), Stage.PAGES)
     images = StageFolder(storage.join(arguments.output, "images"), Stage.IMAGES)
-    manifest = images.manifest()
+    manifest = images.manifest(ImagesPlan)
     sample = FaceSample(pages, images, recipe.face_head.sample, arguments.seed)
     detector = None if sample.has_detections else find_detector(recipe.face_detector, arguments.face_detector_weights)
     require_weights(clip)
@@ -57,7 +58,7 @@ def _train(arguments: argparse.Namespace, recipe: Recipe, clip: ClipChoice) -> d
         "head": {"name": Path(arguments.head).name, "sha256": file_sha256(arguments.head)},
         **trained.figures,
         "sample": recipe.face_head.sample,
-        "detector": detector.fingerprint_fields() if detector else manifest["face_detector"],
+        "detector": detector.fingerprint_fields() if detector else manifest.plan.face_detector,
         "clip": clip.identity(),
         "input": {"images": fingerprint(manifest)},
     }

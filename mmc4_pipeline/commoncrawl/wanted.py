@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.storage import WrittenFile
+from schemas.manifest import WrittenFile
 
 Hashes = NDArray[np.uint64]
 

@@ -2,30 +2,28 @@
 
 from typing import Any
 
+import msgspec
+
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.stage_folder import StageFolder
-from mmc4_pipeline.storage import WrittenFile
+from schemas.manifest import Manifest, ShardNote, WrittenFile
 from schemas.reasons import Stage
 
 
 def finished_dataset(path: str) -> StageFolder:
     """Give the folder of a finished dataset; raises UserError where it is something else."""
     folder = StageFolder(path.rstrip("/") or "/", Stage.CUT)
-    if storage.exists(folder.file("manifest.json")) and folder.manifest().get("stage") == Stage.CUT:
+    if _is_dataset(folder.file("manifest.json")):
         return folder
     manifests = [
         *storage.matches_below(folder.path, "*/manifest.json"),
         *storage.matches_below(folder.path, "dataset/*/manifest.json"),
     ]
-    datasets = [
-        manifest.removesuffix("/manifest.json")
-        for manifest in manifests
-        if storage.read_json(manifest).get("stage") == Stage.CUT
-    ]
+    datasets = [manifest.removesuffix("/manifest.json") for manifest in manifests if _is_dataset(manifest)]
     if datasets:
         hint = f"give one of the datasets below it: {', '.join(datasets)}"
-    elif storage.exists(folder.file("plan.json")) and folder.plan().get("stage") == Stage.CUT:
+    elif _is_dataset(folder.file("plan.json")):
         hint = "its cut is not finished; run `mmc4 cut` with --resume"
     else:
         hint = "give the folder that `mmc4 cut` or `mmc4 build` has made, such as out/dataset/mmc4"
@@ -33,13 +31,19 @@ def finished_dataset(path: str) -> StageFolder:
     raise UserError(message)
 
 
-def files_of(manifest: dict[str, Any]) -> list[WrittenFile]:
-    """Give the files that a dataset's manifest lists, each by its path below the dataset's folder."""
-    return [WrittenFile(_path(file["name"]), file["bytes"], file["sha256"]) for file in manifest["files"]]
+def _is_dataset(path: str) -> bool:
+    """Return whether a plan or manifest is there, and is that of a dataset."""
+    found = storage.read_json(path) if storage.exists(path) else None
+    return isinstance(found, dict) and found.get("stage") == Stage.CUT
+
+
+def files_of(record: Manifest[Any] | ShardNote) -> list[WrittenFile]:
+    """Return the files of a dataset or of one of its shards, each by its path below the dataset's folder."""
+    return [msgspec.structs.replace(file, name=_path(file.name)) for file in record.files]
 
 
 def _path(name: str) -> str:
-    """Give a file's path below the dataset: the manifest names the ledger's files without their folder."""
+    """Return a file's path below the dataset: manifests name the ledger's files without their folder."""
     return f"ledger/{name}" if name.startswith("ledger-") else name
 
 

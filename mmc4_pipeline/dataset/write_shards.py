@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Self
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument
 from mmc4_pipeline.formats.base import Format
 from mmc4_pipeline.formats.registry import format_of
 from mmc4_pipeline.stage_folder import StageFolder
-from mmc4_pipeline.storage import WrittenFile
 from schemas.image import Image
+from schemas.manifest import CutOptions, WrittenFile
 
 # What a document takes beside its images and text, in bytes: a bit more than it does, so that shards stay below.
 _DOCUMENT, _IMAGE, _SIMILARITY, _FACE = 2048, 512, 10, 48
@@ -24,17 +24,17 @@ class DatasetSettings:
     formats: Mapping[str, Format]
     shard_bytes: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the settings as a plan records them; the order of formats counts."""
+    def plan(self) -> CutOptions:
+        """Return the settings as the stage's plan has them; the order of formats counts."""
         formats = [{"name": name, **asdict(item)} for name, item in self.formats.items()]  # type: ignore[call-overload]
-        return {"formats": formats, "shard_bytes": self.shard_bytes}
+        return CutOptions(formats=formats, shard_bytes=self.shard_bytes)
 
     @classmethod
-    def from_json(cls, settings: dict[str, Any]) -> Self:
-        """Read what `to_json` returned."""
-        chosen = [dict(item) for item in settings["formats"]]
+    def of(cls, options: CutOptions) -> Self:
+        """Return the settings that a plan has."""
+        chosen = [dict(item) for item in options.formats]
         formats = {name: format_of(name, item) for item in chosen if (name := item.pop("name"))}
-        return cls(formats, settings["shard_bytes"])
+        return cls(formats, options.shard_bytes)
 
     def named_in_ledger(self, number: int) -> str:
         """Give the name of the file by which the ledger says where a document lies."""
@@ -115,8 +115,8 @@ def _offset(image: Image) -> int:
 
 def write_sizes(folder: StageFolder, formats: Iterable[Format]) -> None:
     """Write `sizes.json` beside the shards of each format: how many documents each file has, as webdataset expects."""
-    notes = (storage.read_json(path) for path in storage.matches_below(folder.path, "done/*.json"))
-    documents = {int(number): count for note in notes for number, count in note["documents_in_shard"].items()}
+    notes = (folder.note(shard) for shard in sorted(folder.done()))
+    documents = {number: count for note in notes for number, count in (note.documents_in_shard or {}).items()}
     for item in formats:
         sizes = {item.file_name(number).rpartition("/")[2]: count for number, count in sorted(documents.items())}
         storage.write_json(folder.file(f"{item.folder}/sizes.json".lstrip("/")), sizes)

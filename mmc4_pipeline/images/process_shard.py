@@ -25,9 +25,9 @@ from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.spool import Spool
 from mmc4_pipeline.naming import image_name
 from mmc4_pipeline.recipe import Recipe
-from mmc4_pipeline.storage import WrittenFile
 from mmc4_pipeline.tar import add_file, open_tar
 from schemas.image import Image
+from schemas.manifest import WrittenFile
 from schemas.page import ImageLink, Page
 from schemas.reasons import Drop, Reason, Stage
 

@@ -16,6 +16,7 @@ from mmc4_pipeline.publish.contents import (
     file_groups,
 )
 from mmc4_pipeline.stage_folder import StageFolder
+from schemas.manifest import CutPlan, Manifest
 from schemas.reasons import Stage
 
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
@@ -24,11 +25,11 @@ _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
 def write_card(folder: StageFolder, name: str) -> str:
     """Write the card of a finished dataset and give its path. The same dataset gives the same card."""
     path = folder.file("README.md")
-    storage.write_bytes(path, card(folder.manifest(), name).encode())
+    storage.write_bytes(path, card(folder.manifest(CutPlan), name).encode())
     return path
 
 
-def card(manifest: dict[str, Any], name: str) -> str:
+def card(manifest: Manifest[CutPlan], name: str) -> str:
     """Give the card of the dataset that a manifest describes."""
     groups = file_groups(files_of(manifest))
     front = yaml.safe_dump(_front_matter(manifest, name, groups), sort_keys=False, allow_unicode=True)
@@ -48,8 +49,8 @@ def card(manifest: dict[str, Any], name: str) -> str:
         "## What was dropped, and why",
         _table(("stage", "what", "in", "kept", "dropped"), _count_rows(manifest)),
         "## Recipe",
-        f"```yaml\n{yaml.safe_dump(manifest['recipe'], sort_keys=False, allow_unicode=True)}```",
-        f"Made with {', '.join(f'{package} {version}' for package, version in manifest['versions'].items())}.",
+        f"```yaml\n{yaml.safe_dump(manifest.plan.recipe, sort_keys=False, allow_unicode=True)}```",
+        f"Made with {', '.join(f'{package} {version}' for package, version in manifest.versions.items())}.",
         "## Licence",
         _LICENCE,
     ]
@@ -64,8 +65,8 @@ are under their own terms, which nobody has looked up: each one's URL is beside 
 AI (`X-Robots-Tag: noai`, `noimageai`) were left out; the ledger names them."""
 
 
-def _front_matter(manifest: dict[str, Any], name: str, groups: list[FileGroup]) -> dict[str, Any]:
-    documents = manifest["counts"]["documents"]["kept"]
+def _front_matter(manifest: Manifest[CutPlan], name: str, groups: list[FileGroup]) -> dict[str, Any]:
+    documents = manifest.counts["documents"].kept
     bounds = [10 ** (3 + power) for power in range(len(_SIZES))]
     size = next((at for at, bound in enumerate(bounds) if documents < bound), len(_SIZES))
     below = f"n<{_SIZES[0]}" if size == 0 else f"n>{_SIZES[-1]}" if size == len(_SIZES) else None
@@ -110,11 +111,11 @@ def _loading(name: str, groups: list[FileGroup]) -> str:
     return "\n".join(lines)
 
 
-def _introduction(manifest: dict[str, Any]) -> str:
-    documents, links = manifest["counts"]["documents"], manifest["counts"]["links"]
+def _introduction(manifest: Manifest[CutPlan]) -> str:
+    documents, links = manifest.counts["documents"], manifest.counts["links"]
     return (
-        f"{documents['kept']:,} documents with {links['kept']:,} images, interleaved: texts of C4 with the images of "
-        f"their pages in Common Crawl ({manifest['recipe']['crawl']}), filtered, scored with CLIP and assigned to "
+        f"{documents.kept:,} documents with {links.kept:,} images, interleaved: texts of C4 with the images of "
+        f"their pages in Common Crawl ({manifest.plan.recipe['crawl']}), filtered, scored with CLIP and assigned to "
         f"sentences as [MMC4]({PAPER}) does it, by mmc4-pipeline."
     )
 
@@ -124,12 +125,12 @@ def _file_row(group: FileGroup) -> tuple[str, ...]:
     return f"`{group.name}`", f"`{group.pattern}`", f"{len(group.files):,}", f"{size:,}"
 
 
-def _count_rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
+def _count_rows(manifest: Manifest[CutPlan]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for stage, parts in {**manifest["before"], Stage.CUT.value: manifest["counts"]}.items():
+    for stage, parts in {**manifest.plan.before, Stage.CUT: manifest.counts}.items():
         for what, count in parts.items():
-            dropped = ", ".join(f"{reason} {number:,}" for reason, number in count["dropped"].items())
-            rows.append((stage, what, f"{count['in']:,}", f"{count['kept']:,}", dropped or "none"))
+            dropped = ", ".join(f"{reason} {number:,}" for reason, number in count.dropped.items())
+            rows.append((stage, what, f"{count.seen:,}", f"{count.kept:,}", dropped or "none"))
     return rows
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mmc4_pipeline.dataset.files import is_ledger, is_shard
-from mmc4_pipeline.storage import WrittenFile
+from schemas.manifest import WrittenFile
 
 SOURCE_LICENSE = "https://opendatacommons.org/licenses/by/1-0/"  # ODC-BY, C4's
 PAPER = "https://arxiv.org/abs/2304.06939"

@@ -15,7 +15,7 @@ from mmc4_pipeline.dataset.files import files_of, is_shard
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.publish.contents import LEDGER_FIELDS, PAPER, SOURCE_LICENSE, FileGroup, file_groups
 from mmc4_pipeline.stage_folder import StageFolder
-from mmc4_pipeline.storage import WrittenFile
+from schemas.manifest import WrittenFile
 
 _CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
 _FORMATS = {
@@ -63,7 +63,7 @@ def croissant(folder: StageFolder, name: str, url: str) -> dict[str, Any]:
     """Give the metadata as JSON-LD."""
     manifest = folder.manifest()
     files = files_of(manifest)
-    documents, links = manifest["counts"]["documents"]["kept"], manifest["counts"]["links"]["kept"]
+    documents, links = manifest.counts["documents"].kept, manifest.counts["links"].kept
     groups = file_groups(files)
     return {
         "@context": _CONTEXT,
@@ -74,7 +74,7 @@ def croissant(folder: StageFolder, name: str, url: str) -> dict[str, Any]:
         "does it; and a ledger of every image link with the reason why it was kept or dropped.",
         "url": url,
         "license": SOURCE_LICENSE,
-        "version": manifest["versions"]["mmc4-pipeline"],
+        "version": manifest.versions["mmc4-pipeline"],
         "citeAs": f"Zhu et al., Multimodal C4 ({PAPER})",
         "distribution": [_file_object(file) for file in files] + [_file_set(group) for group in groups],
         "recordSet": [made for group in groups if (made := _record_set(folder, group))],

@@ -7,6 +7,7 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.thumbnails import Thumbnail, thumbnail
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
+from schemas.manifest import CutPlan
 from schemas.reasons import Stage
 from schemas.tables import Duplicates
 
@@ -32,7 +33,7 @@ def pictures(folder: StageFolder, groups: Sequence[Duplicates]) -> list[Picture]
 def _images_of(folder: StageFolder) -> StageFolder | None:
     """Give the folder of the images stage that the dataset was made from, if it is still where it was."""
     images = StageFolder(storage.join(storage.above(folder.path, 2), "images"), Stage.IMAGES)
-    wanted = folder.manifest()["input"].get(Stage.IMAGES)
+    wanted = folder.manifest(CutPlan).plan.input.images
     if wanted and storage.exists(images.file("manifest.json")) and fingerprint(images.manifest()) == wanted:
         return images
     return None
@@ -41,7 +42,7 @@ def _images_of(folder: StageFolder) -> StageFolder | None:
 def _thumbnail(images: StageFolder | None, group: Duplicates) -> Thumbnail:
     if images is None:
         return Thumbnail()
-    path = images.shard_file("images", group.shard, images.plan()["shards"], "tar")
+    path = images.shard_file("images", group.shard, images.plan().shards, "tar")
     try:
         return thumbnail(storage.read_range(path, group.offset, group.length), _MAX_SIDE)
     except UserError:  # the manifest is there and the tar is not: no reason to have no report

@@ -1,12 +1,14 @@
 """The funnel: what went into each stage, what was kept, and what was dropped for which reason."""
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from schemas.manifest import CutPlan, Manifest
 from schemas.reasons import Stage
+from schemas.statistics import Counts
 
 _SHORTENED_FROM = 10_000_000  # longer numbers are shortened on a terminal, so that the table fits 80 columns
 
@@ -22,17 +24,17 @@ class FunnelRow:
     dropped: list[tuple[str, int]]
 
 
-def funnel(manifest: dict[str, Any]) -> list[FunnelRow]:
-    """Give the funnel that a dataset's manifest records, one row a stage and kind of thing, in the stages' order."""
-    stages = {**manifest["before"], Stage.CUT.value: manifest["counts"]}
+def funnel(manifest: Manifest[CutPlan]) -> list[FunnelRow]:
+    """Return a dataset's funnel: a row for each stage and kind of thing, in the stages' order."""
+    stages = {**manifest.plan.before, Stage.CUT: manifest.counts}
     return [row_of(stage, what, counts) for stage in Stage for what, counts in stages.get(stage, {}).items()]
 
 
-def _most_first(dropped: dict[str, int]) -> list[tuple[str, int]]:
+def _most_first(dropped: Counter[str]) -> list[tuple[str, int]]:
     return sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
 
 
-def print_funnel(manifest: dict[str, Any], console: Console) -> None:
+def print_funnel(manifest: Manifest[CutPlan], console: Console) -> None:
     """Print the funnel as a table, one line a stage and one for the whole; readable from 80 columns on."""
     rows = funnel(manifest)
     table = Table(show_footer=True, show_edge=False, pad_edge=False, footer_style="bold", header_style="bold")
@@ -45,9 +47,9 @@ def print_funnel(manifest: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def row_of(stage: str, what: str, counts: dict[str, Any]) -> FunnelRow:
-    """Make a row of counts as a manifest has them."""
-    return FunnelRow(stage, what, counts["in"], counts["kept"], _most_first(counts["dropped"]))
+def row_of(stage: str, what: str, counts: Counts) -> FunnelRow:
+    """Make a row from the counts of one kind of thing in one stage."""
+    return FunnelRow(stage, what, counts.seen, counts.kept, _most_first(counts.dropped))
 
 
 def cells(rows: list[FunnelRow]) -> tuple[str, str, str]:

@@ -19,6 +19,7 @@ from mmc4_pipeline.report.funnel import funnel
 from mmc4_pipeline.report.published import published_name, rates
 from mmc4_pipeline.report.samples import Sample, samples
 from mmc4_pipeline.stage_folder import StageFolder
+from schemas.manifest import CutPlan, Manifest, ShardNote
 from schemas.statistics import Statistics
 
 NAME = "report.html"
@@ -34,7 +35,7 @@ def write_report(folder: StageFolder) -> str:
     It reads the shards' notes one by one, never a shard, but for the sample documents of the first and one range for
     each picture of a duplicate.
     """
-    manifest = folder.manifest()
+    manifest = folder.manifest(CutPlan)
     documents, scale = samples(folder, _notes(folder))
     content = _content(folder, manifest, *_statistics(_notes(folder))) | {"scale": scale}
     page = _render(content, documents)
@@ -46,32 +47,32 @@ def write_report(folder: StageFolder) -> str:
     return path
 
 
-def _notes(folder: StageFolder) -> Iterator[Json]:
-    return (storage.read_json(path) for path in storage.matches_below(folder.path, "done/*.json"))
+def _notes(folder: StageFolder) -> Iterator[ShardNote]:
+    return map(folder.note, sorted(folder.done()))
 
 
-def _statistics(notes: Iterable[Json]) -> tuple[Statistics, set[str]]:
+def _statistics(notes: Iterable[ShardNote]) -> tuple[Statistics, set[str]]:
     """Add up the statistics, and name the fields that not every shard has, because an earlier version made it."""
     total, uncounted = Statistics(), set[str]()
     for note in notes:
-        found = note.get("statistics", {})
+        found = note.statistics or {}
         total += Statistics.from_json(found)
         uncounted |= {item.name for item in fields(Statistics) if item.name not in found}
     return total, uncounted
 
 
-def _content(folder: StageFolder, manifest: Json, statistics: Statistics, uncounted: set[str]) -> Json:
+def _content(folder: StageFolder, manifest: Manifest[CutPlan], statistics: Statistics, uncounted: set[str]) -> Json:
     """Give what the template draws, but for the sample documents."""
     rows, name = funnel(manifest), folder.path.rstrip("/").rpartition("/")[2]
     return {
         "name": name,
         "manifest": manifest,
-        "recipe": _recipe_rows(manifest["recipe"]),
-        "size": sum(file["bytes"] for file in manifest["files"] if not file["name"].startswith("ledger")),
+        "recipe": _recipe_rows(manifest.plan.recipe),
+        "size": sum(file.bytes for file in manifest.files if not file.name.startswith("ledger")),
         "funnels": [("Image links", funnel_bars(rows, "links")), ("Documents", funnel_bars(rows, "documents"))],
         "published": published_name(name),
         "rates": rates(name, manifest, statistics, uncounted),
-        "histograms": histograms(statistics, manifest["recipe"], uncounted),
+        "histograms": histograms(statistics, manifest.plan.recipe, uncounted),
         "uncounted": uncounted,
         "sites": statistics.sites.count,
         "site_figures": [

@@ -7,8 +7,8 @@ repository's README (https://github.com/allenai/mmc4).
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
+from schemas.manifest import CutPlan, Manifest
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Statistics
 
@@ -37,17 +37,17 @@ def published_name(name: str) -> str:
     return name if name in _SUBSETS else "mmc4"
 
 
-def rates(name: str, manifest: dict[str, Any], statistics: Statistics, uncounted: Collection[str]) -> list[Rate]:
+def rates(name: str, manifest: Manifest[CutPlan], statistics: Statistics, uncounted: Collection[str]) -> list[Rate]:
     """Give a dataset's rates beside those of its published counterpart; `uncounted` fields of it are incomplete."""
     documents, images = _SUBSETS[published_name(name)]
-    counts, before = manifest["counts"], manifest["before"]
-    kept, scored = counts["links"]["kept"], counts["links"]["in"]
-    documents_in = before.get(Stage.LOCATE, {}).get("documents", counts["documents"])["in"]
-    nsfw = counts["links"]["dropped"].get(Reason.NSFW, 0)
+    counts = manifest.counts
+    kept, scored = counts["links"].kept, counts["links"].seen
+    documents_in = manifest.plan.before.get(Stage.LOCATE, {}).get("documents", counts["documents"]).seen
+    nsfw = counts["links"].dropped[Reason.NSFW]
     return [
         Rate(
             "C4 documents that were kept, with an image",
-            _percent(counts["documents"]["kept"], documents_in),
+            _percent(counts["documents"].kept, documents_in),
             _percent(documents, _C4_DOCUMENTS),
         ),
         Rate(
@@ -57,7 +57,7 @@ def rates(name: str, manifest: dict[str, Any], statistics: Statistics, uncounted
             else _percent(kept, statistics.decoded_short_side.total()),
             _percent(images, _IMAGES_FETCHED),
         ),
-        Rate("images a document", _ratio(kept, counts["documents"]["kept"]), _ratio(images, documents)),
+        Rate("images a document", _ratio(kept, counts["documents"].kept), _ratio(images, documents)),
         Rate(
             "images dropped as NSFW, of those scored",
             _percent(nsfw, scored) if statistics.nsfw or nsfw else "not scored",

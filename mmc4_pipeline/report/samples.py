@@ -12,6 +12,7 @@ from mmc4_pipeline.formats import openflamingo
 from mmc4_pipeline.report.figures import HeatMap, heat_map
 from mmc4_pipeline.report.thumbnails import Thumbnail, thumbnail
 from mmc4_pipeline.stage_folder import StageFolder
+from schemas.manifest import ShardNote
 
 WANTED = 12  # documents
 _MAX_IMAGES = 6  # shown of one document, so that the page stays small
@@ -58,7 +59,7 @@ class Sample:
     heat_map: HeatMap
 
 
-def samples(folder: StageFolder, notes: Iterable[Json]) -> tuple[list[Sample], tuple[float, float]]:
+def samples(folder: StageFolder, notes: Iterable[ShardNote]) -> tuple[list[Sample], tuple[float, float]]:
     """Give sample documents and the range of their similarities, which all heat maps share."""
     documents = _first_documents(folder, notes)
     values = [value for document in documents for row in document["similarity_matrix"] for value in row]
@@ -66,7 +67,7 @@ def samples(folder: StageFolder, notes: Iterable[Json]) -> tuple[list[Sample], t
     return [_sample(document, scale) for document in documents], scale
 
 
-def _first_documents(folder: StageFolder, notes: Iterable[Json]) -> list[Json]:
+def _first_documents(folder: StageFolder, notes: Iterable[ShardNote]) -> list[Json]:
     """Read shards until there are enough documents; those of several images go first."""
     several: list[Json] = []
     single: list[Json] = []
@@ -79,16 +80,16 @@ def _first_documents(folder: StageFolder, notes: Iterable[Json]) -> list[Json]:
     return [*several, *single][:WANTED]
 
 
-def _read_shards(folder: StageFolder, notes: Iterable[Json], enough: Callable[[], bool]) -> Iterator[Json]:
+def _read_shards(folder: StageFolder, notes: Iterable[ShardNote], enough: Callable[[], bool]) -> Iterator[Json]:
     """Yield documents shard by shard; no shard is opened that has none, or once there are enough."""
     for note in notes:
         if enough():
             return
-        if note["counts"]["documents"]["kept"] == 0:
+        if note.counts["documents"].kept == 0:
             continue
-        for file in note["files"]:
-            if file["name"].startswith("shard-"):  # OpenFlamingo's; those of other formats are in folders
-                path = folder.file(file["name"])
+        for file in note.files:
+            if file.name.startswith("shard-"):  # OpenFlamingo's; those of other formats are in folders
+                path = folder.file(file.name)
                 with storage.open_read(path) as stream:
                     documents = islice(openflamingo.read_shard(stream, path), _MAX_READ)
                     yield from (document for _, document in documents)

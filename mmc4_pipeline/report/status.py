@@ -4,7 +4,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from rich.table import Table
 
@@ -12,14 +11,16 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.funnel import cells, row_of
 from mmc4_pipeline.stage_folder import FILES_AT_ONCE, StageFolder
+from schemas.manifest import Plan, StagePlan
 from schemas.reasons import Stage
+from schemas.statistics import Counts
 
 _PLANS = ("*/plan.json", "scores/*/plan.json", "dataset/*/plan.json")
 
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
-    """How far a stage is. `folder` is below the output folder, `counts` are its finished shards' as JSON has them.
+    """How far a stage is. `folder` is below the output folder, `counts` are those of its finished shards.
 
     Of a stage under way `steps` are those that come before a shard is done, for how many shards, or parts of the crawl,
     each is; `last` is when the newest note was written. A finished stage has neither.
@@ -30,7 +31,7 @@ class StageStatus:
     shards: int
     done: int
     is_finished: bool
-    counts: dict[str, Any]
+    counts: dict[str, Counts]
     steps: dict[str, int]
     last: datetime | None
 
@@ -50,13 +51,10 @@ def statuses(output: str) -> list[StageStatus]:
 
 def _status(path: str, depth: int) -> StageStatus:
     """Look at a stage's folder, which lies so many levels below the output folder."""
-    plan = storage.read_json(storage.join(path, "plan.json"))
-    folder = StageFolder(path, Stage(plan["stage"]))
+    plan: Plan = storage.read_json(storage.join(path, "plan.json"), StagePlan)
+    folder = StageFolder(path, plan.stage)
     is_finished, done = storage.exists(folder.file("manifest.json")), folder.done()
-    if is_finished:
-        counts = folder.manifest()["counts"]
-    else:
-        counts = {what: found.to_json() for what, found in folder.counts(done).items()}
+    counts = folder.manifest().counts if is_finished else folder.counts(done)
     notes = [] if is_finished else storage.matches_below(path, "*/[0-9]*.json")
     steps = Counter(note.split("/")[-2] for note in notes)
     del steps["done"]
@@ -65,7 +63,7 @@ def _status(path: str, depth: int) -> StageStatus:
     return StageStatus(
         stage=folder.stage,
         folder="/".join(path.split("/")[-depth:]),
-        shards=plan["shards"],
+        shards=plan.shards,
         done=len(done),
         is_finished=is_finished,
         counts=counts,

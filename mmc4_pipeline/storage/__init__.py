@@ -22,6 +22,7 @@ from mmc4_pipeline.storage.reading import (
 from mmc4_pipeline.storage.records import (
     distinct,
     json_bytes,
+    parse_json,
     read_json,
     read_records,
     write_json,
@@ -30,8 +31,6 @@ from mmc4_pipeline.storage.records import (
 )
 from mmc4_pipeline.storage.writing import (
     HashingWriter,
-    WrittenFile,
-    as_json,
     remove,
     remove_folder,
     remove_leftovers,
@@ -45,9 +44,7 @@ __all__ = [
     "HashingWriter",
     "HttpSettings",
     "Inputs",
-    "WrittenFile",
     "above",
-    "as_json",
     "distinct",
     "exists",
     "filesystem",
@@ -59,6 +56,7 @@ __all__ = [
     "modified",
     "open_read",
     "open_stream",
+    "parse_json",
     "read_bytes",
     "read_json",
     "read_range",

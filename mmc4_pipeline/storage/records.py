@@ -1,26 +1,36 @@
 """Read and write the run's own Parquet and JSON files."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+import msgspec
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.storage.reading import open_read, read_bytes
-from mmc4_pipeline.storage.writing import HashingWriter, WrittenFile, write_atomically, write_bytes, written
+from mmc4_pipeline.storage.writing import HashingWriter, write_atomically, write_bytes, written
 from schemas.arrow import arrow_schema, from_table, to_table
+from schemas.manifest import WrittenFile, decode
 
 Record = TypeVar("Record")
+Parsed = TypeVar("Parsed")
 
 
-def read_json(path: str) -> Any:
-    """Read a JSON file; raises UserError if it is missing or not JSON."""
+def read_json(path: str, record: Any = Any) -> Any:
+    """Read a JSON file, as a record if one is given. Raises UserError if it is missing, invalid or another record."""
+    return parse_json(path, read_bytes(path), lambda data: decode(data, record))
+
+
+def parse_json(path: str, data: bytes, parse: Callable[[bytes], Parsed]) -> Parsed:
+    """Parse the content of a JSON file; raises UserError, which names the file and the field, if it is invalid."""
     try:
-        return orjson.loads(read_bytes(path))
-    except orjson.JSONDecodeError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); remove it and run the stage again") from error
+        return parse(data)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path}: {error}; remove it and run its stage again") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}); remove it and run its stage again") from error
 
 
 def write_json(path: str, value: Any) -> WrittenFile:
@@ -30,7 +40,8 @@ def write_json(path: str, value: Any) -> WrittenFile:
 
 def json_bytes(value: Any) -> bytes:
     """Return the bytes that `write_json` writes."""
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n"
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+    return orjson.dumps(value, default=msgspec.to_builtins, option=options) + b"\n"
 
 
 def write_records(path: str, records: Iterable[Any], record: type) -> WrittenFile:

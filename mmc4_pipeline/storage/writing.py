@@ -5,24 +5,15 @@ import io
 import os
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
 from fsspec.implementations.local import LocalFileSystem
 
 from mmc4_pipeline.storage.paths import filesystem, is_in_object_store
 from mmc4_pipeline.storage.reading import matches_below
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenFile:
-    """A finished file as manifests list it; `bytes` is its size."""
-
-    name: str
-    bytes: int
-    sha256: str
+from schemas.manifest import WrittenFile
 
 
 class HashingWriter(io.RawIOBase):
@@ -121,8 +112,3 @@ def remove_folder(folder: str) -> None:
     fs = filesystem(folder)
     if fs.exists(folder):
         fs.rm(folder, recursive=True)
-
-
-def as_json(files: Iterable[WrittenFile]) -> list[dict[str, Any]]:
-    """Return written files as a manifest lists them."""
-    return [asdict(file) for file in files]

@@ -5,10 +5,12 @@ sentences that they were assigned to; what is left of a document must still be w
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
+
+import msgspec
 
 from filters.base import AssignedDocument, DocumentFilter
 from filters.deny_list import LoadedDenyList
@@ -19,7 +21,6 @@ from mmc4_pipeline.dataset.statistics import ImagelessDocument, offsets_of_dupli
 from mmc4_pipeline.dataset.write_shards import DatasetSettings
 from mmc4_pipeline.formats.base import Format
 from mmc4_pipeline.recipe import parse_recipe
-from mmc4_pipeline.storage import WrittenFile
 from mmc4_pipeline.takedown.folders import (
     Part,
     mentions,
@@ -30,6 +31,7 @@ from mmc4_pipeline.takedown.folders import (
 from mmc4_pipeline.takedown.stages import Gone, Out, hashed, write_note
 from mmc4_pipeline.takedown.transaction import NewFiles
 from schemas.ledger import LedgerRow
+from schemas.manifest import CutPlan, ShardNote, WrittenFile
 from schemas.page import is_hashed
 from schemas.reasons import DENIED, Drop, Reason, Stage
 from schemas.statistics import Counts, Statistics
@@ -79,12 +81,12 @@ class TakenOut:
 
 def formats_of(part: Part) -> list[Format]:
     """Return the formats that a dataset was written in."""
-    return list(DatasetSettings.from_json(part.folder.manifest()["options"]).formats.values())
+    return list(DatasetSettings.of(part.folder.manifest(CutPlan).plan.options).formats.values())
 
 
 def document_rules(part: Part) -> dict[str, DocumentFilter]:
     """Give the recipe's rules for documents that images may go from: their sentences stay as they are."""
-    recipe = parse_recipe(part.folder.manifest()["recipe"], part.name)
+    recipe = parse_recipe(part.folder.manifest(CutPlan).plan.recipe, part.name)
     return {
         key: replace(item, min_sentences=None, max_sentences=None) if isinstance(item, DocumentRules) else item
         for key, item in recipe.of_kind(DocumentFilter).items()
@@ -111,16 +113,18 @@ def take_out_of_dataset(part: Part, shard: int, deny: LoadedDenyList, gone: Gone
     newly = [old for old, row in zip(rows, after, strict=True) if row.image_url != old.image_url]
     written = _write_shards(part, note, formats, _by_shard(formats[0], note, verdicts), bare, deny, files)
     if rows != after:
-        written.append(replace(files.write_records(part.path(ledger), after, LedgerRow), name=ledger))
-    changed = note | {"files": with_files(note, written)}
-    changed["documents_in_shard"] = _documents_in_shard(_by_shard(formats[0], note, verdicts), note, bare)
+        written.append(msgspec.structs.replace(files.write_records(part.path(ledger), after, LedgerRow), name=ledger))
     remaining = [found for items in imageless.values() for found in items if not deny.denies(found.url)]
     remaining += [
         ImagelessDocument(verdict.page_url, verdict.before[0].sentences)
         for verdict in verdicts
         if verdict.kept and not verdict.left and not verdict.gone
     ]
-    changed["statistics"] = _statistics(note, after, shard, remaining, gone)
+    changed = msgspec.structs.replace(
+        with_files(note, written),
+        documents_in_shard=_documents_in_shard(_by_shard(formats[0], note, verdicts), note, bare),
+        statistics=_statistics(note, after, shard, remaining, gone),
+    )
     denied = _denied_documents(verdicts, bare)
     come_no_more = len(gone.documents) if gone else denied
     write_note(part, shard, files, changed, _counts(note, after, newly, verdicts, bare, come_no_more))
@@ -129,7 +133,7 @@ def take_out_of_dataset(part: Part, shard: int, deny: LoadedDenyList, gone: Gone
         images=sum(len(verdict.kept) - len(verdict.left) for verdict in verdicts),
         links=len(newly),
     )
-    return TakenOut(out, _less_before(newly, denied, part.folder.manifest()["before"]))
+    return TakenOut(out, _less_before(newly, denied, part.folder.manifest(CutPlan).plan.before))
 
 
 def _verdicts(rows: list[LedgerRow], deny: LoadedDenyList, rules: Mapping[str, DocumentFilter]) -> list[Verdict]:
@@ -183,9 +187,9 @@ def _dropped(row: LedgerRow, drop: Drop) -> LedgerRow:
     )
 
 
-def _by_shard(named: Format, note: Json, verdicts: list[Verdict]) -> dict[int, list[Verdict]]:
+def _by_shard(named: Format, note: ShardNote, verdicts: list[Verdict]) -> dict[int, list[Verdict]]:
     """Give the documents of each of the dataset's shards, in their order there."""
-    numbers = {named.file_name(int(number)): int(number) for number in note["documents_in_shard"]}
+    numbers = {named.file_name(number): number for number in note.documents_in_shard or {}}
     found: dict[int, list[Verdict]] = {number: [] for number in numbers.values()}
     for verdict in verdicts:
         if verdict.kept:
@@ -196,12 +200,12 @@ def _by_shard(named: Format, note: Json, verdicts: list[Verdict]) -> dict[int, l
     return found
 
 
-def _imageless_documents(part: Part, note: Json, formats: Sequence[Format]) -> dict[int, list[ImagelessDocument]]:
+def _imageless_documents(part: Part, note: ShardNote, formats: Sequence[Format]) -> dict[int, list[ImagelessDocument]]:
     """Read the documents without images, if there are any, by the number of their shard."""
-    if not note["statistics"]["images"].get("0"):
+    if note.statistics is not None and not note.statistics["images"].get("0"):
         return {}
     found: dict[int, list[ImagelessDocument]] = {}
-    for number in map(int, note["documents_in_shard"]):
+    for number in note.documents_in_shard or {}:
         for item in formats:  # the first that knows the number of sentences, else the last
             path = part.folder.file(item.file_name(number))
             with storage.open_read(path) as stream:
@@ -256,7 +260,7 @@ class _Stays:
 
 def _write_shards(
     part: Part,
-    note: Json,
+    note: ShardNote,
     formats: list[Format],
     verdicts: Mapping[int, list[Verdict]],
     bare: Mapping[int, list[ImagelessDocument]],
@@ -280,7 +284,7 @@ def _write_shards(
 
 
 def _statistics(
-    note: Json, after: list[LedgerRow], shard: int, imageless: list[ImagelessDocument], gone: Gone | None
+    note: ShardNote, after: list[LedgerRow], shard: int, imageless: list[ImagelessDocument], gone: Gone | None
 ) -> Json:
     """Return the shard's statistics, counted again from the ledger's new rows.
 
@@ -292,7 +296,7 @@ def _statistics(
     statistics = statistics_of_rows(after, shard, imageless, offsets or {})
     if offsets is None:
         urls = {row.image_url[:MAX_URL] for row in after}
-        statistics.duplicates.keep_examples(Statistics.from_json(note["statistics"]).duplicates, urls)
+        statistics.duplicates.keep_examples(Statistics.from_json(note.statistics or {}).duplicates, urls)
     known = statistics.to_json()
     if any(document.sentences is None for document in imageless):
         del known["sentences"]
@@ -300,17 +304,17 @@ def _statistics(
 
 
 def _documents_in_shard(
-    verdicts: Mapping[int, list[Verdict]], note: Json, bare: Mapping[int, list[ImagelessDocument]]
-) -> dict[str, int]:
+    verdicts: Mapping[int, list[Verdict]], note: ShardNote, bare: Mapping[int, list[ImagelessDocument]]
+) -> dict[int, int]:
     gone = {
         number: sum(verdict.gone for verdict in documents) + len(bare.get(number, ()))
         for number, documents in verdicts.items()
     }
-    return {number: count - gone[int(number)] for number, count in note["documents_in_shard"].items()}
+    return {number: count - gone[number] for number, count in (note.documents_in_shard or {}).items()}
 
 
 def _counts(
-    note: Json,
+    note: ShardNote,
     after: list[LedgerRow],
     newly: list[LedgerRow],
     verdicts: list[Verdict],
@@ -318,7 +322,7 @@ def _counts(
     denied: int,
 ) -> dict[str, Counts]:
     """Give the shard's counts: denied documents don't come here any more, nor do denied links."""
-    documents, links = (Counts.from_json(note["counts"][what]) for what in ("documents", "links"))
+    documents, links = (note.counts[what].in_order() for what in ("documents", "links"))
     documents.seen -= denied
     documents.kept -= sum(bool(verdict.kept) and verdict.gone for verdict in verdicts) + _number(bare)
     rest = documents.dropped.total() - documents.dropped[Reason.DOCUMENT]
@@ -329,9 +333,9 @@ def _counts(
     return {"documents": documents, "links": links}
 
 
-def _less_before(newly: list[LedgerRow], documents: int, before: Json) -> dict[str, Json]:
+def _less_before(newly: list[LedgerRow], documents: int, before: Collection[Stage]) -> dict[str, Json]:
     """Give by how much the counts of the stages before change, if links and documents are denied from the first on."""
-    change: dict[str, dict[str, Counts]] = {stage: {} for stage in before}
+    change: dict[str, dict[str, Counts]] = {stage.value: {} for stage in before}
     links = {stage: Counts() for stage in _BEFORE_CUT}
     for row in newly:
         for stage in _BEFORE_CUT:
@@ -345,9 +349,9 @@ def _less_before(newly: list[LedgerRow], documents: int, before: Json) -> dict[s
             links[stage].kept -= 1
     for stage, count in links.items():
         change.get(stage.value, {})["links"] = count
-    first = next(iter(stage for stage in (Stage.LOCATE, Stage.PAGES) if stage.value in before), None)
+    first = next(iter(stage for stage in (Stage.LOCATE, Stage.PAGES) if stage in before), None)
     if first is not None:
         change[first.value]["documents"] = Counts(0, -documents, Counter({Reason.DENIED.value: documents}))
-    if first is Stage.LOCATE and Stage.PAGES.value in before:
+    if first is Stage.LOCATE and Stage.PAGES in before:
         change[Stage.PAGES.value]["documents"] = Counts(-documents, -documents)
     return {stage: {what: count.to_json() for what, count in counts.items()} for stage, counts in change.items()}

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,13 +14,12 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.stage_folder import FILES_AT_ONCE, StageFolder, fingerprint
-from mmc4_pipeline.storage import WrittenFile
 from mmc4_pipeline.verify.check_shard import AGAIN, HashingReader
 from schemas.arrow import arrow_schema
 from schemas.ledger import LedgerRow
+from schemas.manifest import CutPlan, ShardNote, WrittenFile
 from schemas.reasons import Stage
 
-Json = dict[str, Any]
 _URLS = ("url", "page_url", "image_url")  # the columns, at any depth, by which something may be denied
 
 
@@ -40,9 +39,9 @@ class Part:
         """Give the name of a shard's note, in the folder."""
         return f"done/{shard:05d}.json"
 
-    def note(self, shard: int) -> Json:
+    def note(self, shard: int) -> ShardNote:
         """Read a shard's note."""
-        return storage.read_json(self.folder.file(self.note_name(shard)))  # type: ignore[no-any-return]
+        return self.folder.note(shard)
 
     def shard_name(self, stem: str, shard: int, extension: str = "parquet") -> str:
         """Give the name of one of a shard's files, in the folder."""
@@ -108,17 +107,17 @@ def _part(root: str, name: str, stage: Stage) -> Part:
         message = f"{folder.path}: is not finished; finish it with --resume first, or remove it"
         raise UserError(message)
     manifest = folder.manifest()
-    if manifest.get("stage") != stage:
+    if manifest.plan.stage is not stage:
         message = f"{folder.path}: is not of the {stage} stage; give an --output of `mmc4 build`, or a dataset"
         raise UserError(message)
     if not storage.exists(folder.file("done/00000.json")):
         message = f"{folder.path}: lacks the notes of its shards (done/), which change with them; put them back"
         raise UserError(message)
-    return Part(name, folder, manifest["shards"])
+    return Part(name, folder, manifest.plan.shards)
 
 
 def _follows(dataset: Part, pages: Part | None) -> bool:
-    wanted = dataset.folder.manifest()["input"].get(Stage.PAGES.value)
+    wanted = dataset.folder.manifest(CutPlan).plan.input.pages
     return pages is not None and wanted == fingerprint(pages.folder.manifest())
 
 
@@ -168,7 +167,7 @@ def _columns(path: str) -> list[str]:
         raise UserError(f"{path}: not readable as a ledger ({str(error).partition(chr(10))[0]}); {AGAIN}") from error
 
 
-def refuse_changed_bytes(part: Part, note: Json, names: Sequence[str]) -> None:
+def refuse_changed_bytes(part: Part, note: ShardNote, names: Sequence[str]) -> None:
     """Raise UserError where a file is not as it was written: no bytes of unknown origin shall get a new sha256."""
     expected = {file.name: file for file in files_of(note)}
     for name in names:
@@ -185,7 +184,12 @@ def no_such_documents(path: str) -> UserError:
     return UserError(f"{path}: its documents are not those of the ledger; {AGAIN}")
 
 
-def with_files(note: Json, new: Sequence[WrittenFile]) -> list[Json]:
-    """Give the files of a note, the new ones in the places of those of the same names."""
+def with_files(note: ShardNote, new: Sequence[WrittenFile]) -> ShardNote:
+    """Return a note with the new files in the places of those of the same names."""
+    return msgspec.structs.replace(note, files=replaced(files_of(note), new))
+
+
+def replaced(old: Sequence[WrittenFile], new: Sequence[WrittenFile]) -> list[WrittenFile]:
+    """Return files, the new ones in the places of those of the same names."""
     by_name = {file.name: file for file in new}
-    return [asdict(by_name.get(file.name, file)) for file in files_of(note)]
+    return [by_name.get(file.name, file) for file in old]

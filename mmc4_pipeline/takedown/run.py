@@ -2,6 +2,7 @@
 
 import hashlib
 import multiprocessing
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from functools import cache, partial
 from typing import Any
 
 import yaml
+from msgspec.structs import replace
 
 from filters.deny_list import DenyList, LoadedDenyList
 from mmc4_pipeline import storage
@@ -31,7 +33,9 @@ from mmc4_pipeline.takedown.stages import (
     take_out_scores,
 )
 from mmc4_pipeline.takedown.transaction import NewFiles, Staging
+from schemas.manifest import CutPlan, Manifest, Plan, ShardNote, Takedown
 from schemas.reasons import Stage
+from schemas.statistics import Counts
 
 Json = dict[str, Any]
 
@@ -208,8 +212,8 @@ def _take_out_of_stages(
 def _add_up(parts: Parts, notes: Sequence[Json], report: Report) -> None:
     for part in parts.all():
         report.parts[part.name], report.files[part.name] = Out(), 0
-        report.files_in_all[part.name] = len(part.folder.manifest()["files"])
-        listed = {part.path(file["name"]) for file in part.folder.manifest()["files"]}
+        report.files_in_all[part.name] = len(part.folder.manifest().files)
+        listed = {part.path(file.name) for file in part.folder.manifest().files}
         for note in notes:
             report.parts[part.name] += Out(**note["out"].get(part.name, {}))
             report.files[part.name] += len(listed.intersection(note["files"]))
@@ -220,73 +224,80 @@ def _journal(parts: Parts, given: DeniedList, staging: Staging, notes: Sequence[
     data = [name for note in notes for name in note["files"]]
     files = NewFiles(staging)
     changed_names: dict[str, str] = {}  # of a stage's files as they were: the name of what they are now
-    counts: dict[str, Json] = {}  # by the same, the new counts
+    counts: dict[str, dict[str, Counts]] = {}  # by the same, the new counts
     datasets, edited = [], []
     for part in parts.all():
         old = part.folder.manifest()
-        new = _new_manifest(part, staging, data, old)
-        if part.folder.stage is Stage.CUT:
-            new["before"] = _new_before(old, counts, [note["before"].get(part.name, {}) for note in notes])
-        new["input"] = {key: _renamed(value, changed_names) for key, value in old["input"].items()}
-        changed_names[fingerprint(old)], counts[fingerprint(old)] = fingerprint(new), new["counts"]
+        plan: Any = old.plan
+        if isinstance(plan, CutPlan):
+            before = _new_before(plan, counts, [note["before"].get(part.name, {}) for note in notes])
+            plan = replace(plan, before=before)
+        new = replace(_new_manifest(part, staging, data, old), plan=_renamed(plan, changed_names))
+        changed_names[fingerprint(old)], counts[fingerprint(old)] = fingerprint(new), new.counts
         if new == old:
             continue
         if any(report.parts[part.name].to_json().values()):
-            entry = {"list": given.sha256, **report.parts[part.name].to_json()}
-            new["takedowns"] = [*old.get("takedowns", ()), entry]
+            entry = Takedown(list=given.sha256, **report.parts[part.name].to_json())
+            new = replace(new, takedowns=[*old.takedowns, entry])
         if storage.exists(part.folder.file("plan.json")):
-            files.write_json(part.path("plan.json"), {key: new[key] for key in part.folder.plan()})
-        files.write_json(part.path("manifest.json"), new)
+            files.write_json(part.path("plan.json"), new.plan)
+        files.write_json(part.path("manifest.json"), new.to_json())
         if part.folder.stage is Stage.CUT:
-            datasets.append(_to_write_again(part, old))
+            datasets.append(_to_write_again(part, part.folder.manifest(CutPlan)))
             edited += [part.folder.file("README.md")] if datasets[-1]["edited"] else []
     order = sorted([*data, *files.names], key=lambda name: (name.endswith(".json"), name.endswith("manifest.json")))
     return {"files": order, "datasets": datasets, "edited": edited}
 
 
-def _new_manifest(part: Part, staging: Staging, written: Sequence[str], old: Json) -> Json:
+def _new_manifest(part: Part, staging: Staging, written: Sequence[str], old: Manifest[Plan]) -> Manifest[Plan]:
     """Give a part's manifest with the counts and files of its shards' notes, as they will be."""
     names = set(written)
     if not any(part.path(part.note_name(shard)) in names for shard in range(part.shards)):
-        return dict(old)
-    notes = []
+        return old
+    counts, in_order = [], []
     for shard in range(part.shards):
         name = part.path(part.note_name(shard))
-        note = storage.read_json(staging.new(name)) if name in names else part.note(shard)
-        notes.append({"counts": note["counts"], "files": note["files"]})
-    counts = {what: count.to_json() for what, count in add_up(note["counts"] for note in notes).items()}
-    return {**old, "counts": counts, "files": [file for note in notes for file in note["files"]]}
+        note: ShardNote = storage.read_json(staging.new(name), ShardNote) if name in names else part.note(shard)
+        counts.append(note.counts)
+        in_order += note.files
+    return replace(old, counts=add_up(counts), files=in_order)
 
 
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    return names.get(value, value) if isinstance(value, str) else value
+def _renamed(plan: Any, names: Mapping[str, str]) -> Any:
+    """Return a plan with the new fingerprints of its inputs."""
+    values = {name: getattr(plan.input, name) for name in plan.input.__struct_fields__}
+    changed = {name: names[value] for name, value in values.items() if isinstance(value, str) and value in names}
+    return replace(plan, input=replace(plan.input, **changed))
 
 
-def _new_before(old: Json, counts: Mapping[str, Json], changes: Sequence[Json]) -> Json:
+def _new_before(
+    plan: CutPlan, counts: Mapping[str, dict[str, Counts]], changes: Sequence[Json]
+) -> dict[Stage, dict[str, Counts]]:
     """Give the counts of the stages before: those of the stages that are there, else by what the ledger says."""
     result = {}
-    for stage, known in old["before"].items():
-        there = old["input"].get("locations" if stage == Stage.LOCATE else stage, old["input"].get(stage))
+    for stage, known in plan.before.items():
+        there = getattr(plan.input, stage.value)
         result[stage] = counts[there] if there in counts else _changed(known, [item.get(stage, {}) for item in changes])
     return result
 
 
-def _changed(known: Json, changes: Sequence[Json]) -> Json:
+def _changed(known: dict[str, Counts], changes: Sequence[Json]) -> dict[str, Counts]:
     """Add changes to counts; they may be less than nothing, which a Counter does not add."""
     result = {}
     for what, count in known.items():
         less = [change[what] for change in changes if what in change]
-        dropped = dict(count["dropped"])
+        dropped = dict(count.dropped)
         for reason, number in (pair for change in less for pair in change["dropped"].items()):
             dropped[reason] = dropped.get(reason, 0) + number
-        result[what] = {
-            **{name: count[name] + sum(change[name] for change in less) for name in ("in", "kept")},
-            "dropped": {reason: number for reason, number in sorted(dropped.items()) if number},
-        }
+        result[what] = Counts(
+            count.seen + sum(change["in"] for change in less),
+            count.kept + sum(change["kept"] for change in less),
+            Counter({reason: number for reason, number in sorted(dropped.items()) if number}),
+        )
     return result
 
 
-def _to_write_again(part: Part, old: Json) -> Json:
+def _to_write_again(part: Part, old: Manifest[CutPlan]) -> Json:
     """Say what has to follow a dataset's new manifest: its card only where nobody has changed it."""
     readme, croissant = part.folder.file("README.md"), part.folder.file("croissant.json")
     names: Json = {"dataset": part.name, "card": None, "croissant": None, "edited": False}

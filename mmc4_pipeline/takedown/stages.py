@@ -10,15 +10,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Self
 
+import msgspec
+
 from filters.deny_list import LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.clip.features import copy_features
-from mmc4_pipeline.takedown.folders import Part, mentions, refuse_changed_bytes, with_files
+from mmc4_pipeline.takedown.folders import Part, mentions, refuse_changed_bytes, replaced, with_files
 from mmc4_pipeline.takedown.transaction import NewFiles
 from mmc4_pipeline.tar import add_file, open_tar, read_image
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.image import Image
+from schemas.manifest import PagesPlan, ShardNote, WrittenFile
 from schemas.page import HASHED, ImageLink, Page, is_hashed
 from schemas.reasons import DENIED, Reason
 from schemas.score import DocumentScores
@@ -80,13 +83,13 @@ def take_out_locations(part: Part, shard: int, deny: LoadedDenyList, files: NewF
     kept = [location for location in locations if not deny.denies(location.url)]
     rejects = [_without_url(item, deny) for item in storage.read_records(part.folder.file(names[1]), RejectedDocument)]
     rejects += [_denied(location.key, location.url) for location in locations if deny.denies(location.url)]
-    documents = Counts(seen=note["counts"]["documents"]["in"])
+    documents = Counts(seen=note.counts["documents"].seen)
     documents.decide([*(None for _ in kept), *(item.reason for item in rejects)])
     written = [
         files.write_records(part.path(names[0]), kept, Location),
         files.write_records(part.path(names[1]), rejects, RejectedDocument),
     ]
-    write_note(part, shard, files, note | {"files": with_files(note, written)}, {"documents": documents})
+    write_note(part, shard, files, with_files(note, written), {"documents": documents})
     return Out(documents=len(locations) - len(kept))
 
 
@@ -118,16 +121,16 @@ def take_out_pages(part: Part, shard: int, deny: LoadedDenyList, files: NewFiles
         pages.append(_without(page, gone))
     gone.wanted = sum(link.reason is None for page in pages for link in page.links)
     out.documents = len(gone.documents)
-    located = "locations" in part.folder.manifest()["input"]
+    located = part.folder.manifest(PagesPlan).plan.input.locations is not None
     before = list(storage.read_records(part.folder.file(names[1]), RejectedDocument))
     if located:  # by the locations that a takedown leaves, denied documents don't come here
         rejects = [item for item in before if not deny.denies(item.url)]
-        seen = note["counts"]["documents"]["in"] - len(gone.documents) - (len(before) - len(rejects))
+        seen = note.counts["documents"].seen - len(gone.documents) - (len(before) - len(rejects))
     else:
         rejects = [_without_url(item, deny) for item in before]
         rejects += denied
-        seen = note["counts"]["documents"]["in"]
-    documents, links = Counts(seen=seen), Counts(seen=note["counts"]["links"]["in"])
+        seen = note.counts["documents"].seen
+    documents, links = Counts(seen=seen), Counts(seen=note.counts["links"].seen)
     documents.decide([*(None for page in pages if not page.taken_down), *(item.reason for item in rejects)])
     links.decide(link.reason for page in pages for link in page.links)
     written = [
@@ -135,7 +138,7 @@ def take_out_pages(part: Part, shard: int, deny: LoadedDenyList, files: NewFiles
         files.write_records(part.path(names[1]), rejects, RejectedDocument),
     ]
     counts = {"documents": documents, "links": links}
-    write_note(part, shard, files, note | {"files": with_files(note, written)}, counts)
+    write_note(part, shard, files, with_files(note, written), counts)
     return out, gone
 
 
@@ -184,11 +187,11 @@ def take_out_images(part: Part, shard: int, gone: Gone, files: NewFiles) -> Out:
         files.write_records(part.path(fetched), measured, Image)
         fetched_note = f"fetched/{shard:05d}.json"
         if storage.exists(part.folder.file(fetched_note)):
-            listed = {"files": storage.read_json(part.folder.file(fetched_note))}
-            files.write_json(part.path(fetched_note), with_files(listed, written))
+            listed = storage.read_json(part.folder.file(fetched_note), list[WrittenFile])
+            files.write_json(part.path(fetched_note), replaced(listed, written))
     links = Counts(seen=gone.wanted)
     links.decide(row.reason for row in left)
-    write_note(part, shard, files, note | {"files": with_files(note, written)}, {"links": links})
+    write_note(part, shard, files, with_files(note, written), {"links": links})
     return Out(images=len(stored) - len(stays), links=len(rows) - len(left))
 
 
@@ -224,9 +227,9 @@ def take_out_scores(part: Part, shard: int, gone: Gone, files: NewFiles) -> Out:
         with storage.open_read(part.folder.file(features)) as old, files.open(part.path(features)) as writer:
             copy_features(old, writer, lambda key, position: not gone.has(key, position))
         written.append(storage.written(features, writer))
-    links = Counts(seen=note["counts"]["links"]["in"] - out.images)
+    links = Counts(seen=note.counts["links"].seen - out.images)
     links.decide(score.reason for document in left for score in document.images)
-    write_note(part, shard, files, note | {"files": with_files(note, written)}, {"links": links})
+    write_note(part, shard, files, with_files(note, written), {"links": links})
     return out
 
 
@@ -240,9 +243,9 @@ def _number(documents: list[DocumentScores]) -> int:
     return sum(len(document.images) for document in documents)
 
 
-def write_note(part: Part, shard: int, files: NewFiles, note: Json, counts: Mapping[str, Counts]) -> None:
+def write_note(part: Part, shard: int, files: NewFiles, note: ShardNote, counts: Mapping[str, Counts]) -> None:
     """Write a shard's note with new counts; raises ArithmeticError if they don't add up."""
     for what, count in counts.items():
         count.check(f"{what} of {part.folder.path} shard {shard}")
-    as_json = {what: count.to_json() for what, count in counts.items()}
-    files.write_json(part.path(part.note_name(shard)), {**note, "counts": note["counts"] | as_json})
+    new = note.counts | {what: count.in_order() for what, count in counts.items()}
+    files.write_json(part.path(part.note_name(shard)), msgspec.structs.replace(note, counts=new))

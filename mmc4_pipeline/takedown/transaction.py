@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.storage import HashingWriter, WrittenFile
+from mmc4_pipeline.storage import HashingWriter
+from schemas.manifest import WrittenFile
 
 Json = dict[str, Any]
 NAME = "takedown"

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.storage import WrittenFile
 from mmc4_pipeline.verify.check_shard import AGAIN, HashingReader
+from schemas.manifest import WrittenFile
 
 _COLUMNS = ["stage", "reason", "shard", "key", "sha256"]
 

@@ -15,8 +15,8 @@ from PIL import Image as PillowImage
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.openflamingo import read_shard
-from mmc4_pipeline.storage import WrittenFile
 from mmc4_pipeline.verify.check_document import problem_of
+from schemas.manifest import WrittenFile
 
 AGAIN = "copy it again from where it is whole, or cut the dataset again"
 COLUMNS = ["key", "image_url", "sentence", "sha256", "byte_size"]

@@ -3,21 +3,21 @@
 import multiprocessing
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.files import files_of, is_ledger, is_shard
 from mmc4_pipeline.dataset.subsets import missing_from
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.stage_folder import StageFolder
-from mmc4_pipeline.storage import WrittenFile
 from mmc4_pipeline.verify.check_ledger import LedgerTotals, check_ledger_file
 from mmc4_pipeline.verify.check_shard import AGAIN, Checked, HashingReader, check_shard
+from schemas.manifest import CutPlan, Manifest, WrittenFile
 from schemas.reasons import Stage
+from schemas.statistics import Counts
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ def verify(
     `workers` processes check shards side by side; `advance` is called after each file. Raises UserError only where
     there is no manifest to check against: whatever else is wrong is in the report.
     """
-    manifest = folder.manifest()
+    manifest = folder.manifest(CutPlan)
     files = files_of(manifest)
     report = Report(files=len(files), bytes=sum(file.bytes for file in files))
     ledger = LedgerTotals()
@@ -118,16 +118,16 @@ def _strangers(folder: StageFolder, files: list[WrittenFile], ledger: LedgerTota
 
 
 def _check_counts(
-    folder: StageFolder, manifest: dict[str, Any], shards: Report | None, ledger: LedgerTotals
+    folder: StageFolder, manifest: Manifest[CutPlan], shards: Report | None, ledger: LedgerTotals
 ) -> Iterator[str]:
     """Yield what does not add up: within the manifest, and with what was counted (None: not all could be read)."""
-    path, kept = folder.file("manifest.json"), {what: count["kept"] for what, count in manifest["counts"].items()}
-    stages = {**manifest["before"], Stage.CUT.value: manifest["counts"]}
+    path, kept = folder.file("manifest.json"), {what: count.kept for what, count in manifest.counts.items()}
+    stages = {**manifest.plan.before, Stage.CUT: manifest.counts}
     for stage, parts in stages.items():
         for what, count in parts.items():
-            total = count["kept"] + sum(count["dropped"].values())
-            if count["in"] != total:
-                yield _count(path, f"{what} that went into {stage}", count["in"], f"{total} kept and dropped")
+            total = count.kept + count.dropped.total()
+            if count.seen != total:
+                yield _count(path, f"{what} that went into {stage}", count.seen, f"{total} kept and dropped")
     if shards is not None and kept["documents"] != shards.documents:
         yield _count(path, "documents kept", kept["documents"], f"{shards.documents} in the shards")
     if shards is not None and kept["links"] != shards.images:
@@ -136,13 +136,15 @@ def _check_counts(
         yield from _compare_with_ledger(path, kept["links"], stages, ledger)
 
 
-def _compare_with_ledger(path: str, kept: int, stages: dict[str, Any], ledger: LedgerTotals) -> Iterator[str]:
+def _compare_with_ledger(
+    path: str, kept: int, stages: Mapping[Stage, Mapping[str, Counts]], ledger: LedgerTotals
+) -> Iterator[str]:
     if kept != ledger.kept:
         yield _count(path, "links kept", kept, f"{ledger.kept} in the ledger")
     for stage, parts in stages.items():
         if "links" not in parts:  # locate knows documents only
             continue
-        said, found = Counter[str](parts["links"]["dropped"]), ledger.dropped.get(stage, Counter[str]())
+        said, found = parts["links"].dropped, ledger.dropped.get(stage, Counter[str]())
         for reason in sorted(said.keys() | found.keys()):
             if said[reason] != found[reason]:
                 what = f"links dropped in {stage} for {reason}"

@@ -18,11 +18,13 @@ from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
+from schemas.manifest import ShardNote
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
 from tests.end_to_end.running import mmc4, succeeded
 from tests.mmc4_pipeline.file_server import INPUTS, Handler, serving
+from tests.mmc4_pipeline.planted_plans import pages_plan
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 SHARDS, PAGES = 3, 21
@@ -41,7 +43,7 @@ def common_picture() -> np.ndarray:
 
 def write_pages(folder: StageFolder, address: str) -> None:
     """Write pages that have one picture of their own and one that all pages have, each under its own URL."""
-    folder.begin({"recipe": load_recipe("mmc4").part(Stage.PAGES), "options": {}, "input": {}}, SHARDS, resume=False)
+    folder.begin(pages_plan(SHARDS), resume=False)
     for shard in range(SHARDS):
         pages = [
             Page(
@@ -60,7 +62,8 @@ def write_pages(folder: StageFolder, address: str) -> None:
         ]
         file = storage.write_records(folder.shard_file("pages", shard, SHARDS), pages, Page)
         links = Counts(seen=2 * len(pages), kept=2 * len(pages))
-        folder.finish_shard(shard, [file], {"documents": Counts(len(pages), len(pages)), "links": links})
+        counts = {"documents": Counts(len(pages), len(pages)), "links": links}
+        folder.finish_shard(ShardNote(shard=shard, files=[file], counts=counts))
     folder.finish()
 
 

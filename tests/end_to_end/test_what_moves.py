@@ -23,9 +23,9 @@ BYTES_OF_AN_IMAGE = 24  # rank and perceptual hash, with what Beam says about an
 def test_no_image_moves_between_steps_but_at_most_its_hash(web: Web, built: Path, tmp_path: Path) -> None:
     output = shutil.copytree(built, tmp_path / "out")
     folder, pages = stage_folder(str(output), Stage.IMAGES), stage_folder(str(output), Stage.PAGES)
-    counts = folder.manifest()["counts"]["links"]
+    counts = folder.manifest().counts["links"]
     options = parse(web.build_arguments(output), "", "", OWN_OPTIONS)
-    shards = folder.manifest()["shards"]
+    shards = folder.manifest().plan.shards
     shutil.rmtree(output / "images/done")  # what was fetched stays
     work = ImagesWork(
         pages=pages,
@@ -41,4 +41,4 @@ def test_no_image_moves_between_steps_but_at_most_its_hash(web: Web, built: Path
     largest = max(extract_distribution(info)[3] for info in infos)
     stored = sum(path.stat().st_size for path in (output / "images").glob("*.tar"))
     assert len(infos) > 10
-    assert largest < BYTES_OF_AN_IMAGE * counts["kept"] < stored / 500
+    assert largest < BYTES_OF_AN_IMAGE * counts.kept < stored / 500

@@ -15,10 +15,12 @@ from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.ledger import LedgerRow
+from schemas.manifest import ShardNote
 from schemas.page import ImageLink, Page
 from schemas.reasons import Stage
 from schemas.score import DocumentScores, ImageScore
 from schemas.statistics import Counts
+from tests.mmc4_pipeline.planted_plans import cut_plan
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 SENTENCES = 5
@@ -52,7 +54,7 @@ def page_of(number: int) -> tuple[Page, list[Image], DocumentScores]:
 def write_dataset(path: Path, *, shards: int = 2, documents: int = 12, recipe: str = "mmc4") -> StageFolder:
     """Write a finished dataset of documents 0, 1, … in shards, as the cut stage does."""
     folder = StageFolder(str(path), Stage.CUT)
-    folder.begin({"recipe": load_recipe(recipe).to_json(), "input": {}, "before": {}}, shards, resume=False)
+    folder.begin(cut_plan(shards, recipe=load_recipe(recipe).to_json()), resume=False)
     for shard in range(shards):
         numbers = range(shard, documents, shards)
         pages, images, scores = zip(*map(page_of, numbers), strict=True) if numbers else ((), (), ())
@@ -67,6 +69,6 @@ def write_dataset(path: Path, *, shards: int = 2, documents: int = 12, recipe: s
         counts = {"documents": Counts(len(pages)), "links": Counts(len(every))}
         counts["documents"].decide(document.reason for document in cut)
         counts["links"].decide(reason for document in cut for reason in document.cut_reasons())
-        folder.finish_shard(shard, files, counts)
+        folder.finish_shard(ShardNote(shard=shard, files=files, counts=counts))
     folder.finish()
     return folder

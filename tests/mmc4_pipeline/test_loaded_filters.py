@@ -41,10 +41,10 @@ def listed(tmp_path: Path) -> LoadedFilters:
 
 
 def test_the_plan_has_each_file_s_sha256(listed: LoadedFilters) -> None:
-    lists = listed.plan()["lists"]
+    lists = listed.sha256_by_path
     assert len(lists) == 3
     assert all(hashlib.sha256(Path(path).read_bytes()).hexdigest() == sha256 for path, sha256 in lists.items())
-    assert LoadedFilters.read({"url": Url(("jpg",)), "ads": Ads()}, INPUTS).plan() == {}
+    assert LoadedFilters.read({"url": Url(("jpg",)), "ads": Ads()}, INPUTS).sha256_by_path is None
 
 
 def test_filters_are_ready_by_kind_in_the_recipe_s_order(listed: LoadedFilters) -> None:
@@ -64,7 +64,7 @@ def test_another_process_reads_the_lists_itself(listed: LoadedFilters) -> None:
 
 
 def test_another_process_refuses_a_list_that_has_changed(listed: LoadedFilters) -> None:
-    path = next(path for path in listed.plan()["lists"] if path.endswith("deny.txt"))
+    path = next(path for path in listed.sha256_by_path if path.endswith("deny.txt"))
     Path(path).write_text("nobody.example\n")
     assert b"UserError: " + path.encode() + b": " in in_another_process(listed).stderr
 

@@ -1,9 +1,9 @@
 """A stage's folder: what resuming refuses, what counts must do, and what the manifest says in the end."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,10 +12,12 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.stage_folder import StageFolder, add_up, fingerprint
+from schemas.manifest import CutPlan, Manifest, PagesInput, PagesPlan, ShardNote, WrittenFile
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
+from tests.mmc4_pipeline.planted_plans import pages_plan
 
-PLAN: dict[str, Any] = {"recipe": load_recipe("mmc4").part(Stage.PAGES), "options": {"page_source": "warc"}}
+PLAN = pages_plan(2)
 
 
 def counts(seen: int, kept: int, **dropped: int) -> Counts:
@@ -33,40 +35,40 @@ def folder(tmp_path: Path) -> StageFolder:
 
 def finish(folder: StageFolder, shard: int, made: Counts) -> None:
     file = storage.write_bytes(folder.file(f"pages-{shard}.bin"), b"x" * shard)
-    folder.finish_shard(shard, [file], {"links": made})
+    folder.finish_shard(ShardNote(shard=shard, files=[file], counts={"links": made}))
 
 
 def test_from_begin_to_manifest(folder: StageFolder) -> None:
-    assert folder.begin(PLAN, 2, resume=False)
-    with pytest.raises(UserError, match="the pages stage is not finished here; run `mmc4 pages` first"):
+    assert folder.begin(PLAN, resume=False)
+    with pytest.raises(UserError, match="mmc4 pages"):
         folder.manifest()
     finish(folder, 1, counts(5, 3, url_token=2))
     assert folder.done() == {1}
     assert folder.done() == {1}
-    with pytest.raises(UserError, match=r"1 of 2 shards are not finished; run again with --resume"):
+    with pytest.raises(UserError, match=r"1 of 2 shards .*--resume"):
         folder.finish()
     finish(folder, 0, counts(4, 1, url_token=1, url_extension=2))
     manifest = folder.finish()
-    assert manifest["counts"] == {"links": {"in": 9, "kept": 4, "dropped": {"url_extension": 2, "url_token": 3}}}
-    assert [(file["name"], file["bytes"]) for file in manifest["files"]] == [("pages-0.bin", 0), ("pages-1.bin", 1)]
-    assert (manifest["stage"], manifest["shards"]) == ("pages", 2)
-    assert manifest["versions"]["apache-beam"]
-    assert folder.manifest() == json.loads(json.dumps(manifest))
-    assert not folder.begin(PLAN, 2, resume=True)
+    assert manifest.counts == {"links": counts(9, 4, url_extension=2, url_token=3)}
+    assert [(file.name, file.bytes) for file in manifest.files] == [("pages-0.bin", 0), ("pages-1.bin", 1)]
+    assert storage.json_bytes(manifest.plan) == storage.json_bytes(PLAN)
+    assert manifest.versions["apache-beam"]
+    assert folder.manifest(PagesPlan) == folder.manifest() == manifest
+    assert not folder.begin(PLAN, resume=True)
 
 
 def test_an_existing_folder_needs_resume(folder: StageFolder) -> None:
-    folder.begin(PLAN, 2, resume=False)
-    with pytest.raises(UserError, match=r"pages: already holds this stage; continue it with --resume"):
-        folder.begin(PLAN, 2, resume=False)
+    folder.begin(PLAN, resume=False)
+    with pytest.raises(UserError, match=r"pages: .*--resume"):
+        folder.begin(PLAN, resume=False)
 
 
 def test_resuming_keeps_what_is_done_and_removes_what_is_half_done(folder: StageFolder) -> None:
-    assert folder.begin(PLAN, 3, resume=True)  # nothing there yet: as good as a first run
+    assert folder.begin(pages_plan(3), resume=True)  # nothing there yet: as good as a first run
     finish(folder, 2, counts(0, 0))
     leftover = Path(folder.file("pages-0.bin.tmp-0123456789ab"))
     leftover.touch()
-    assert folder.begin(PLAN, 3, resume=True)
+    assert folder.begin(pages_plan(3), resume=True)
     assert folder.done() == {2}
     assert not leftover.exists()
     assert Path(folder.file("pages-2.bin")).exists()
@@ -74,13 +76,13 @@ def test_resuming_keeps_what_is_done_and_removes_what_is_half_done(folder: Stage
 
 def test_a_folder_with_brackets_in_its_name_is_one_like_any_other(tmp_path: Path) -> None:
     folder = StageFolder(str(tmp_path / "out [1]" / "pages"), Stage.PAGES)
-    folder.begin(PLAN, 1, resume=False)
+    folder.begin(pages_plan(1), resume=False)
     finish(folder, 0, counts(1, 1))
-    assert folder.finish()["counts"]["links"]["kept"] == 1
+    assert folder.finish().counts["links"].kept == 1
 
 
-def changed(**changes: Any) -> dict[str, Any]:
-    return {**PLAN, **changes}
+def changed(**changes: Any) -> PagesPlan:
+    return msgspec.structs.replace(PLAN, **changes)
 
 
 WITH_FILTER = load_recipe("mmc4", ("filters.url.forbidden_tokens=[logo]",)).part(Stage.PAGES)
@@ -88,38 +90,38 @@ WITHOUT_FILTER = load_recipe("mmc4", ("filters.url=null",)).part(Stage.PAGES)
 
 
 @pytest.mark.parametrize(
-    ("plan", "shards", "named"),
+    ("plan", "named"),
     [
-        (changed(recipe=WITH_FILTER), 2, "recipe.filters.url.forbidden_tokens: was .*widget.*, is .*logo"),
-        (changed(recipe=WITHOUT_FILTER), 2, "recipe.filters.url.extensions: was .*png.*, is not set"),
+        (changed(recipe=WITH_FILTER), "recipe.filters.url.forbidden_tokens: was .*widget.*, is .*logo"),
+        (changed(recipe=WITHOUT_FILTER), "recipe.filters.url.extensions: was .*png.*, is not set"),
         (
-            changed(recipe={**PLAN["recipe"], "filters": {**PLAN["recipe"]["filters"], "new": {}}}),
-            2,
+            changed(recipe={**PLAN.recipe, "filters": {**PLAN.recipe["filters"], "new": {}}}),
             "filters.new: was",
         ),
-        (changed(options={"page_source": "wat"}), 2, "options.page_source: was warc, is wat"),
-        (changed(input={"pages": "abc"}), 2, "input.pages: was not set, is abc"),
-        (PLAN, 3, "shards: was 2, is 3"),
+        (changed(options={"page_source": "wat"}), "options.page_source: was warc, is wat"),
+        (
+            changed(input=PagesInput(warcs={"a.warc": 1})),
+            r"input\.locations: was 0, is not set.*input\.warcs\.a\.warc: was not",
+        ),
+        (pages_plan(3), "shards: was 2, is 3"),
     ],
 )
-def test_a_resume_with_changes_is_refused_by_name(
-    folder: StageFolder, plan: dict[str, Any], shards: int, named: str
-) -> None:
-    folder.begin(PLAN, 2, resume=False)
-    with pytest.raises(UserError, match=f"cannot resume, what it was made from has changed: .*{named}"):
-        folder.begin(plan, shards, resume=True)
+def test_a_resume_with_changes_is_refused_by_name(folder: StageFolder, plan: PagesPlan, named: str) -> None:
+    folder.begin(PLAN, resume=False)
+    with pytest.raises(UserError, match=f"cannot resume.*{named}"):
+        folder.begin(plan, resume=True)
 
 
 def test_a_resume_with_filters_in_another_order_is_refused(folder: StageFolder) -> None:
     filters = load_recipe("mmc4").part(Stage.IMAGES)["filters"]
-    folder.begin({"recipe": {"filters": filters}}, 1, resume=False)
+    folder.begin(changed(recipe={"filters": filters}), resume=False)
     turned = dict(reversed(filters.items()))
     with pytest.raises(UserError, match=r"recipe\.filters in order: was consent, .*, is corpus_duplicates, "):
-        folder.begin({"recipe": {"filters": turned}}, 1, resume=True)
+        folder.begin(changed(recipe={"filters": turned}), resume=True)
 
 
 def test_counts_that_do_not_add_up_are_an_error_and_no_note(folder: StageFolder) -> None:
-    folder.begin(PLAN, 1, resume=False)
+    folder.begin(pages_plan(1), resume=False)
     for wrong in (counts(5, 3, url_token=1), counts(2, 3)):
         with pytest.raises(ArithmeticError, match="links of pages shard 0 do not add up"):
             finish(folder, 0, wrong)
@@ -127,19 +129,71 @@ def test_counts_that_do_not_add_up_are_an_error_and_no_note(folder: StageFolder)
 
 
 def test_a_damaged_note_is_named(folder: StageFolder) -> None:
-    folder.begin(PLAN, 1, resume=False)
+    folder.begin(pages_plan(1), resume=False)
     finish(folder, 0, counts(1, 1))
     Path(folder.file("done/00000.json")).write_text("{")
     with pytest.raises(UserError, match=r"done/00000\.json: .*JSON"):
         folder.finish()
 
 
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ('{"stage": "pages", "recipe": {}, "options": {}, "input": {}}', "shards"),
+        ('{"stage": "pages", "shards": "2", "recipe": {}, "options": {}, "input": {}}', r"\$\.shards"),
+        ('{"stage": "paint", "shards": 2}', r"\$\.stage"),
+        ("[]", "object"),
+    ],
+)
+def test_a_plan_that_is_none_is_refused_in_one_line_by_file_and_field(
+    folder: StageFolder, content: str, named: str
+) -> None:
+    folder.begin(PLAN, resume=False)
+    Path(folder.file("plan.json")).write_text(content)
+    with pytest.raises(UserError, match=rf"^\S*/pages/plan\.json: .*{named}.*$"):
+        folder.plan()
+
+
+@pytest.mark.parametrize("lost", ["shards", "files", "counts"])
+def test_a_manifest_without_a_field_is_refused_by_file_and_field(folder: StageFolder, lost: str) -> None:
+    folder.begin(pages_plan(1), resume=False)
+    finish(folder, 0, counts(1, 1))
+    folder.finish()
+    path = folder.file("manifest.json")
+    storage.write_json(path, {name: value for name, value in storage.read_json(path).items() if name != lost})
+    with pytest.raises(UserError, match=rf"^\S*/pages/manifest\.json: .*{lost}"):
+        folder.manifest()
+
+
+def test_a_manifest_of_another_stage_is_refused(folder: StageFolder) -> None:
+    folder.begin(pages_plan(0), resume=False)
+    folder.finish()
+    with pytest.raises(UserError, match=r"manifest\.json: .*pages.*stage"):
+        folder.manifest(CutPlan)
+
+
+def test_plan_note_and_manifest_are_stored_as_they_always_were(folder: StageFolder) -> None:
+    folder.begin(pages_plan(1), resume=False)
+    finish(folder, 0, counts(3, 1, url_token=1, url_extension=1))
+    folder.finish()
+    plan, note, manifest = (
+        storage.read_json(folder.file(name)) for name in ("plan.json", "done/00000.json", "manifest.json")
+    )
+    assert list(plan) == ["stage", "shards", "recipe", "options", "input"]
+    assert plan["input"] == {"locations": "0"}
+    assert list(note) == ["shard", "files", "counts"]
+    assert list(note["files"][0]) == ["name", "bytes", "sha256"]
+    assert str(note["counts"]) == "{'links': {'in': 3, 'kept': 1, 'dropped': {'url_extension': 1, 'url_token': 1}}}"
+    assert list(manifest) == [*plan, "versions", "counts", "files"]
+
+
 def test_a_fingerprint_is_of_names_and_contents() -> None:
-    def manifest(*files: tuple[str, str]) -> dict[str, Any]:
-        return {"files": [{"name": name, "sha256": digest} for name, digest in files], "versions": {"numpy": "2"}}
+    def manifest(*files: tuple[str, str], numpy: str = "2") -> Manifest[PagesPlan]:
+        written = [WrittenFile(name, 1, digest) for name, digest in files]
+        return Manifest(plan=PLAN, versions={"numpy": numpy}, counts={}, files=written)
 
     one = fingerprint(manifest(("a", "1"), ("b", "2")))
-    assert one == fingerprint({**manifest(("a", "1"), ("b", "2")), "versions": {}})
+    assert one == fingerprint(manifest(("a", "1"), ("b", "2"), numpy="3"))
     assert one != fingerprint(manifest(("a", "2"), ("b", "1")))
     assert one != fingerprint(manifest(("a", "1")))
 
@@ -151,7 +205,7 @@ shards = st.lists(st.tuples(st.integers(0, 9), drops))
 @given(shards)
 def test_totals_of_shards_that_add_up_add_up(shards: list[tuple[int, dict[str, int]]]) -> None:
     made = [counts(kept + sum(dropped.values()), kept, **dropped) for kept, dropped in shards]
-    total = add_up({"links": count.to_json()} for count in made).get("links", Counts())
+    total = add_up({"links": count} for count in made).get("links", Counts())
     total.check("links")
     assert total.kept == sum(kept for kept, _ in shards)
     assert total.dropped.total() == sum(sum(dropped.values()) for _, dropped in shards)

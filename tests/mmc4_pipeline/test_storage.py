@@ -10,6 +10,7 @@ from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from schemas.document import RejectedDocument
+from schemas.manifest import WrittenFile
 
 RECORDS = [RejectedDocument(f"{number:032x}", f"https://a.example/{number}", "s:1", "r", "d") for number in range(1000)]
 
@@ -21,7 +22,7 @@ def test_what_was_written_is_described_by_its_own_bytes(tmp_path: Path) -> None:
         writer.write(bytearray(b"def"))
     described = storage.written(str(path), writer)
     assert path.read_bytes() == b"abcdef"
-    assert described == storage.WrittenFile("a.bin", 6, hashlib.sha256(b"abcdef").hexdigest())
+    assert described == WrittenFile("a.bin", 6, hashlib.sha256(b"abcdef").hexdigest())
     assert [item.name for item in path.parent.iterdir()] == ["a.bin"]
 
 
@@ -68,6 +69,9 @@ def test_broken_json_is_named_and_good_json_comes_back(tmp_path: Path) -> None:
     assert storage.read_json(str(path)) == {"b": [1, None], "a": "ü"}
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(UserError, match=r"a\.json: .*JSON"):
+        storage.read_json(str(path))
+    path.write_bytes(b'{"a": "\xff"}')
+    with pytest.raises(UserError, match=r"a\.json: "):
         storage.read_json(str(path))
 
 

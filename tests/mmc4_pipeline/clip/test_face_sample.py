@@ -18,8 +18,10 @@ from mmc4_pipeline.recipe import FaceDetectorSettings
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.tar import add_file, open_tar
 from schemas.image import Image
+from schemas.manifest import ShardNote
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage
+from tests.mmc4_pipeline.planted_plans import images_plan
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 SHARDS, SITES, PICTURES = 2, 3, 4  # of each shard, of each site
@@ -34,7 +36,7 @@ def jpeg(number: int) -> bytes:
 def write_run(output: Path, faces: list[list[float]] | None) -> tuple[StageFolder, StageFolder]:
     """Write the stages of a run: 24 pictures, the first of each site dropped, and a portrait that is on every page."""
     pages, images = StageFolder(str(output / "pages"), Stage.PAGES), StageFolder(str(output / "images"), Stage.IMAGES)
-    images.begin({}, SHARDS, resume=False)
+    images.begin(images_plan(SHARDS), resume=False)
     for shard in range(SHARDS):
         rows: list[Image] = []
         of_shard: list[Page] = []
@@ -53,7 +55,8 @@ def write_run(output: Path, faces: list[list[float]] | None) -> tuple[StageFolde
                     found = {"sha256": sha256, "face_detections": faces, "reason": reason}
                     rows.append(Image(f"key of {site}", link.position, link.url, **place, **found))
         storage.write_records(pages.shard_file("pages", shard, SHARDS), of_shard, Page)
-        images.finish_shard(shard, [storage.write_records(images.shard_file("images", shard, SHARDS), rows, Image)], {})
+        file = storage.write_records(images.shard_file("images", shard, SHARDS), rows, Image)
+        images.finish_shard(ShardNote(shard=shard, files=[file], counts={}))
     images.finish()
     return pages, images
 

@@ -1,6 +1,5 @@
 """Shards: which documents go into which, and that their files are written in one pass over the images."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -10,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument, Placed
 from mmc4_pipeline.dataset.write_shards import DatasetSettings, expected_bytes, kept_in_parts, write_shard
 from mmc4_pipeline.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
+from schemas.manifest import CutOptions, decode
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage
 from schemas.score import ImageScore
@@ -91,7 +92,7 @@ def test_all_formats_are_written_in_one_pass_over_the_images(tmp_path: Path) -> 
 @pytest.mark.parametrize("choices", [["obelics"], ["webdataset", "mmc4_jsonl:compression=zip"]])
 def test_settings_come_back_from_a_plan(choices: list[str]) -> None:
     settings = DatasetSettings(parse_formats(choices), 10**6)
-    back = DatasetSettings.from_json(json.loads(json.dumps(settings.to_json())))
+    back = DatasetSettings.of(decode(storage.json_bytes(settings.plan()), CutOptions))
     assert back == settings
     assert back.named_in_ledger(2) == settings.named_in_ledger(2)
 

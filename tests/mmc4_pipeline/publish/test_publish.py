@@ -16,9 +16,9 @@ from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.publish.contents import DOCUMENT_FIELDS, LEDGER_FIELDS, file_groups
 from mmc4_pipeline.stage_folder import StageFolder
-from mmc4_pipeline.storage import WrittenFile
 from schemas.arrow import arrow_schema
 from schemas.ledger import LedgerRow
+from schemas.manifest import WrittenFile
 
 MakeDataset = Callable[..., StageFolder]
 URL = "https://huggingface.co/datasets/someone/mmc4-again"

@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,19 +14,21 @@ from mmc4_pipeline.formats.openflamingo import OpenFlamingo
 from mmc4_pipeline.naming import site_of
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
+from schemas.manifest import CutPlan, Manifest, ShardNote
 from schemas.page import ImageLink, Page
 from schemas.reasons import Drop, Reason, Stage
 from schemas.score import ImageScore
 from schemas.statistics import Counts
+from tests.mmc4_pipeline.planted_plans import cut_plan
 
 BEFORE = {
-    "locate": {"documents": {"in": 9, "kept": 8, "dropped": {"not_located": 1}}},
-    "pages": {
-        "documents": {"in": 8, "kept": 8, "dropped": {}},
-        "links": {"in": 100, "kept": 60, "dropped": {"url_token": 10, "url_extension": 30}},
+    Stage.LOCATE: {"documents": Counts(9, 8, Counter(not_located=1))},
+    Stage.PAGES: {
+        "documents": Counts(8, 8),
+        "links": Counts(100, 60, Counter(url_token=10, url_extension=30)),
     },
-    "images": {"links": {"in": 60, "kept": 20, "dropped": {"http_error": 20, "corrupt": 10, "too_small": 10}}},
-    "score": {"links": {"in": 20, "kept": 20, "dropped": {}}},
+    Stage.IMAGES: {"links": Counts(60, 20, Counter(http_error=20, corrupt=10, too_small=10))},
+    Stage.SCORE: {"links": Counts(20, 20)},
 }
 RECIPE = {
     "crawl": "CC-MAIN-2019-18",
@@ -87,7 +90,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., StageFolder]:
 
     def make(*shards: list[CutDocument], image: bytes | None = None) -> StageFolder:
         folder = StageFolder(str(tmp_path / "out" / "dataset" / "planted"), Stage.CUT)
-        folder.begin({"recipe": RECIPE, "input": {"scores": "clip"}, "before": BEFORE}, len(shards), resume=False)
+        folder.begin(cut_plan(len(shards), recipe=RECIPE, before=BEFORE), resume=False)
         body = image if image is not None else jpeg()
         for number, documents in enumerate(shards):
             kept = [document for document in documents if document.reason is None]
@@ -96,7 +99,8 @@ def make_dataset(tmp_path: Path) -> Callable[..., StageFolder]:
             counts["documents"].decide(document.reason for document in documents)
             counts["links"].decide(reason for document in documents for reason in document.cut_reasons())
             counts["links"].seen = counts["links"].kept + counts["links"].dropped.total()
-            folder.finish_shard(number, files, counts, statistics=statistics_of_documents(documents, number).to_json())
+            statistics = statistics_of_documents(documents, number).to_json()
+            folder.finish_shard(ShardNote(shard=number, files=files, counts=counts, statistics=statistics))
         folder.finish()
         return folder
 
@@ -104,10 +108,10 @@ def make_dataset(tmp_path: Path) -> Callable[..., StageFolder]:
 
 
 @pytest.fixture
-def manifest() -> dict[str, object]:
-    """Give a made-up manifest whose numbers add up."""
+def manifest() -> Manifest[CutPlan]:
+    """Return a made-up manifest whose numbers add up."""
     counts = {
-        "documents": {"in": 8, "kept": 5, "dropped": {"document": 3}},
-        "links": {"in": 20, "kept": 12, "dropped": {"low_similarity": 6, "document": 2}},
+        "documents": Counts(8, 5, Counter(document=3)),
+        "links": Counts(20, 12, Counter(low_similarity=6, document=2)),
     }
-    return {"stage": "cut", "before": BEFORE, "counts": counts}
+    return Manifest(plan=cut_plan(0, recipe=RECIPE, before=BEFORE), versions={}, counts=counts, files=[])

@@ -9,25 +9,27 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.report.duplicates import WANTED, pictures
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.tar import add_file, open_tar
+from schemas.manifest import ShardNote
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
 from schemas.tables import Duplicates
+from tests.mmc4_pipeline.planted_plans import cut_plan, images_plan
 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> tuple[StageFolder, Duplicates]:
     """Give a dataset beside the images that it was made from, and the place of one of them."""
     images = StageFolder(str(tmp_path / "out" / "images"), Stage.IMAGES)
-    images.begin({}, 2, resume=False)
+    images.begin(images_plan(2), resume=False)
     jpeg = bytes(cv2.imencode(".jpg", np.full((300, 600, 3), (0, 0, 255), dtype=np.uint8))[1])
     for shard in range(2):
         path = images.shard_file("images", shard, 2, "tar")
         with storage.write_atomically(path) as writer, open_tar(writer) as tar:
             add_file(tar, "other.jpg", b"no picture")
             offset = add_file(tar, "red.jpg", jpeg)
-        images.finish_shard(shard, [storage.written(path, writer)], {"links": Counts()})
+        images.finish_shard(ShardNote(shard=shard, files=[storage.written(path, writer)], counts={"links": Counts()}))
     folder = StageFolder(str(tmp_path / "out" / "dataset" / "planted"), Stage.CUT)
-    folder.begin({"input": {"images": fingerprint(images.finish())}}, 0, resume=False)
+    folder.begin(cut_plan(0, images=fingerprint(images.finish())), resume=False)
     folder.finish()
     return folder, Duplicates(Reason.CORPUS_DUPLICATE, 7, 3, "https://a.example/red.jpg", 1, offset, len(jpeg))
 
@@ -53,7 +55,7 @@ def test_a_picture_that_is_no_longer_there_is_no_error(dataset: tuple[StageFolde
         case "the run it was made from":
             shutil.rmtree(images)
             other = StageFolder(str(images), Stage.IMAGES)
-            other.begin({}, 0, resume=False)
+            other.begin(images_plan(0), resume=False)
             other.finish()
         case "the place":
             group.offset = 10**9

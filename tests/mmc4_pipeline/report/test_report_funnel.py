@@ -1,13 +1,18 @@
 import io
-from typing import Any
+from collections import Counter
 
 from rich.console import Console
 
 from mmc4_pipeline.report.figures import funnel_bars
 from mmc4_pipeline.report.funnel import FunnelRow, funnel, print_funnel
+from schemas.manifest import CutPlan, Manifest
+from schemas.reasons import Stage
+from schemas.statistics import Counts
 
 
-def test_funnel_has_a_row_for_each_stage_and_thing_with_most_frequent_reasons_first(manifest: dict[str, Any]) -> None:
+def test_funnel_has_a_row_for_each_stage_and_thing_most_frequent_reasons_first(
+    manifest: Manifest[CutPlan],
+) -> None:
     assert funnel(manifest) == [
         FunnelRow("locate", "documents", 9, 8, [("not_located", 1)]),
         FunnelRow("pages", "documents", 8, 8, []),
@@ -19,7 +24,7 @@ def test_funnel_has_a_row_for_each_stage_and_thing_with_most_frequent_reasons_fi
     ]
 
 
-def test_printed_funnel_fits_80_columns_and_names_every_count(manifest: dict[str, Any]) -> None:
+def test_printed_funnel_fits_80_columns_and_names_every_count(manifest: Manifest[CutPlan]) -> None:
     stream = io.StringIO()
     print_funnel(manifest, Console(file=stream, width=80))
     text = stream.getvalue()
@@ -28,16 +33,16 @@ def test_printed_funnel_fits_80_columns_and_names_every_count(manifest: dict[str
         assert expected in text
 
 
-def test_printed_funnel_of_a_whole_crawl_still_fits(manifest: dict[str, Any]) -> None:
+def test_printed_funnel_of_a_whole_crawl_still_fits(manifest: Manifest[CutPlan]) -> None:
     stream = io.StringIO()
-    links = {"in": 4_000_000_000, "kept": 1_370_000_000, "dropped": {"url_extension": 2_630_000_000}}
-    manifest["before"] = {**manifest["before"], "pages": {"links": links}}
+    links = Counts(4_000_000_000, 1_370_000_000, Counter(url_extension=2_630_000_000))
+    manifest.plan.before[Stage.PAGES] = {"links": links}
     print_funnel(manifest, Console(file=stream, width=80))
     assert "4,000.0M → 1,370.0M" in stream.getvalue()
     assert "url_extension=2,630.0M" in stream.getvalue()
 
 
-def test_each_bar_of_a_reason_ends_where_the_one_before_starts(manifest: dict[str, Any]) -> None:
+def test_each_bar_of_a_reason_ends_where_the_one_before_starts(manifest: Manifest[CutPlan]) -> None:
     bars = funnel_bars(funnel(manifest), "links")
     assert [(bar.label, bar.count) for bar in bars if not bar.is_drop] == [
         ("all", 100),
