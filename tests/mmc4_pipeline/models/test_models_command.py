@@ -83,4 +83,4 @@ def test_offline_there_is_one_line_per_file_with_its_place(
 def test_usage() -> None:
     assert "--models_folder" in succeeded(mmc4("models", "fetch", "--help")).stdout
     assert mmc4("models").returncode == 2
-    assert "no such recipe" in refusal(mmc4("models", "fetch", "--recipe", "mmc5"))
+    assert "recipe mmc5: " in refusal(mmc4("models", "fetch", "--recipe", "mmc5"))
