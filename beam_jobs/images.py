@@ -180,7 +180,6 @@ class ImagesWork:
             return shard
         attempt = f"{tar}.tmp-{uuid.uuid4().hex[:12]}"
         begin_shard(self.folder, shard)
-        begin_shard(self.folder, shard)
         with timed(Stage.IMAGES, "fetch"):
             result = self._fetch(shard, attempt)
         if storage.exists(note):
@@ -193,10 +192,10 @@ class ImagesWork:
         return shard
 
     def _fetch(self, shard: int, tar: str) -> FetchedShard:
-        pages, lists = list(self._pages(shard)), self.deny_lists.of_kind(LoadedDenyList).values()
+        lists = self.deny_lists.of_kind(LoadedDenyList).values()
         started = time.monotonic()
         fetched = fetch_shard(
-            pages,
+            list(self._pages(shard)),
             self.recipe,
             self.settings,
             tar,
@@ -204,7 +203,6 @@ class ImagesWork:
             denies=lambda url: any(item.denies(url) for item in lists),
             source=self.source,
         )
-        received = sum(image.reason is None for image in fetched.images)
         received, seconds = sum(image.reason is None for image in fetched.images), time.monotonic() - started
         _log.info("images: shard %d: %d of %d images fetched in %.1f s", shard, received, len(fetched.images), seconds)
         return fetched

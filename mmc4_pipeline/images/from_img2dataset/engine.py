@@ -34,9 +34,8 @@ from schemas.reasons import Reason
 _PROGRAM = Path(__file__).with_name("guarded_img2dataset.py")
 _ROBOT_NAME = "img2dataset"  # the name by which X-Robots-Tag may address it
 _MAX_THREADS = 256  # img2dataset's own default
-_SAMPLES_PER_SHARD = (
-    1000  # shards are fetched one after another: at most this many are requested again in the last pass
-)
+# img2dataset fetches one shard after another. At the time limit the current one is lost and fetched again.
+_SAMPLES_PER_SHARD = 1000
 _PASSES = 2  # as in process_shard.py
 _VERSION = "from importlib.metadata import version; print(version('img2dataset'))"
 
