@@ -1,13 +1,13 @@
-"""Finding C4's pages in Common Crawl's index: the locate stage as users run it, on an index of known truth.
+"""Benchmark the locate stage as users run it, on a generated index with known results.
 
     python benchmarks/locate.py [--folder DIR] [--files 200] [--documents 300000] [--workers 2]
 
-Generates (into --folder, where a second run finds it again) an index of `files` times 100,000 rows, laid out, sorted
-and compressed as Common Crawl's is, and C4 files whose documents are mostly in it. Then runs `mmc4 locate` over half of
-the files and over all of them, checks every document's fate, and measures the Bloom filter beside Arrow's own look-up
-in the exact set of URLs, which every worker would have to hold. The last line is JSON: seconds (by the clock
-and of CPU), peak memory of the process tree (MiB), rows shuffled a document, time for all rows by time for half of
-them, rows a second, and the core hours that a crawl's 2.5 billion rows would take.
+Generates an index of `files` times 100,000 rows, laid out, sorted and compressed like Common Crawl's, and C4 files most
+of whose documents are in it (in --folder, where a second run reuses them). Then runs `mmc4 locate` on half of the files
+and on all of them, checks the outcome of every document, and compares the Bloom filter with Arrow's look-up in the
+exact set of URLs, which every worker would have to hold in memory. The last line is JSON: seconds (elapsed and CPU),
+peak memory of the process tree (MiB), rows shuffled per document, the ratio of the times for all rows and for half of
+them, rows per second, and the core hours for a crawl's 2.5 billion rows.
 """
 
 import argparse
@@ -33,13 +33,13 @@ import pyarrow.parquet as pq
 from mmc4_pipeline.commoncrawl.wanted import BloomFilter, WantedUrls, false_positive_rate, hashes_of
 
 CRAWL = "CC-MAIN-2019-18"
-ROWS = 100_000  # in a file, one row group
-TWICE = 50  # of so many rows one is a second capture of the URL before it, a day later
+ROWS = 100_000  # per file, in one row group
+TWICE = 50  # one of this many rows is a second capture of the URL before it, a day later
 WARC_FILES = 56_000
 C4_FILES = 8
 START = 1_555_578_517  # 2019-04-18
 INDEX = Path(f"cc-index/table/cc-main/warc/crawl={CRAWL}/subset=warc")
-REAL_ROWS = 2_500_000_000  # of the crawl that C4 was made from
+REAL_ROWS = 2_500_000_000  # of the crawl from which C4 was made
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def main() -> None:
         half = measure(folder, "half", arguments.workers, Path(temporary))
         whole = measure(folder, "whole", arguments.workers, Path(temporary))
         bloom, exact = look_ups(folder, arguments.files)
-    # What the other half of the rows took: the rest is starting and reading the documents.
+    # The time of the other half of the rows; the rest is starting up and reading the documents.
     core_seconds_per_row = (whole["cpu_seconds"] - half["cpu_seconds"]) / (whole["rows"] - half["rows"])
     result = {
         "rows": whole["rows"],
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def generate(folder: Path, files: int, documents: int) -> None:
-    """Make index and documents, or leave those that are there."""
+    """Make index and documents unless they exist."""
     done = folder / f"generated-{files}-{documents}"
     if done.exists():
         return
@@ -96,7 +96,7 @@ def generate(folder: Path, files: int, documents: int) -> None:
 
 
 def captures(rows: np.ndarray) -> dict[str, Any]:
-    """Give what the index says in these rows, by number: everything follows from the number."""
+    """Return the index's values for these row numbers, from which everything is derived."""
     again = rows % TWICE == TWICE - 1
     pages = rows - again
     mixed = pages.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -111,18 +111,18 @@ def captures(rows: np.ndarray) -> dict[str, Any]:
 
 
 def text_of(numbers: np.ndarray, width: int = 0) -> pa.Array:
-    """Give numbers as strings, filled up with zeros."""
+    """Return numbers as strings, padded with zeros."""
     return pc.utf8_lpad(pa.array(numbers).cast(pa.string()), width, padding="0")
 
 
 def join(*parts: str | pa.Array) -> pa.Array:
-    """Put strings and columns of strings together, row by row."""
+    """Concatenate strings and columns of strings, row by row."""
     return pc.binary_join_element_wise(*parts, "")
 
 
 @cache
 def warc_names() -> pa.Array:
-    """Give the names of the crawl's WARC files."""
+    """Return the names of the crawl's WARC files."""
     numbers = np.arange(WARC_FILES)
     segment, moment = text_of(1_555_578_517_558 + numbers // 560), text_of(20_190_418_101_243 + numbers // 560)
     name = join("/warc/CC-MAIN-", moment, "-20190426123243-", text_of(numbers % 560, 5), ".warc.gz")
@@ -130,12 +130,12 @@ def warc_names() -> pa.Array:
 
 
 def url_of(row: dict[str, Any]) -> pa.Array:
-    """Give the rows' URLs."""
+    """Return the rows' URLs."""
     return join("https://www.site", row["site"], ".example.com", row["path"])
 
 
 def write_index_file(folder: Path, number: int) -> None:
-    """Write one file of the index; every second one is in the half too."""
+    """Write one file of the index; every second one is also in the half."""
     row = captures(np.arange(number * ROWS, (number + 1) * ROWS))
     domain = join("site", row["site"], ".example.com")
     names = warc_names().take(pa.array(row["warc"]))
@@ -165,7 +165,7 @@ def write_index_file(folder: Path, number: int) -> None:
         }
     )
     path = folder / "whole" / INDEX / f"part-{number:05d}.c000.gz.parquet"
-    # As Spark writes it: gzip, and no Arrow schema in the footer.
+    # Like Spark: gzip, and no Arrow schema in the footer.
     pq.write_table(table, path, compression="gzip", compression_level=1, store_schema=False)
     link = folder / "half" / INDEX / path.name
     if number % 2 == 0 and not link.exists():
@@ -173,23 +173,23 @@ def write_index_file(folder: Path, number: int) -> None:
 
 
 def write_documents(folder: Path, files: int, count: int) -> None:
-    """Write the C4 files and what should become of their documents.
+    """Write the C4 files and the expected outcome of their documents.
 
-    Of 100 documents 3 are of another time than their capture's, and 3 of pages that were never crawled.
+    3 of 100 documents have another time than their capture, and 3 are of pages that were never crawled.
     """
     random = np.random.default_rng(4)
     rows = np.sort(random.choice(files * ROWS, count, replace=False))
     random.shuffle(rows)
     row, kind = captures(rows), np.arange(count) % 100
-    late, gone = kind < 3, (kind >= 3) & (kind < 6)
-    urls = pc.if_else(pa.array(gone), join(url_of(row), "?gone"), url_of(row))
+    late, missing = kind < 3, (kind >= 3) & (kind < 6)
+    urls = pc.if_else(pa.array(missing), join(url_of(row), "?missing"), url_of(row))
     times = row["time"] + late * 3601
     truth = {
         "url": urls,
         "timestamp": pa.array(times, pa.timestamp("s", "UTC")),
         "file": rows // ROWS,
         "late": late,
-        "gone": gone,
+        "missing": missing,
         "several": (rows % TWICE) >= TWICE - 2,
         "warc_filename": warc_names().take(pa.array(row["warc"])),
         "offset": row["offset"].astype(np.int64),
@@ -206,7 +206,7 @@ def write_documents(folder: Path, files: int, count: int) -> None:
 
 
 def measure(folder: Path, name: str, workers: int, temporary: Path) -> dict[str, Any]:
-    """Run the stage over the half or the whole of the index, check its result, and give what it took."""
+    """Run the stage on half or all of the index, check its result, and return time and memory used."""
     output = Path(tempfile.mkdtemp(dir=temporary))
     options = {"c4": folder / "c4/*.json.gz", "cc_root": folder / name, "output": output, "direct_num_workers": workers}
     flags = [str(word) for option, value in options.items() for word in (f"--{option}", value)]
@@ -214,7 +214,7 @@ def measure(folder: Path, name: str, workers: int, temporary: Path) -> dict[str,
     process = psutil.Popen([sys.executable, "-m", "mmc4_pipeline.cli", "locate", *flags], stderr=subprocess.DEVNULL)
     peak, busy = 0, dict[int, float]()
     while process.poll() is None:
-        peak = max(peak, look_at(process, busy))
+        peak = max(peak, resources_used(process, busy))
         time.sleep(0.1)
     seconds = time.perf_counter() - started
     if process.returncode:
@@ -234,10 +234,10 @@ def measure(folder: Path, name: str, workers: int, temporary: Path) -> dict[str,
     return result
 
 
-def look_at(process: psutil.Process, busy: dict[int, float]) -> int:
-    """Give the resident bytes of a process and all below it, and note the CPU seconds of each.
+def resources_used(process: psutil.Process, busy: dict[int, float]) -> int:
+    """Return the resident bytes of a process and its descendants, and note the CPU seconds of each.
 
-    Pages that processes share count for each of them.
+    Memory that processes share counts for each of them.
     """
     total = 0
     for item in (process, *process.children(recursive=True)):
@@ -251,25 +251,25 @@ def look_at(process: psutil.Process, busy: dict[int, float]) -> int:
 
 
 def check(folder: Path, locations: Path, *, half: bool) -> None:
-    """Compare what was located, and why the rest was not, with what was planted."""
+    """Compare the located documents, and the reasons for the others, with the planted ones."""
     truth = pq.read_table(folder / "truth.parquet")
-    there = pc.equal(pc.bit_wise_and(truth["file"], 1), 0) if half else pa.array([True] * len(truth))
-    hit = pc.and_(there, pc.invert(pc.or_(truth["late"], truth["gone"])))
+    included = pc.equal(pc.bit_wise_and(truth["file"], 1), 0) if half else pa.array([True] * len(truth))
+    hit = pc.and_(included, pc.invert(pc.or_(truth["late"], truth["missing"])))
     columns = ["url", "timestamp", "warc_filename", "offset", "several"]
     expected = sorted(map(tuple, (row.values() for row in truth.filter(hit).select(columns).to_pylist())))
     found = pa.concat_tables([pq.read_table(path) for path in locations.glob("locations-*.parquet")])
     columns[-1] = "could_have_url_duplicate"
     got = sorted(map(tuple, (row.values() for row in found.select(columns).to_pylist())))
-    late = set(truth.filter(pc.and_(there, truth["late"]))["url"].to_pylist())
+    late = set(truth.filter(pc.and_(included, truth["late"]))["url"].to_pylist())
     rejects = pa.concat_tables([pq.read_table(path) for path in locations.glob("rejects-*.parquet")]).to_pylist()
-    said = {row["url"] for row in rejects if row["detail"].startswith("captured at other times only")}
-    if got != expected or said != late or len(got) + len(rejects) != len(truth):
-        planted, met = (len(expected), len(late)), (len(got), len(said))
+    reported = {row["url"] for row in rejects if row["detail"].startswith("captured at other times only")}
+    if got != expected or reported != late or len(got) + len(rejects) != len(truth):
+        planted, met = (len(expected), len(late)), (len(got), len(reported))
         sys.exit(f"{locations}: located and met at other times: {met}, planted: {planted}, of {len(truth)}")
 
 
 def look_ups(folder: Path, files: int) -> tuple[float, float]:
-    """Give nanoseconds a row for the Bloom filter and for Arrow's look-up in the exact set, taking turns."""
+    """Return nanoseconds per row for the Bloom filter and for Arrow's look-up in the exact set, run alternately."""
     wanted = pq.read_table(folder / "truth.parquet", columns=["url"])["url"].combine_chunks()
     path = folder / "whole" / INDEX / "part-00000.c000.gz.parquet"
     urls = pq.read_table(path, columns=["url"], partitioning=None)["url"].combine_chunks()
@@ -284,7 +284,7 @@ def look_ups(folder: Path, files: int) -> tuple[float, float]:
 
 
 def nanoseconds(work: Callable[[], object]) -> float:
-    """Give how long something takes, a row."""
+    """Return how many nanoseconds something takes per row."""
     started = time.perf_counter()
     work()
     return (time.perf_counter() - started) / ROWS * 1e9

@@ -1,10 +1,10 @@
-"""Streaming a whole WARC file: this project's `records` beside warcio's ArchiveIterator, in one run.
+"""Benchmark streaming a whole WARC file: this project's `records` against warcio's ArchiveIterator, in one run.
 
     python benchmarks/warc_scan.py
 
 A WARC file of 100 MB is generated (always the same one) with Common Crawl's three records for each page: request,
-response, metadata. The two take turns on one core; each gives URL and decoded body length of every response, which
-are compared. Seconds are CPU seconds. The last line is JSON with medians.
+response, metadata. The two run alternately on one core; each returns URL and decoded body length of every response,
+which are compared. Seconds are CPU seconds. The last line is JSON with medians.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def timed(read: Callable[[Path], Pages], path: Path) -> tuple[float, Pages]:
-    """Give the CPU seconds of reading, and what was read."""
+    """Return the CPU seconds of reading, and the pages."""
     gc.collect()
     started = time.process_time()
     pages = read(path)
@@ -63,7 +63,7 @@ def timed(read: Callable[[Path], Pages], path: Path) -> tuple[float, Pages]:
 
 
 def ours(path: Path) -> Pages:
-    """Read as pages_by_scan does."""
+    """Read in the same way as pages_by_scan."""
     with path.open("rb") as stream:
         return [
             (record.url, len(record.http_response()[1]))
@@ -73,7 +73,7 @@ def ours(path: Path) -> Pages:
 
 
 def theirs(path: Path) -> Pages:
-    """Read as warcio's users do."""
+    """Read in the usual way of warcio."""
     with path.open("rb") as stream:
         return [
             (record.rec_headers.get_header("WARC-Target-URI"), len(record.content_stream().read()))
@@ -112,7 +112,7 @@ def write_warc(path: Path, size: int) -> None:
 
 
 def html_line(chance: random.Random, words: list[str]) -> str:
-    """Give a line of HTML: markup about as long as its text."""
+    """Return a line of HTML with about as much markup as text."""
     text = " ".join(words[int(6000 * chance.random() ** 3)] for _ in range(chance.randint(2, 30)))
     name, number = chance.choice(words), chance.getrandbits(24)
     return chance.choice(

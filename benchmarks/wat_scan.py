@@ -1,14 +1,14 @@
-"""Image links out of a WAT file: `pages_by_wat` with every page wanted, beside cc2dataset's `process_wat`, in one run.
+"""Benchmark image links from a WAT file: `pages_by_wat` for every page against cc2dataset's `process_wat`, in one run.
 
     python -m venv peer && peer/bin/pip install pyspark pysimdjson fsspec loguru fastwarc
     peer/bin/pip install --no-deps cc2dataset
     python benchmarks/wat_scan.py --peer peer/bin/python
 
-A WAT file of 200 MB is generated (always the same one), the two take turns on one core, and their links are compared
-page by page. Seconds are CPU seconds within the function. The peer runs as "image_only", which takes images without
-`alt` too, as this project does. What differs and is evened out before the links are compared: the peer leaves
-character references in URLs ("&amp;") as they are. `ratio_c4` is for one page in seven, about what C4 has of a crawl;
-the peer has no such choice. The last line is JSON with medians.
+A WAT file of 200 MB is generated (always the same one), the two run alternately on one core, and their links are
+compared page by page. Seconds are CPU seconds within the function. The peer runs as "image_only", which includes images
+without `alt`, like this project. The peer does not resolve character references in URLs ("&amp;"); they are resolved
+before the links are compared. `ratio_c4` is for one page in seven, about C4's share of a crawl; the peer cannot select
+pages. The last line is JSON with medians.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from schemas.capture import Location
 
 WARC = "crawl-data/CC-MAIN-2019-18/segments/1/warc/CC-MAIN-20190418101243-00000.warc.gz"
 MOMENT = datetime(2019, 4, 25, tzinfo=UTC)
-C4_SHARE = 7  # one page in so many
+C4_SHARE = 7  # one page of this many is in C4
 PEER = """
 import json, sys, time
 from loguru import logger
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def seconds(folder: str, locations: list[Location]) -> float:
-    """Give the CPU seconds of reading these pages, having checked that each was read."""
+    """Return the CPU seconds of reading these pages, after checking that each was read."""
     gc.collect()
     started = time.process_time()
     read = sum(isinstance(page, PageContent) for page in our_pages(folder, locations))
@@ -98,18 +98,18 @@ def seconds(folder: str, locations: list[Location]) -> float:
 
 
 def our_pages(folder: str, locations: list[Location]) -> Iterator[object]:
-    """Read as the pipeline does."""
+    """Read in the same way as the pipeline."""
     return pages_by_wat(Inputs(HttpSettings()), folder, WARC, locations, PageReader(LinkSettings()))
 
 
 def peer_seconds(python: str, path: Path, links: Path | None) -> float:
-    """Give the CPU seconds of the peer, in a process of its own, and write its links if asked to."""
+    """Return the CPU seconds of the peer, in its own process, and write its links if a path is given."""
     command = [python, "-c", PEER, str(path), *([str(links)] if links else [])]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def compare(folder: str, locations: list[Location], peer: Path) -> tuple[bool, int]:
-    """Tell whether each page has the same image URLs in the same order on both sides, and how many there are."""
+    """Return whether each page has the same image URLs in the same order on both sides, and their number."""
     theirs: dict[str, list[str]] = {}
     for line in peer.open():
         page, url = json.loads(line)
@@ -124,7 +124,7 @@ def compare(folder: str, locations: list[Location], peer: Path) -> tuple[bool, i
 
 @dataclass
 class Written:
-    """What was generated: the pages' locations, and the bytes before compression."""
+    """A generated file: the pages' locations, and the number of bytes before compression."""
 
     locations: list[Location]
     raw: int
@@ -162,23 +162,23 @@ def write_wat(path: Path, size: int) -> Written:
 
 
 def make_words(chance: random.Random) -> list[str]:
-    """Make words, the frequent ones short as in any language."""
+    """Make words, of which the frequent ones are short as in any language."""
     letters = "eeeeeettttaaaoooiiinnnsssrrrhhhlllddccuummffppggwwyybbvk"
     return ["".join(chance.choices(letters, k=2 + int(chance.expovariate(0.25)) % 9)) for _ in range(6000)]
 
 
 def phrase(chance: random.Random, words: list[str], most: int) -> str:
-    """Give some words."""
+    """Return some words."""
     return " ".join(words[int(len(words) * chance.random() ** 2)] for _ in range(chance.randint(1, most)))
 
 
 def slug(chance: random.Random, words: list[str]) -> str:
-    """Give some words as they stand in a URL."""
+    """Return some words in the form used in URLs."""
     return phrase(chance, words, 5).replace(" ", "-")
 
 
 class Site:
-    """A web site: its links and images, from which each of its pages shows some, in the proportions of news pages."""
+    """A web site with links and images, of which each page has some, in the proportions of news pages."""
 
     def __init__(self, chance: random.Random, words: list[str]) -> None:
         self.words = words
@@ -227,7 +227,7 @@ class Site:
         return f'{{"path":"IMG@/src","url":"{url}"{alt}}}'
 
     def html(self, chance: random.Random) -> str:
-        """Give the HTML-Metadata of one page."""
+        """Return the HTML-Metadata of one page."""
         first = chance.randrange(len(self.links))
         count = min(len(self.links), int(chance.lognormvariate(4.7, 0.75)))  # 148 on average
         links = (self.links * 2)[first : first + count]
@@ -256,7 +256,7 @@ class Site:
 
 
 def envelope(chance: random.Random, site: Site, url: str, kind: str, offset: int, length: int) -> str:
-    """Give a WAT record's JSON in the order of keys of 2019."""
+    """Return a WAT record's JSON with its keys in the order of 2019."""
     digest = f"sha1:{chance.getrandbits(160):040X}"
     identity = f"<urn:uuid:{chance.getrandbits(128):032x}>"
     http = f'"Actual-Content-Type":"application/http; msgtype={kind}"'
@@ -296,7 +296,7 @@ def envelope(chance: random.Random, site: Site, url: str, kind: str, offset: int
 
 
 def record(url: str, content: str) -> bytes:
-    """Give a WARC record of type metadata."""
+    """Return a WARC record of type metadata."""
     body = content.encode()
     return (
         (

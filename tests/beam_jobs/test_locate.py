@@ -1,4 +1,4 @@
-"""The locate job over several filters and shards: what is found, what is shuffled, and what a resume ends with."""
+"""The locate job over several filters and shards: what is found, what is shuffled, and the result of a resumed run."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ def url(number: int) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with an index of 20,000 rows in four files, and C4 in two formats, of which every tenth is late."""
+    """Return a folder with an index of 20,000 rows in four files, and C4 in two formats; every tenth document is late."""
     root = tmp_path_factory.mktemp("crawl")
     index = root / "cc/cc-index/table/cc-main/warc/crawl=CC-MAIN-2019-18/subset=warc"
     index.mkdir(parents=True)
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def arguments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Give the arguments of a run that takes three shards and seven filters."""
+    """Return the arguments of a run with three shards and seven filters."""
     monkeypatch.setattr(locate, "DOCUMENTS_PER_SHARD", 100)
     monkeypatch.setattr(locate, "URLS_PER_FILTER", 43)
     fields = ["--c4_fields", "text=content", "timestamp=date"]

@@ -1,4 +1,4 @@
-"""Common Crawl over HTTP, as most users reach it: index files by its list, pages by ranges."""
+"""Common Crawl over HTTP, as most users reach it: index files from its list, pages by ranges."""
 
 import gzip
 import shutil
@@ -60,7 +60,7 @@ def test_a_server_that_fails_every_third_request_changes_no_byte(
     mirror.usual = every_third
     locate(web, mirror, tmp_path, "--fetch_user_agent", "tester/1")
     succeeded(pages(tmp_path, "--fetch_user_agent", "tester/1"))
-    for pattern in ("locations/*.parquet", "pages/*.parquet"):  # the stages after these ask this server for nothing
+    for pattern in ("locations/*.parquet", "pages/*.parquet"):  # later stages request nothing from this server
         assert contents(tmp_path, pattern) == contents(built, pattern)
     answers = Counter(one.status for one in mirror.asked)
     assert answers[503] > 1

@@ -75,7 +75,7 @@ NO_GS = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", params=[s3, pytest.param(gs, marks=NO_GS)])
 def bucket(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the URL of an empty bucket."""
+    """Return the URL of an empty bucket."""
     with request.param() as url:
         yield url
 

@@ -1,4 +1,4 @@
-"""WARC files in, without C4: documents with the pages' own texts, down to a dataset."""
+"""From WARC files, without C4, to a dataset: documents with the pages' own texts."""
 
 import gzip
 import json
@@ -29,7 +29,7 @@ def arguments(web: Web, output: Path, warcs: str | None = None) -> list[str]:
 
 @pytest.fixture(scope="module")
 def own(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the output folder of a build from the miniature web's WARC files."""
+    """Return the output folder of a build from the miniature web's WARC files."""
     output = tmp_path_factory.mktemp("warcs") / "out"
     succeeded(mmc4("build", *arguments(web, output)))
     return output
@@ -101,10 +101,10 @@ def pages_of(web: Web, output: Path, warcs: str, *more: str) -> list[str]:
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(web: Web, tmp_path: Path) -> None:
-    # Together more than the 140 kB that make a shard of one document.
+    # Together more than the 140 kB that make a shard for one document.
     first = min((web.folder / "commoncrawl").glob("crawl-data/**/warc/*.gz"))
     (tmp_path / "a.warc.gz").write_bytes(first.read_bytes())
-    padding = gzip.compress(bytes(range(256)) * 1200, 0)  # no record: the file ends there for its reader
+    padding = gzip.compress(bytes(range(256)) * 1200, 0)  # not a record: the file ends there for its reader
     (tmp_path / "b.warc.gz").write_bytes(padding)
     run = pages_of(web, tmp_path / "out", str(tmp_path / "*.warc.gz"))
     succeeded(mmc4(*run))

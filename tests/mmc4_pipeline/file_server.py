@@ -1,4 +1,4 @@
-"""A loopback file server that keeps to Range, notes what it is asked, and misbehaves on command."""
+"""A loopback file server that honours Range, records its requests, and misbehaves on demand."""
 
 import re
 import threading
@@ -11,15 +11,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from mmc4_pipeline.storage import HttpSettings, Inputs
 
-# For clients of the server: impatient, so that its bad days pass quickly.
+# For clients of the server: impatient, so that tests of failures are short.
 IMPATIENT = HttpSettings(requests_per_second=1000, tries=5, first_wait=0.001, longest_wait=0.01, timeout=0.3)
 INPUTS = Inputs(IMPATIENT)
-LONGEST = 30.0  # seconds that a stalled answer waits for its client to give up, should a test fail
+LONGEST = 30.0  # seconds that a stalled response waits for its client to give up, if a test fails
 
 
 @dataclass
 class Asked:
-    """One request: its Range as (start, end), and what it was answered. `sent` counts bytes of the body."""
+    """One request: its Range as (start, end), and its response. `sent` counts bytes of the body."""
 
     path: str
     start: int
@@ -31,14 +31,14 @@ class Asked:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers from the server's files, in the way that is next in the server's `ways`."""
+    """Responds from the server's files, in the next of the server's `ways`."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # headers and body are sent apart
+    disable_nagle_algorithm = True  # headers and body are sent separately
     server: "FileServer"
 
     def do_GET(self) -> None:
-        """Answer a GET."""
+        """Respond to a GET."""
         said = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         start, last = (int(said[1]), said[2]) if said else (0, "")
         self.asked = Asked(self.path, start, int(last) + 1 if last else None, self.headers["User-Agent"])
@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.changed.notify_all()
 
     def answer(self, status: int, body: bytes, headers: dict[str, str], length: int | None = None) -> None:
-        """Send an answer; `length` is what the header says, where that is not the truth."""
+        """Send a response; `length` is the declared length, if that is not the true one."""
         self.asked.status = status
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body) if length is None else length)}.items():
@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         self.asked.sent += len(body)
 
     def part(self, body: bytes) -> tuple[int, bytes, dict[str, str]]:
-        """Give status, body and headers of a right answer."""
+        """Return status, body and headers of a correct response."""
         tag = {"ETag": self.server.etag}
         if self.headers.get("Range") is None:
             return 200, body, tag
@@ -83,24 +83,24 @@ class Handler(BaseHTTPRequestHandler):
         return 206, body[start:end], {**tag, "Content-Range": f"bytes {start}-{end - 1}/{len(body)}"}
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 Way = Callable[[Handler, bytes], None]
 
 
 def well(handler: Handler, body: bytes) -> None:
-    """Answer as one should."""
+    """Respond correctly."""
     handler.answer(*handler.part(body))
 
 
 def without_range(handler: Handler, body: bytes) -> None:
-    """Send the whole file whatever was asked."""
+    """Send the whole file, whatever was requested."""
     handler.answer(200, body, {})
 
 
 def without_length(handler: Handler, body: bytes) -> None:
-    """Send the whole file and close the connection at its end, as HTTP/1.0 does."""
+    """Send the whole file and close the connection at its end, like HTTP/1.0."""
     handler.asked.status = 200
     handler.close_connection = True
     handler.send_response(200)
@@ -109,7 +109,7 @@ def without_length(handler: Handler, body: bytes) -> None:
 
 
 def status(code: int, **headers: str) -> Way:
-    """Answer with a status and no more; `retry_after="3"` is a header."""
+    """Respond with only a status; `retry_after="3"` is a header."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda handler, _: handler.answer(code, b"", named)
 
@@ -126,7 +126,7 @@ def cut(after: int) -> Way:
 
 
 def stalled(after: int) -> Way:
-    """Send some bytes of the body and then none until the client hangs up."""
+    """Send some bytes of the body, then none until the client hangs up."""
 
     def way(handler: Handler, body: bytes) -> None:
         code, part, headers = handler.part(body)
@@ -153,7 +153,7 @@ def slow(pieces: int, pause: float) -> Way:
 
 
 def claiming(content_range: str, shift: int = 0) -> Way:
-    """Send other bytes than were asked for, with this Content-Range."""
+    """Send other bytes than the requested ones, with this Content-Range."""
 
     def way(handler: Handler, body: bytes) -> None:
         _, part, headers = handler.part(body[shift:] + body[:shift])
@@ -163,7 +163,7 @@ def claiming(content_range: str, shift: int = 0) -> Way:
 
 
 class FileServer(ThreadingHTTPServer):
-    """Serves `files` (path to content). `ways` are for the next requests, in turn; then it is `usual`."""
+    """Serves `files` (path to content). `ways` are used for the next requests in turn, and then `usual`."""
 
     daemon_threads = True
 
@@ -184,11 +184,11 @@ class FileServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing: clients hang up on purpose."""
+        """Log nothing: clients hang up on purpose."""
 
     def spans(self) -> list[tuple[int, int]]:
-        """Give start and end of what was sent of the file, by request, where anything was."""
-        with self.changed:  # a client has its bytes before they are counted here
+        """Return start and end of what was sent of the file, for each request for which anything was sent."""
+        with self.changed:  # a client receives its bytes before they are counted here
             assert self.changed.wait_for(lambda: not self.under_way, LONGEST)
         begun = [(one.start if one.status == 206 else 0, one) for one in self.asked if one.status in (200, 206)]
         return [(start, start + one.sent) for start, one in begun if one.sent]

@@ -1,4 +1,4 @@
-"""C4 files: what is read, what is rejected, and what a broken file says of itself."""
+"""C4 files: what is read, what is rejected, and the errors for broken files."""
 
 import gzip
 import json
@@ -69,7 +69,7 @@ def test_a_bad_line_loses_only_itself(tmp_path: Path, line: bytes, detail: str) 
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-def test_a_gzip_file_cut_short_is_an_error_that_names_file_and_line(tmp_path: Path, share: float) -> None:
+def test_a_gzip_file_truncated_is_an_error_that_names_file_and_line(tmp_path: Path, share: float) -> None:
     documents = [{**GOOD, "url": f"https://a.example/{number}"} for number in range(500)]
     whole = gzip.compress(lines_of(*documents))
     path = tmp_path / "c4.json.gz"
@@ -122,7 +122,7 @@ FIELDS = DocumentFields(text="content", url="uri", timestamp="date")
 
 
 def parquet(path: Path, **changed: pa.Array) -> Path:
-    """Write three documents and a column that nobody asks for, in row groups of two."""
+    """Write three documents and a column that is not needed, in row groups of two."""
     columns = {
         "id": pa.array([1, 2, 3]),
         "content": pa.array(["One.", "Two.", "Three."]),
@@ -232,7 +232,7 @@ def test_what_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
         inspect(INPUTS, str(path), FIELDS)
 
 
-def test_a_zstd_file_cut_short_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_zstd_file_truncated_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.zst"
     path.write_bytes(zstandard.compress(lines_of(*([GOOD] * 500)))[:-20])
     with pytest.raises(UserError, match=r"a\.jsonl\.zst: .* line \d+"):
@@ -246,7 +246,7 @@ def test_how_many_documents_a_file_has_is_told_from_its_beginning(tmp_path: Path
     assert inspect(INPUTS, str(path), DocumentFields())[1] == pytest.approx(20_000, rel=0.1)
     (tmp_path / "empty.json").touch()
     assert inspect(INPUTS, str(tmp_path / "empty.json"), DocumentFields()) == (0, 0)
-    (tmp_path / "no.json.gz").write_bytes(b"no gzip" * 9000)  # reading says so, with the line
+    (tmp_path / "no.json.gz").write_bytes(b"no gzip" * 9000)  # reading reports it, with the line
     assert inspect(INPUTS, str(tmp_path / "no.json.gz"), DocumentFields()) == (63_000, 70)
 
 

@@ -39,7 +39,7 @@ from tests.mmc4_pipeline.file_server import (
 
 Serve = Callable[[dict[str, bytes]], FileServer]
 FILE = random.Random(1).randbytes(3 << 20)
-PASSING = [
+TEMPORARY = [
     *(status(code) for code in (429, 500, 502, 503, 504)),
     status(503, Retry_After="0"),
     status(503, Retry_After="soon"),
@@ -62,7 +62,7 @@ def url(server: FileServer) -> str:
 
 
 def once(server: FileServer) -> list[tuple[int, int]]:
-    """Give what the server sent, having checked that no byte of it was sent twice."""
+    """Return what the server sent, after checking that no byte was sent twice."""
     spans = sorted(server.spans())
     assert all(before[1] <= after[0] for before, after in pairwise(spans)), spans
     return spans
@@ -73,7 +73,7 @@ def read_stream(url: str) -> bytes:
         return stream.read()
 
 
-def test_a_file_read_in_order_is_one_request_that_says_who_asks(server: FileServer, url: str) -> None:
+def test_a_file_read_in_order_is_one_request_with_the_user_agent(server: FileServer, url: str) -> None:
     assert read_stream(url) == INPUTS.read_bytes(url) == FILE
     assert [(one.start, one.end, one.sent) for one in server.asked] == [(0, None, len(FILE))] * 2
     named = Inputs(HttpSettings("tester/1 (+https://a.example)"))
@@ -84,8 +84,8 @@ def test_a_file_read_in_order_is_one_request_that_says_who_asks(server: FileServ
     assert who[2] == "tester/1 (+https://a.example)"
 
 
-@pytest.mark.parametrize("way", PASSING)
-def test_what_passes_loses_nothing_and_reads_nothing_twice(server: FileServer, url: str, way: Way) -> None:
+@pytest.mark.parametrize("way", TEMPORARY)
+def test_temporary_failures_lose_nothing_and_read_nothing_twice(server: FileServer, url: str, way: Way) -> None:
     server.ways.extend([way, way, well])
     assert read_stream(url) == FILE
     assert once(server)[-1][1] == len(FILE)
@@ -103,7 +103,7 @@ def test_a_long_file_may_break_more_often_than_there_are_tries(server: FileServe
 
 
 @pytest.mark.parametrize("way", [status(503), status(500), cut(0), cut(10), stalled(10)])
-def test_tries_are_bounded_and_their_end_is_no_reason_to_drop(server: FileServer, url: str, way: Way) -> None:
+def test_tries_are_limited_and_their_end_is_not_a_reason_to_drop(server: FileServer, url: str, way: Way) -> None:
     server.usual = way
     with pytest.raises(UserError, match=r"/a: .*in 5 tries .*with --resume") as caught:
         INPUTS.read_range(url, 0, 1000)
@@ -117,7 +117,7 @@ def test_a_trickle_counts_as_stalled(server: FileServer, url: str) -> None:
         INPUTS.read_range(url, 0, 3_000)
 
 
-def test_a_server_that_never_answered_is_not_waited_for_as_long() -> None:
+def test_a_server_that_never_responded_is_tried_less_often() -> None:
     with serving({}) as gone:
         url = f"{gone.address}/a"
     many_tries = Inputs(HttpSettings(first_wait=0.001, requests_per_second=1000))
@@ -150,14 +150,14 @@ def test_retry_after_in_seconds_is_waited_for(server: FileServer, url: str) -> N
 @pytest.mark.parametrize(
     "value", ["86400", formatdate(time.time() + 86400, usegmt=True), "9" * 400], ids=["seconds", "date", "digits"]
 )
-def test_who_asks_to_be_left_alone_for_long_is_left_alone(server: FileServer, url: str, value: str) -> None:
+def test_a_server_that_demands_a_long_wait_ends_the_run(server: FileServer, url: str, value: str) -> None:
     server.usual = status(503, Retry_After=value)
     with pytest.raises(UserError, match=r"HTTP 503.* (\d{5}|inf) s.*--resume"):
         INPUTS.read_range(url, 0, 10)
     assert len(server.asked) == 1
 
 
-def test_requests_keep_to_their_number_a_second(server: FileServer, url: str) -> None:
+def test_the_rate_is_kept(server: FileServer, url: str) -> None:
     slowed = Inputs(HttpSettings(requests_per_second=50, first_wait=0.001))
     server.ways.extend([well, status(500), well, cut(3)])
     began = time.monotonic()
@@ -214,7 +214,7 @@ def test_an_empty_file_is_empty(serve: Serve) -> None:
         status(416, Content_Range=f"bytes */{len(FILE)}"),
     ],
 )
-def test_bytes_that_were_not_asked_for_are_never_taken(server: FileServer, url: str, way: Way) -> None:
+def test_bytes_that_were_not_requested_are_never_used(server: FileServer, url: str, way: Way) -> None:
     server.usual = way
     with pytest.raises(PermanentReadError, match=r"from 20 to 30|HTTP 416 for byte 20"):
         INPUTS.read_range(url, 20, 10)
@@ -247,7 +247,7 @@ def test_a_broken_stream_of_a_server_that_ignores_range_goes_on(server: FileServ
     assert len(server.asked) == 2
 
 
-def test_a_file_of_unsaid_length_is_read_to_its_end(server: FileServer, url: str) -> None:
+def test_a_file_of_undeclared_length_is_read_to_its_end(server: FileServer, url: str) -> None:
     server.usual = without_length
     assert read_stream(url) == FILE
     assert INPUTS.read_range(url, 9, 9) == FILE[9:18]
@@ -267,7 +267,7 @@ def test_ranges_come_in_order_and_each_by_itself(server: FileServer, url: str) -
     assert list(INPUTS.read_ranges(f"{server.address}/gone", [])) == []
 
 
-def test_a_missing_file_is_not_asked_for_once_a_range(server: FileServer) -> None:
+def test_a_missing_file_is_not_requested_for_each_range(server: FileServer) -> None:
     outcomes = list(INPUTS.read_ranges(f"{server.address}/gone", [(start, 5) for start in range(0, 500, 10)]))
     assert {str(outcome) for outcome in outcomes} == {f"{server.address}/gone: cannot be read (HTTP 404)"}
     assert len(outcomes) == 50
@@ -306,7 +306,7 @@ def test_errors_pass_through_the_readers_of_formats(serve: Serve) -> None:
         list(ArchiveIterator(stream))
 
 
-def test_what_http_cannot_do_is_said(url: str) -> None:
+def test_operations_that_http_does_not_have_are_refused(url: str) -> None:
     with pytest.raises(UserError, match=r"\*\.parquet: .*HTTP"):
         INPUTS.matches(f"{url}/*.parquet")
     with pytest.raises(UserError, match="HTTP"):

@@ -1,4 +1,4 @@
-"""Names that must never change: a resumed run, another machine and a published ledger all rest on them."""
+"""Names that must never change: a resumed run, another machine and a published ledger depend on them."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Files: all or nothing on writing, one clear line on reading what is not there or not whole."""
+"""Files: complete or absent after writing, and one clear line for a missing or broken file."""
 
 import hashlib
 from pathlib import Path
@@ -107,11 +107,11 @@ def test_ranges_come_in_order_however_many(folder: str, tmp_path: Path, monkeypa
 
 
 class ForeignError(Exception):
-    """What no other package knows."""
+    """An error that no other package knows."""
 
 
 class FailingFiles(MemoryFileSystem):
-    """A store whose package has errors of its own, as those of s3:// and gs:// have."""
+    """A store whose package has its own errors, like those of s3:// and gs://."""
 
     protocol = "failing"
 
@@ -134,7 +134,7 @@ def test_the_errors_of_a_store_s_own_package_name_the_file() -> None:
     fsspec.register_implementation("failing", FailingFiles, clobber=True)
     with pytest.raises(UserError, match=r"failing://store/a\.bin: cannot be read \(ForeignError") as caught:
         storage.read_range("failing://store/a.bin", 0, 2)
-    assert not isinstance(caught.value, PermanentReadError)  # it may pass: nothing is dropped for it
+    assert not isinstance(caught.value, PermanentReadError)  # it may be temporary: nothing is dropped for it
     assert storage.read_range("failing://store/a.bin", 3, 2) == b""  # S3 refuses a range past the end
     for opened in (storage.open_read, storage.open_stream):
         with opened("failing://store/a.bin") as stream, pytest.raises(UserError, match="ForeignError"):
@@ -161,12 +161,12 @@ def test_a_store_that_renames_only_to_new_names_gets_the_new_content() -> None:
 
 
 class NewNamesFiles(MemoryFileSystem):
-    """A store that does nothing where the new name exists, as HDFS over HTTP."""
+    """A store whose rename does nothing if the new name exists, like HDFS over HTTP."""
 
     protocol = "newnames"
     store: dict[str, object] = {}
 
     def mv(self, path1: str, path2: str, **options: object) -> None:
-        """Rename a file, unless there is another of that name."""
+        """Rename a file unless the new name exists."""
         if not self.exists(path2):
             super().mv(path1, path2, **options)

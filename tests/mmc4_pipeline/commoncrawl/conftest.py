@@ -1,4 +1,4 @@
-"""Small crawls: real WARC files, written with warcio, whose records and pages each test plants."""
+"""Small crawls: real WARC files, written with warcio, with the records and pages that a test plants."""
 
 import io
 from collections.abc import Callable
@@ -18,7 +18,7 @@ FILE = "crawl-data/CC-MAIN-2019-18/segments/1/warc/CC-MAIN-1.warc.gz"
 
 
 def page_of(*links: str) -> bytes:
-    """Give an HTML page with these image links; the filler makes the record long enough to be cut in."""
+    """Return an HTML page with these image links; the filler makes the record long enough to be truncated."""
     filler = "".join(f"<p>{number * 7919 % 10007}</p>" for number in range(400))
     images = "".join(f'<p><img src="{link}"></p>{filler}' for link in links)
     return f"<html><head><title>t</title></head><body>{images}</body></html>".encode()
@@ -26,7 +26,7 @@ def page_of(*links: str) -> bytes:
 
 @dataclass
 class Crawl:
-    """A Common Crawl folder with one WARC file; `locations` has what the index would say of each response."""
+    """A Common Crawl folder with one WARC file; `locations` has the index row of each response."""
 
     root: Path
     locations: list[Location] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Crawl:
         kind: str = "response",
         headers: tuple[tuple[str, str], ...] = (),
     ) -> Location:
-        """Append a record and give its location."""
+        """Append a record and return its location."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         about = [*headers, *([("Content-Type", content_type)] if content_type else [])]
         first = "GET / HTTP/1.1" if kind == "request" else "200 OK"

@@ -1,4 +1,4 @@
-"""Streaming of records: each with its place and content, and of a damaged file all that is not damaged."""
+"""Streaming of records: each with its place and content, and all undamaged records of a damaged file."""
 
 import gzip
 import io
@@ -17,7 +17,7 @@ from mmc4_pipeline.commoncrawl.warc_record import MAX_RECORD_BYTES, LostRecord, 
 
 @dataclass
 class Planted:
-    """A record as it was written: its place in the file, and what it is about."""
+    """A record as it was written: its place in the file and its content."""
 
     offset: int
     length: int
@@ -43,7 +43,7 @@ ARCHIVE, PLANTED = archive_of(BODIES)
 
 
 class Pipe(io.RawIOBase):
-    """A stream that can't seek and gives few bytes at a time, as a socket does."""
+    """A stream that cannot seek and returns few bytes at a time, like a socket."""
 
     def __init__(self, data: bytes) -> None:
         self._stream = io.BytesIO(data)
@@ -53,7 +53,7 @@ class Pipe(io.RawIOBase):
 
 
 def read(data: bytes) -> list[Record | LostRecord]:
-    """Read the records, having checked that they and what was lost are the whole file, each byte of it once."""
+    """Read the records, and check that they and the lost parts are the whole file, each byte once."""
     found = list(records(Pipe(data)))  # type: ignore[arg-type]
     place = 0
     for item in found:
@@ -64,13 +64,13 @@ def read(data: bytes) -> list[Record | LostRecord]:
 
 
 def check_untouched(data: bytes, planted: list[Planted], found: list[Record | LostRecord]) -> None:
-    """Check that each record whose bytes are in the data is read as planted, and that nothing else is made up."""
+    """Check that each record whose bytes are in the data is read as planted, and nothing else."""
     read = {item.offset: item for item in found if isinstance(item, Record)}
     for item in planted:
         got = read.pop(item.offset)
         assert (got.length, got.url, got.type) == (item.length, item.url, "response")
         assert got.http_response() == ("text/html", item.body)
-    for got in read.values():  # damage to bytes of a gzip header that mean nothing
+    for got in read.values():  # the damage is in bytes of a gzip header that have no meaning
         assert any(got.http_response()[1] == item.body and got.url == item.url for item in PLANTED), data
 
 
@@ -109,7 +109,7 @@ def test_a_replaced_part_loses_what_it_touches_at_most(first: int, second: int, 
 
 
 @given(st.integers(0, len(ARCHIVE)))
-def test_a_file_cut_short_gives_the_records_before_the_cut(size: int) -> None:
+def test_a_truncated_file_gives_the_records_before_its_end(size: int) -> None:
     data = ARCHIVE[:size]
     found = read(data)
     whole = [item for item in PLANTED if item.offset + item.length <= size]
@@ -123,7 +123,7 @@ def test_a_file_cut_short_gives_the_records_before_the_cut(size: int) -> None:
 @pytest.mark.parametrize(
     "garbage", [b"\0" * 5000, b"\x1f\x8b", b"\x1f\x8b\x08" * 50, b"WARC/1.0\r\n", gzip.compress(b"x", mtime=0)]
 )
-def test_garbage_between_members_is_passed_over(garbage: bytes) -> None:
+def test_garbage_between_members_is_skipped(garbage: bytes) -> None:
     at = PLANTED[3].offset
     data = ARCHIVE[:at] + garbage + ARCHIVE[at:]
     found = read(data)
@@ -133,7 +133,7 @@ def test_garbage_between_members_is_passed_over(garbage: bytes) -> None:
 
 
 def with_length(length: bytes) -> bytes:
-    """Give the third record's member anew, with another Content-Length in its WARC header."""
+    """Return the third record's member with another Content-Length in its WARC header."""
     item = PLANTED[2]
     whole = gzip.decompress(ARCHIVE[item.offset : item.offset + item.length])
     head, end, rest = whole.partition(b"\r\n\r\n")
@@ -185,7 +185,7 @@ def test_an_empty_file_has_no_records() -> None:
     assert read(b"") == []
 
 
-def test_what_is_no_archive_at_all_is_lost_as_a_whole() -> None:
+def test_a_file_that_is_not_an_archive_is_lost_as_a_whole() -> None:
     data = b"<html>404 Not Found</html>" * 1000
     assert read(data) == [LostRecord(0, len(data), "it is not a gzip member")]
 
@@ -208,7 +208,7 @@ def test_a_broken_header_in_an_uncompressed_file_loses_its_record(number: int) -
     assert [item.url for item in found] == [item.url for item in planted if item is not planted[number]]
 
 
-def test_an_uncompressed_file_cut_short_gives_the_records_before_the_cut() -> None:
+def test_an_truncated_uncompressed_file_gives_the_records_before_its_end() -> None:
     data, planted = archive_of(BODIES, compressed=False)
     *whole, last = records(Pipe(data[: planted[4].offset + 900]))  # type: ignore[arg-type]
     assert [item.offset for item in whole] == [item.offset for item in planted[:4]]

@@ -1,4 +1,4 @@
-"""Ranges of WARC files: every record once, few requests, and no page lost to a server's bad days."""
+"""Ranges of WARC files: every record once, few requests, and no page lost to a server's failures."""
 
 import random
 import time
@@ -51,7 +51,7 @@ def spans(locations: list[Location]) -> list[tuple[int, int]]:
 
 
 def check_covered(ranges: list[Range], locations: list[Location]) -> None:
-    """Check that each location is in one range, whole, and that its own bytes are cut out."""
+    """Check that each location is completely in one range, and that its record is exactly its own bytes."""
     assert spans([location for part in ranges for location in part.locations]) == spans(locations)
     for part in ranges:
         assert part.start == min(location.offset for location in part.locations)
@@ -86,7 +86,7 @@ def test_records_of_a_warc_file_are_each_read_once_with_no_gap_worth_a_request(
     for part in ranges:
         assert all(start - end <= MAX_GAP for (_, end), (start, _) in pairwise(spans(list(part.locations))))
         assert part.end - part.start <= MAX_RANGE_BYTES or len(set(spans(list(part.locations)))) == 1
-    for before, after in pairwise(ranges):  # and none is a request too many
+    for before, after in pairwise(ranges):  # and no request is superfluous
         grown = after.start + after.locations[0].length - before.start
         assert after.start - before.end > MAX_GAP or grown > MAX_RANGE_BYTES
     assert ranges == plan_ranges(reversed(shuffled))
@@ -104,7 +104,7 @@ def test_whatever_the_index_says_ranges_cover_it_and_stay_within_memory(rows: li
 
 @pytest.fixture
 def far(crawl: Any, page: Page) -> Any:
-    """Give a WARC file of three groups of three pages, farther from each other than is read on for."""
+    """Return a WARC file with three groups of three pages, too far apart to be read in one request."""
     for group in range(3):
         for number in range(3):
             crawl.write(f"https://a.example/{group}/{number}", page(f"{group}{number}.jpg"))
@@ -146,7 +146,7 @@ def test_neighbours_are_one_request(server: FileServer, far: Any) -> None:
         slow(20, 0.005),
     ],
 )
-def test_bad_days_lose_nothing_and_read_nothing_twice(server: FileServer, far: Any, way: Way) -> None:
+def test_failures_lose_nothing_and_read_nothing_twice(server: FileServer, far: Any, way: Way) -> None:
     server.ways.extend([way, well, way, way])
     assert read(server.address, far) == read(str(far.root), far)
     sent = sorted(server.spans())
@@ -155,13 +155,13 @@ def test_bad_days_lose_nothing_and_read_nothing_twice(server: FileServer, far: A
 
 
 @pytest.mark.parametrize("usual", [without_range, without_length])
-def test_a_server_that_ignores_range_is_asked_once(server: FileServer, far: Any, usual: Way) -> None:
+def test_a_server_that_ignores_range_gets_one_request(server: FileServer, far: Any, usual: Way) -> None:
     server.usual = usual
     assert read(server.address, far) == read(str(far.root), far)
     assert len(server.asked) == 1
 
 
-def test_requests_keep_to_their_number_while_some_fail(server: FileServer, far: Any) -> None:
+def test_the_rate_is_kept_while_some_requests_fail(server: FileServer, far: Any) -> None:
     server.ways.extend([well, status(503), cut(10)])
     began = time.monotonic()
     pages = read(server.address, far, Inputs(replace(IMPATIENT, requests_per_second=20)))

@@ -1,4 +1,4 @@
-"""Pages out of real WARC files, by range and by scan: the right record, or the right reason."""
+"""Pages from real WARC files, by range and by scan: the right record, or the right reason."""
 
 import gzip
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ BOTH = pytest.mark.parametrize("read", [pages_by_range, pages_by_scan])
 def read_all(
     read: Read, crawl: Any, locations: list[Location] | None = None
 ) -> dict[str, PageContent | RejectedDocument]:
-    """Read the locations and give each outcome by URL, having checked that each has exactly one."""
+    """Return the outcome of each location by URL, after checking that each has exactly one."""
     locations = crawl.locations if locations is None else locations
     outcomes = list(read(INPUTS, str(crawl.root), locations[0].warc_filename, locations, READER))
     by_url = {item.location.url if isinstance(item, PageContent) else item.url: item for item in outcomes}
@@ -50,7 +50,7 @@ def test_each_location_gets_the_page_at_its_offset(crawl: Any, page: Callable[..
         url = f"https://a.example/{number}/"
         crawl.write(url, b"", kind="request")
         crawl.write(url, page(f"{number}.jpg", "/last.jpg"))
-    wanted = crawl.locations[9], crawl.locations[1]  # in no order, and not all
+    wanted = crawl.locations[9], crawl.locations[1]  # unordered, and not all
     outcomes = read_all(read, crawl, list(wanted))
     assert links(outcomes["https://a.example/0/"]) == ["https://a.example/0/0.jpg", "https://a.example/last.jpg"]
     assert links(outcomes["https://a.example/4/"]) == ["https://a.example/4/4.jpg", "https://a.example/last.jpg"]
@@ -116,7 +116,7 @@ def test_a_charset_that_cannot_decode_costs_no_page(crawl: Any, page: Callable[.
 
 
 @BOTH
-def test_a_request_record_at_the_offset_is_no_page(crawl: Any, page: Callable[..., bytes], read: Read) -> None:
+def test_a_request_record_at_the_offset_is_not_a_page(crawl: Any, page: Callable[..., bytes], read: Read) -> None:
     request = crawl.write("https://a.example/", b"", kind="request")
     crawl.write("https://a.example/", page("a.jpg"))
     reason, detail = refusal(read_all(read, crawl, [request])["https://a.example/"])
@@ -125,12 +125,12 @@ def test_a_request_record_at_the_offset_is_no_page(crawl: Any, page: Callable[..
 
 
 @BOTH
-def test_the_record_of_another_url_is_no_page(crawl: Any, page: Callable[..., bytes], read: Read) -> None:
+def test_the_record_of_another_url_is_not_a_page(crawl: Any, page: Callable[..., bytes], read: Read) -> None:
     location = crawl.write("https://a.example/", page("a.jpg"))
     wrong = replace(location, url="https://b.example/")
     outcomes = read_all(read, crawl, [wrong])
     assert refusal(outcomes["https://b.example/"])[0] == Reason.PAGE_UNREADABLE
-    # Nor does a broken index row take the page from the right one.
+    # A broken index row also does not affect the page of the right one.
     outcomes = read_all(read, crawl, [location, wrong])
     assert links(outcomes["https://a.example/"]) == ["https://a.example/a.jpg"]
     assert refusal(outcomes["https://b.example/"])[0] == Reason.PAGE_UNREADABLE
@@ -138,7 +138,9 @@ def test_the_record_of_another_url_is_no_page(crawl: Any, page: Callable[..., by
 
 @BOTH
 @pytest.mark.parametrize("shift", [1, 200, 10**9])
-def test_an_offset_into_nothing_is_no_page(crawl: Any, page: Callable[..., bytes], read: Read, shift: int) -> None:
+def test_an_offset_without_a_record_is_not_a_page(
+    crawl: Any, page: Callable[..., bytes], read: Read, shift: int
+) -> None:
     crawl.write("https://a.example/", page("a.jpg"))
     location = crawl.write("https://b.example/", page("b.jpg"))
     astray = replace(location, offset=location.offset + shift)
@@ -168,7 +170,7 @@ def test_a_missing_file_is_named_for_each_of_its_pages(crawl: Any, page: Callabl
 
 @BOTH
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.999])
-def test_a_file_cut_short_gives_the_pages_before_the_cut(
+def test_a_truncated_file_gives_the_pages_before_its_end(
     crawl: Any, page: Callable[..., bytes], read: Read, share: float
 ) -> None:
     for number in range(4):
@@ -198,10 +200,10 @@ def test_no_damage_to_a_record_stops_the_reading(crawl: Any, page: Callable[...,
         outcomes = read_all(read, crawl)
         assert links(outcomes["https://a.example/"]) == ["https://a.example/a.jpg"]
         refused += isinstance(outcomes["https://b.example/"], RejectedDocument)
-    assert refused > 0.9 * location.length / 23  # a few bytes of a gzip header mean nothing
+    assert refused > 0.9 * location.length / 23  # a few bytes of a gzip header have no meaning
 
 
-def test_a_scan_reads_what_lies_behind_damage_and_says_what_was_lost(crawl: Any, page: Callable[..., bytes]) -> None:
+def test_a_scan_reads_on_after_damage_and_reports_what_was_lost(crawl: Any, page: Callable[..., bytes]) -> None:
     for number in range(6):
         crawl.write(f"https://a.example/{number}", page(f"{number}.jpg"))
     damaged = bytearray(crawl.path.read_bytes())
@@ -219,7 +221,7 @@ def test_a_scan_reads_what_lies_behind_damage_and_says_what_was_lost(crawl: Any,
 
 
 @BOTH
-def test_a_coding_that_is_broken_is_no_harm_to_other_pages(crawl: Any, page: Callable[..., bytes], read: Read) -> None:
+def test_a_broken_encoding_does_not_affect_other_pages(crawl: Any, page: Callable[..., bytes], read: Read) -> None:
     crawl.write("https://a.example/", b"this is no gzip", headers=(("Content-Encoding", "gzip"),))
     crawl.write("https://b.example/", page("b.jpg"))
     assert links(read_all(read, crawl)["https://b.example/"]) == ["https://b.example/b.jpg"]

@@ -1,4 +1,4 @@
-"""Links out of WAT files: the same as the page's own, and a broken record loses only itself."""
+"""Links from WAT files: the same as the page's own, and a broken record loses only itself."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from tests.mmc4_pipeline.file_server import INPUTS
 
 
 def record_of(offset: int, html: object) -> dict[str, Any]:
-    """Give a WAT record as Common Crawl writes it, as far as anybody reads it."""
+    """Return a WAT record like those of Common Crawl, without the parts that are never read."""
     answer = {"Headers": {"Content-Type": "text/html"}, "HTML-Metadata": html}
     return {
         "Container": {"Filename": "CC-MAIN-1.warc.gz", "Compressed": True, "Offset": str(offset)},
@@ -33,7 +33,7 @@ def images(*links: dict[str, Any], **head: object) -> dict[str, Any]:
 
 
 def write_wat(crawl: Any, contents: list[bytes | object], locations: list[Any] | None = None) -> Path:
-    """Write the WAT file of a crawl: one metadata record a location, its JSON (or any bytes) as given."""
+    """Write the WAT file of a crawl: one metadata record per location, with the given JSON (or any bytes)."""
     locations = crawl.locations if locations is None else locations
     path = crawl.root / wat_filename(locations[0].warc_filename)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ READER = PageReader(LinkSettings())
 
 
 def read_all(crawl: Any) -> list[PageContent | RejectedDocument]:
-    """Read all locations and give the outcomes in their order."""
+    """Read all locations and return the outcomes in their order."""
     outcomes = list(pages_by_wat(INPUTS, str(crawl.root), crawl.locations[0].warc_filename, crawl.locations, READER))
     by_url = {item.location.url if isinstance(item, PageContent) else item.url: item for item in outcomes}
     assert len(outcomes) == len(by_url) == len(crawl.locations)
@@ -62,7 +62,7 @@ def urls(outcome: PageContent | RejectedDocument) -> list[str]:
     return [link.url for link in outcome.links]
 
 
-def test_the_wat_file_lies_beside_the_warc_file() -> None:
+def test_the_wat_file_is_next_to_the_warc_file() -> None:
     warc = "crawl-data/CC-MAIN-2019-18/segments/1555/warc/CC-MAIN-2019-00000.warc.gz"
     assert wat_filename(warc) == "crawl-data/CC-MAIN-2019-18/segments/1555/wat/CC-MAIN-2019-00000.warc.wat.gz"
 
@@ -111,7 +111,7 @@ def test_character_references_in_wat_urls(crawl: Any, in_wat: str, meant: str) -
 
 
 def three(crawl: Any, page: Callable[..., bytes]) -> list[Any]:
-    """Write three pages and give their good WAT records."""
+    """Write three pages and return their valid WAT records."""
     for number in range(3):
         crawl.write(f"https://a.example/{number}", page("a.jpg"))
     return [record_of(location.offset, images({"url": "a.jpg"})) for location in crawl.locations]
@@ -145,7 +145,7 @@ def test_a_broken_record_loses_only_itself(crawl: Any, page: Callable[..., bytes
 @pytest.mark.parametrize(
     "envelope", [None, {}, {"Payload-Metadata": []}, {"Payload-Metadata": {"HTTP-Response-Metadata": "x"}}]
 )
-def test_a_record_without_html_is_no_page(crawl: Any, page: Callable[..., bytes], envelope: object) -> None:
+def test_a_record_without_html_is_not_a_page(crawl: Any, page: Callable[..., bytes], envelope: object) -> None:
     first, second, last = three(crawl, page)
     write_wat(crawl, [first, {**second, "Envelope": envelope}, last])
     _, lost, good = read_all(crawl)
@@ -163,7 +163,7 @@ def test_a_record_without_html_is_no_page(crawl: Any, page: Callable[..., bytes]
         {"Links": [{"path": "IMG@/src"}, {"path": "IMG@/src", "url": None}, {"path": "IMG@/src", "url": "a.jpg"}]},
     ],
 )
-def test_odd_types_within_a_record_are_no_harm(crawl: Any, html: object) -> None:
+def test_odd_types_within_a_record_do_no_harm(crawl: Any, html: object) -> None:
     location = crawl.write("https://a.example/", b"")
     write_wat(crawl, [record_of(location.offset, html)])
     assert urls(read_all(crawl)[0]) == ["https://a.example/a.jpg"]
@@ -183,7 +183,7 @@ def test_of_several_captures_of_a_url_the_one_at_the_offset_is_read(crawl: Any) 
     assert urls(read_all(crawl)[0]) == [f"https://a.example/{new.offset}.jpg"]
 
 
-def test_a_file_cut_short_gives_the_pages_before_the_cut(crawl: Any, page: Callable[..., bytes]) -> None:
+def test_a_truncated_file_gives_the_pages_before_its_end(crawl: Any, page: Callable[..., bytes]) -> None:
     path = write_wat(crawl, three(crawl, page))
     whole = path.read_bytes()
     for share in (0.5, 0.75, 0.85):

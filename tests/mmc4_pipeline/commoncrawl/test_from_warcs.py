@@ -1,4 +1,4 @@
-"""WARC files as the input: which records are documents, and what is said of the others."""
+"""WARC files as the input: which records are documents, and how the others are counted."""
 
 import gzip
 import io
@@ -56,7 +56,7 @@ class Warc:
             self.ranges.append((offset, out.tell() - offset))
 
     def read(self) -> tuple[list[PageContent | RejectedDocument], dict[str, Any]]:
-        """Give the documents and the counts of records, having checked that these add up."""
+        """Return the documents and the counts of records, after checking that these add up."""
         records = Counts()
         outcomes = list(documents_of_warc(INPUTS, str(self.path), READER, records))
         records.check("records")

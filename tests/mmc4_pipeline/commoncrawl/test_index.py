@@ -19,7 +19,7 @@ ROWS = 3000
 
 
 def table(**changed: pa.Array) -> pa.Table:
-    """Give an index with more columns than are needed, in another order."""
+    """Return an index with more columns than are needed, in another order."""
     columns = {
         "warc_record_length": pa.array(range(ROWS), pa.int32()),
         "url_surtkey": pa.array([f"example,a)/{number}" for number in range(ROWS)]),

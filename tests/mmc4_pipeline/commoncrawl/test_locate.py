@@ -1,4 +1,4 @@
-"""The join of documents with captures: the very one, or the nearest allowed, and every document accounted for."""
+"""The join of documents with captures: the exact one, or the nearest allowed, and every document accounted for."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -128,7 +128,7 @@ def test_every_document_ends_once_and_the_order_of_the_input_does_not_matter(
     for item in result.locations:
         assert abs(item.fetch_time - item.timestamp) == timedelta(seconds=item.seconds_apart)
         assert item.seconds_apart <= limit
-    for reject in result.rejects:  # nobody goes without while a capture near enough is left
+    for reject in result.rejects:  # no document is rejected while a capture near enough remains
         moment = next(item.timestamp for item in documents if item.key == reject.key)
         span = timedelta(seconds=limit)
         near = {item for item in captures if item.url == reject.url and abs(item.fetch_time - moment) <= span}

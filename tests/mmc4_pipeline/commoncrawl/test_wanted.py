@@ -1,4 +1,4 @@
-"""The filters of wanted URLs: nothing wanted is missed, little else passes, and a file is what it was."""
+"""The filters of wanted URLs: nothing wanted is missed, little else passes, and a file keeps its content."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_others_pass_at_the_rate_that_was_asked_for(count: int, rate: float) -> 
     bloom = BloomFilter.of(any_hashes(count), rate)
     passed = bloom.contains(any_hashes(1_000_000)).mean()
     assert passed < min(rate, 0.01) * 1.3 + 0.00005
-    assert passed > min(rate, 0.01) * 0.7 - 0.00005  # smaller would be a larger file than needed
+    assert passed > min(rate, 0.01) * 0.7 - 0.00005  # a lower rate would mean a larger file than needed
 
 
 def test_a_small_set_lets_next_to_nothing_pass() -> None:
@@ -74,7 +74,7 @@ def test_parts_are_written_and_read(tmp_path: Path) -> None:
     wanted = WantedUrls.read(files, 7)
     asked = pa.array([*urls, None, "https://b.example/", ""])
     assert wanted.among(asked).tolist() == [True] * 3000 + [False] * 3
-    del files[3]  # a part that no document is in has no file
+    del files[3]  # a part without documents has no file
     assert WantedUrls.read(files, 7).among(asked).sum() == 3000 - len(split[3])
 
 

@@ -1,4 +1,4 @@
-"""WARC records: their header's fields, however they are written."""
+"""WARC records: the fields of their headers, in all spellings."""
 
 import io
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What is taken out of a WAT record's bytes is what a parser finds in its JSON."""
+"""Values extracted from a WAT record's bytes are those that a parser finds in its JSON."""
 
 import json
 from typing import Any

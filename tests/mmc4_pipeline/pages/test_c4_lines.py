@@ -1,4 +1,4 @@
-"""C4's rules for lines: each with a line that breaks it and one that just does not."""
+"""C4's rules for lines: each with a line that breaks it and one that barely does not."""
 
 import pytest
 from hypothesis import given

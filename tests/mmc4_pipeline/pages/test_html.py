@@ -1,4 +1,4 @@
-"""Character sets: who is believed first, and that nothing a page says of itself can stop it from being read."""
+"""Character sets: which declaration is used, and that no declaration prevents a page from being read."""
 
 import encodings
 import pkgutil
@@ -37,7 +37,7 @@ OLD_META = "<html><head><meta http-equiv='Content-Type' content='text/html; char
         (META.format("base64").encode(), "text/html", META.format("base64")),
         (b"", "text/html", ""),
         ("日本".encode("cp932"), "text/html; charset=x-sjis", "日本"),
-        ("①髙".encode("cp932"), "text/html; charset=Shift_JIS", "①髙"),  # letters that only Windows' table has
+        ("①髙".encode("cp932"), "text/html; charset=Shift_JIS", "①髙"),  # characters that only Windows' table has
         ("日本".encode("euc-jp"), "text/html; charset=euc-jp", "日本"),
         ("한글 똠".encode("cp949"), "text/html; charset=euc-kr", "한글 똠"),
         ("한글".encode("cp949"), "text/html; charset=ks_c_5601-1987", "한글"),
@@ -51,14 +51,14 @@ OLD_META = "<html><head><meta http-equiv='Content-Type' content='text/html; char
         ("<p>Йц".encode("utf-16-le"), "text/html", "<p>Йц"),
         ("<p>Йц".encode("utf-16-be"), "text/html", "<p>Йц"),
         (b"<p>plain", "text/html; charset=hz-gb-2312", "<p>plain"),  # browsers show nothing; links are in ASCII
-        # The header is believed before the page, even where it is wrong.
+        # The header takes precedence over the page, even if it is wrong.
         (META.format("utf-8").encode("cp1251"), "text/html; charset=windows-1251", META.format("utf-8")),
         (
             META.format("windows-1251").encode("cp1251"),
             "text/html; charset=utf-8",
             META.format("windows-1251")[:-11] + "\ufffd" * 4 + "</html>",
         ),
-        # What only looks like a declaration is none.
+        # These only look like declarations.
         ("<!-- <meta charset=koi8-r> --><p>Йц".encode(), "", "<!-- <meta charset=koi8-r> --><p>Йц"),
         ("<meta name=d content='charset=koi8-r'><p>Йц".encode(), "", "<meta name=d content='charset=koi8-r'><p>Йц"),
         ("<meta name=a><meta charset=koi8-r>Йц".encode("koi8-r"), "", "<meta name=a><meta charset=koi8-r>Йц"),
@@ -77,7 +77,7 @@ OLD_META = "<html><head><meta http-equiv='Content-Type' content='text/html; char
             "",
             "<?xml version='1.0' encoding='x'?><meta charset=koi8-r>Й",
         ),
-        # Nobody says: UTF-8 though the crawl cut it within a character, or one byte of it is broken.
+        # Without a declaration: UTF-8 even if the crawl truncated it within a character, or one byte is broken.
         ("café “quoted”".encode()[:-1], "", "café “quoted\ufffd"),
         ("café “quoted”".encode() + b"\xa0", "", "café “quoted”\ufffd"),
         (b"100 \xa9 2019, \x93here\x94", "", "100 © 2019, “here”"),

@@ -1,4 +1,4 @@
-"""Image links of HTML pages, resolved as a browser resolves them."""
+"""Image links of HTML pages, resolved in the same way as in a browser."""
 
 from urllib.parse import urljoin, urlsplit
 
@@ -21,7 +21,7 @@ def urls(html: str) -> list[str]:
 
 
 def fuller(html: str) -> list[tuple[str, str]]:
-    """Give file names and attributes of the links that the fuller recipe finds."""
+    """Return file names and attributes of the links that the fuller recipe finds."""
     links = links_of_html(html, "https://a.example/", FULLER)
     assert [link.position for link in links] == list(range(len(links)))
     return [(link.url.removeprefix("https://a.example/"), link.attribute) for link in links]
@@ -126,7 +126,7 @@ def test_any_link_resolves_to_http_or_nothing(link: str) -> None:
             "<picture><source srcset='l.jpg 900w, s.jpg 300w'><source srcset='m.jpg 600w'><img src=a.jpg></picture>",
             [("l.jpg", "srcset")],
         ),
-        (  # of equal size: the last, which everybody can read
+        (  # of equal size: the last, which is in the most common format
             "<picture><source type=image/webp srcset=a.webp><img src=a.jpg srcset=a.jpg></picture>",
             [("a.jpg", "srcset")],
         ),
@@ -142,12 +142,12 @@ def test_any_link_resolves_to_http_or_nothing(link: str) -> None:
         ("<video><source src=v.mp4 srcset=v.jpg></video><img src=a.jpg>", [("a.jpg", "src")]),
         ("<img data-src=b.jpg><noscript><img src=b.jpg></noscript>", [("b.jpg", "data-src")]),
         ("<p><noscript><img src=b.jpg></noscript><img src=t.gif data-src=b.jpg>", [("b.jpg", "data-src")]),
-        (  # the fallback in another size, which the image offers too
+        (  # the fallback in another size, which the image has too
             "<img data-src=s.jpg data-srcset='s.jpg 1w, l.jpg 2w'><noscript><img src=s.jpg></noscript>",
             [("l.jpg", "data-srcset")],
         ),
         ("<img class=lazy data-unknown=b.jpg><noscript><img src=b.jpg></noscript>", [("b.jpg", "src")]),
-        ("<img src=a.jpg><img src=a.jpg>", [("a.jpg", "src"), ("a.jpg", "src")]),  # two elements, as the page has them
+        ("<img src=a.jpg><img src=a.jpg>", [("a.jpg", "src"), ("a.jpg", "src")]),  # two elements, as on the page
     ],
 )
 def test_the_fuller_links(html: str, found: list[tuple[str, str]]) -> None:

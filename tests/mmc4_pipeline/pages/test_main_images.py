@@ -1,4 +1,4 @@
-"""Main content: which images trafilatura holds to be part of it, and that no page can hold up a worker."""
+"""Main content: which images trafilatura considers part of it, and that no page can block a worker."""
 
 import pyarrow as pa
 import pytest
@@ -26,7 +26,7 @@ FOOTER = "<footer><p>About us</p><img src=/inside.jpg></footer>"
 
 
 def article(image: str) -> str:
-    """Give a page whose article has this image, with one before it and one after it that are no part of it."""
+    """Return a page whose article has this image, with one before and one after the article."""
     return f"<html><body>{FURNITURE}<article><h1>A bridge</h1>{image}{PARAGRAPHS}</article>{FOOTER}</body></html>"
 
 

@@ -1,4 +1,4 @@
-"""The main text of pages, of those that were made to hold up a reader among them."""
+"""The main text of pages, including pages made to block a reader."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""Sentences of C4 texts, and the page records that they end in."""
+"""Sentences of C4 texts, and the page records with them."""
 
 from datetime import UTC, datetime
 

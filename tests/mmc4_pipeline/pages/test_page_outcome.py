@@ -1,4 +1,4 @@
-"""What became of pages comes back from being packed as it went."""
+"""Outcomes of pages are the same after packing and unpacking."""
 
 from dataclasses import replace
 

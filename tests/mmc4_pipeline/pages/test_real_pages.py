@@ -1,4 +1,4 @@
-"""Links of the sample of real pages that stands beside some checkouts; skipped where it is absent."""
+"""Links of the sample of real pages that is stored next to some checkouts; skipped if it is absent."""
 
 import json
 from collections import Counter
@@ -26,7 +26,7 @@ FULLER = load_recipe("mmc4-links").links
 
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
-    """Give the decoded pages by URL."""
+    """Return the decoded pages by URL."""
     found = {}
     for path in REALWEB.glob("commoncrawl/crawl-data/*/segments/*/warc/*.warc.gz"):
         for record in ArchiveIterator(path.open("rb"), record_types=WarcRecordType.response, auto_decode="all"):
@@ -37,7 +37,7 @@ def pages() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def wat() -> dict[str, dict[str, Any]]:
-    """Give the HTML metadata of the WAT records by URL."""
+    """Return the HTML metadata of the WAT records by URL."""
     found = {}
     for path in REALWEB.glob("commoncrawl/crawl-data/*/segments/*/wat/*.warc.wat.gz"):
         for record in ArchiveIterator(path.open("rb"), record_types=WarcRecordType.metadata, parse_http=False):
@@ -60,7 +60,7 @@ def test_every_link_of_the_truth_is_found_from_warc_and_from_wat(
 
 
 def test_the_fuller_set_finds_each_image_and_more(pages: dict[str, str]) -> None:
-    """Images are told apart by a number planted in `alt`; those in `noscript` repeat others and are left out."""
+    """Identify images by a number planted in `alt`; images in `noscript` repeat others and are left out."""
     more: Counter[str] = Counter()
     for url, text in pages.items():
         tree = LexborHTMLParser(text)

@@ -1,4 +1,4 @@
-"""The srcset grammar: planted candidates come back, and nothing in an attribute can stop a page."""
+"""The srcset grammar: planted candidates are found, and no attribute can block a page."""
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,7 @@ def test_grammar(text: str, candidates: list[tuple[str, int | None, float | None
 
 
 def planted() -> st.SearchStrategy[list[tuple[Candidate, str]]]:
-    """Give candidates with the descriptor that each is written with."""
+    """Return candidates, each with the descriptor with which it is written."""
     url = st.from_regex(r"[a-z0-9:/?=&%._()-]([a-z0-9:/?=&%,._()-]{0,12}[a-z0-9/])?", fullmatch=True)
     width = st.tuples(url, st.integers(1, 9999)).map(lambda it: (Candidate(it[0], it[1], None), f" {it[1]}w"))
     tenths = st.tuples(url, st.integers(1, 99))
