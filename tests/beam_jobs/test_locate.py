@@ -23,7 +23,7 @@ def url(number: int) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with an index of 20,000 rows in four files, and C4 in two formats; every tenth document is late."""
+    """Return a folder with an index of 20,000 rows in four files, and C4 in two formats, a tenth of it late."""
     root = tmp_path_factory.mktemp("crawl")
     index = root / "cc/cc-index/table/cc-main/warc/crawl=CC-MAIN-2019-18/subset=warc"
     index.mkdir(parents=True)

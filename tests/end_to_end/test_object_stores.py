@@ -1,6 +1,6 @@
 """Input and output on object stores, with the packages that users have: moto's S3 server, and fake-gcs-server.
 
-The latter is run where it and gcsfs are at hand: `pip install gcsfs`, and
+The latter runs if it and gcsfs are installed: `pip install gcsfs`, and
 `go install github.com/fsouza/fake-gcs-server@v1.56.1` with its folder in PATH.
 """
 

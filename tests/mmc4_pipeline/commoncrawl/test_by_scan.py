@@ -138,9 +138,7 @@ def test_the_record_of_another_url_is_not_a_page(crawl: Any, page: Callable[...,
 
 @BOTH
 @pytest.mark.parametrize("shift", [1, 200, 10**9])
-def test_an_offset_without_a_record_is_not_a_page(
-    crawl: Any, page: Callable[..., bytes], read: Read, shift: int
-) -> None:
+def test_an_offset_without_record_is_not_a_page(crawl: Any, page: Callable[..., bytes], read: Read, shift: int) -> None:
     crawl.write("https://a.example/", page("a.jpg"))
     location = crawl.write("https://b.example/", page("b.jpg"))
     astray = replace(location, offset=location.offset + shift)
