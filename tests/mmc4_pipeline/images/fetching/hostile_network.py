@@ -7,7 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from tests.mmc4_pipeline.images.fetching.hostile import Case, fetched, ok, picture, redirect, saved, serving
+from tests.mmc4_pipeline.images.fetching.hostile import fetched
+from tests.mmc4_pipeline.images.fetching.hostile_files import picture, saved
+from tests.mmc4_pipeline.images.fetching.hostile_server import Case, ok, redirect, serving
 
 
 def main() -> None:

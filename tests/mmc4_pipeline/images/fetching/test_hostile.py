@@ -11,7 +11,8 @@ import pytest
 
 from mmc4_pipeline.tar import read_image
 from schemas.reasons import Reason
-from tests.mmc4_pipeline.images.fetching.hostile import all_cases, fetched, serving
+from tests.mmc4_pipeline.images.fetching.hostile import all_cases, fetched
+from tests.mmc4_pipeline.images.fetching.hostile_server import serving
 
 ROOT = Path(__file__).parents[4]
 PACKAGE = "tests.mmc4_pipeline.images.fetching"
