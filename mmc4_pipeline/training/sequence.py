@@ -1,4 +1,4 @@
-"""Makes a training sequence of a document: its text with `<image>` and `<|endofchunk|>`, and its images."""
+"""Turn a document into a training sequence: its text with `<image>` and `<|endofchunk|>`, and its images."""
 
 import base64
 from collections import Counter
@@ -18,11 +18,13 @@ IMAGE, END_OF_CHUNK = "<image>", "<|endofchunk|>"  # OpenFlamingo's special toke
 
 @dataclass(frozen=True, slots=True)
 class SequenceOptions:
-    """How a document becomes a sequence. By default everything that the dataset holds is used.
+    """How a document becomes a sequence. By default all of its sentences and images are used.
 
-    `image_place` is before or after the sentence that an image was assigned to. Of the images that are at least
-    `min_similarity` similar to it the first `max_images` in reading order are used. `max_tokens` bounds the sequence,
-    end marks included; it needs a tokenizer. Documents left with fewer than `min_images` give no sequence.
+    `image_place`: whether an image goes before or after the sentence that it was assigned to.
+    `min_similarity`: smallest cosine similarity (-1 to 1) of an image to its sentence; other images are omitted.
+    `min_images`: smallest number of images; a document with fewer has no sequence.
+    `max_images`: largest number of images; the first ones in reading order are used.
+    `max_tokens`: largest number of tokens, end marks included; it needs a tokenizer.
     """
 
     image_place: Literal["before", "after"] = "before"
@@ -34,10 +36,13 @@ class SequenceOptions:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """A document as a trainer wants it: `text` has exactly one `<image>` for each of `images`, in the same order.
+    """The training sequence of a document.
 
-    `tokens` are the ids of `text`, None without a tokenizer. `cut_sentences` and `cut_images` count what the token
-    limit has left out.
+    `key` and `url`: the document's key in the dataset, and the URL of its page.
+    `text`: the sentences, with exactly one `<image>` for each of `images`, in the same order.
+    `images`: RGB PIL images, or what the Interleaver's `transform` returned for them.
+    `tokens`: the token ids of `text`, or None without a tokenizer.
+    `omitted_sentences` and `omitted_images`: how many the token limit left out.
     """
 
     key: str
@@ -45,23 +50,25 @@ class Sequence:
     text: str
     images: list[Any]
     tokens: list[int] | None
-    cut_sentences: int
-    cut_images: int
+    omitted_sentences: int
+    omitted_images: int
 
 
 class Interleaver:
-    """RateLimiter a sample of a shard into a Sequence. A callable, so that it fits `webdataset.map` too.
+    """Turns a sample of a shard into a Sequence. It is a callable, so that it also works with `webdataset.map`.
 
-    - `<|endofchunk|>` stands before each image but the first and at the end, then the tokenizer's `eos_token`, if it
-      has one: where no two images share a sentence it is the text that OpenFlamingo makes (open_flamingo/train/data.py,
-      `preprocess_interleaved`). Images that share one stand together, so that no chunk is without text.
-    - The token limit leaves out whole sentences from the end, each with its images: an image is never without the
-      sentence that it was assigned to, nor does a sequence end without its end marks.
-    - Where a page's own text has `<image>`, `<|endofchunk|>` or the `eos_token`, a space takes its place.
+    - `<|endofchunk|>` is inserted before each image except the first, and at the end, followed by the tokenizer's
+      `eos_token`, if it has one. If no two images share a sentence, the text is the same as OpenFlamingo's
+      (open_flamingo/train/data.py, `preprocess_interleaved`). Images that share a sentence share a chunk, so that
+      every chunk has text.
+    - The token limit omits whole sentences from the end, with their images: an image always comes with the sentence
+      that it was assigned to, and a sequence always ends with its end marks.
+    - `<image>`, `<|endofchunk|>` and the `eos_token` in a page's own text are replaced by spaces.
 
-    `tokenizer` gives ids for a text: a list, or a mapping with `input_ids` as those of transformers do. `transform`
-    turns a PIL image (RGB) into what a model takes; without it the PIL image is given.
-    Raises UserError for a limit without tokenizer.
+    `tokenizer` returns the token ids of a text: a list of int, or a mapping with `input_ids`, like the tokenizers of
+    transformers. `transform` converts an RGB PIL image of any size to the model's input, for example to a tensor of
+    shape (3, height, width); without it the sequence has the PIL images.
+    Raises UserError if the options limit the tokens but there is no tokenizer.
     """
 
     def __init__(
@@ -75,13 +82,14 @@ class Interleaver:
         self._tokenizer, self._transform = tokenizer, transform
         self._end = getattr(tokenizer, "eos_token", None) or ""
         if self._options.max_tokens is not None and tokenizer is None:
-            message = "max_tokens: a limit in tokens needs a tokenizer; give Interleaver one, or leave max_tokens out"
-            raise UserError(message)
+            raise UserError("max_tokens needs a tokenizer: pass one to Interleaver, or leave max_tokens out")
 
     def __call__(self, sample: dict[str, Any]) -> Sequence | None:
-        """Give the sequence of a sample with `__key__` and `json` (bytes, or the document), None for too few images.
+        """Return the sequence of a sample, or None if the document has too few images.
 
-        Raises UserError, with the sample's name, for one that is broken.
+        A sample is a dict with `__key__` (str) and `json` (the document, parsed or as bytes).
+        Raises UserError, with the sample's key, if the document or one of its images is invalid. Errors of the
+        tokenizer and the transform are passed on.
         """
         with _named(sample):
             document = sample["json"]
@@ -101,8 +109,8 @@ class Interleaver:
             text=text,
             images=[self._transform(image) for image in decoded] if self._transform else decoded,
             tokens=tokens,
-            cut_sentences=len(sentences) - number,
-            cut_images=len(images) - len(fitting),
+            omitted_sentences=len(sentences) - number,
+            omitted_images=len(images) - len(fitting),
         )
 
     def _without_marks(self, sentence: str) -> str:
@@ -111,17 +119,16 @@ class Interleaver:
         return sentence
 
     def _chosen(self, infos: list[dict[str, Any]], sentences: int) -> list[dict[str, Any]]:
-        """Give the images to use in reading order: MMC4's own shards have them in that of the page."""
+        """Return the images to use, in reading order: MMC4's own shards have them in page order."""
         least = self._options.min_similarity
         chosen = [info for info in infos if least is None or info["matched_sim"] >= least]
         for info in chosen:
             if not 0 <= info["matched_text_index"] < sentences:
-                message = f"{info['raw_url']} stands at sentence {info['matched_text_index']} of {sentences}"
-                raise ValueError(message)
+                raise ValueError(f"image {info['raw_url']} is at sentence {info['matched_text_index']} of {sentences}")
         return sorted(chosen, key=lambda info: int(info["matched_text_index"]))[: self._options.max_images]
 
     def _longest_that_fits(self, sentences: list[str], images: Counter[int]) -> tuple[int, str, list[int] | None]:
-        """Give how many sentences fit into the token limit, their text and its tokens. Counted on the text itself."""
+        """Return how many sentences fit the token limit, their text, and its tokens: each candidate is tokenised."""
         text = self._text(sentences, images)
         if self._tokenizer is None:
             return len(sentences), text, None
@@ -153,14 +160,13 @@ class Interleaver:
 
 @contextmanager
 def _named(sample: dict[str, Any]) -> Iterator[None]:
-    """Give what goes wrong with a sample's name: the data is at fault here, not the tokenizer or the transform."""
+    """Turn any error of the body into a UserError with the sample's name: its data must be the only cause."""
     try:
         yield
     except Exception as error:  # any of a dozen types, half of them Pillow's
         name = f"{sample.get('__url__', 'sample')}: {sample.get('__key__', 'without a key')}"
-        why = f"{type(error).__name__}: {error}"
-        message = f"{name}: no readable document ({why}); check the dataset with `mmc4 verify`"
-        raise UserError(message) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{name}: invalid document ({reason}); check the dataset with `mmc4 verify`") from error
 
 
 def _decode(image_base64: str) -> PillowImage.Image:

@@ -1,4 +1,4 @@
-"""Streams a dataset's documents to trainers: shared out over nodes and workers, shuffled by seed and epoch."""
+"""Stream a dataset's documents to trainers, divided among nodes and workers, and shuffled by seed and epoch."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -20,34 +20,37 @@ Sample = dict[str, Any]
 
 
 class ShardedDocuments(IterableDataset[Sample]):
-    """Yields a dataset's documents as samples (`__key__`, `__url__`, `json`): over all processes, each once an epoch.
+    """Yields a dataset's documents as samples, each document once per epoch over all processes.
 
-    A process is a worker of a node: which one, is asked of torch (or of RANK and WORLD_SIZE) when reading begins. With
-    at least as many shards as processes, each process reads shards of its own. With fewer, several processes read the
-    same shard, and of m of them each takes every m-th document. Processes may get a document more or less than others:
-    where all nodes must take the same number of steps, bound the epoch by steps.
+    A sample is a dict with `__key__` (str), `__url__` (path of the shard, str) and `json` (the document, a dict).
 
-    `seed` shuffles: the shards, and the documents within a buffer of `shuffle_buffer` a process (some 0.4 MB a
-    document of the web). The order follows from seed and epoch; without a seed it is the dataset's.
-    Raises UserError for a folder that is no finished dataset or has no shards, and while reading for a broken shard.
+    A process is one worker of one node; torch (or RANK and WORLD_SIZE) is asked for its number when iteration begins.
+    With at least as many shards as processes, each process reads its own shards. With fewer shards, m processes share a
+    shard, and each takes every m-th document. The numbers of documents per process may differ: if all nodes must take
+    the same number of steps, end the epoch after a fixed number of steps.
+
+    `dataset` is a dataset's folder or URL. With a `seed` the shards are shuffled, and the documents within a buffer of
+    `shuffle_buffer` documents per process (some 0.4 MB for each document of the web). The order depends only on the
+    seed and the epoch; without a seed it is that of the dataset.
+    Raises UserError if the folder is not a finished dataset or has no shards in OpenFlamingo's format, and during
+    iteration if a shard is damaged.
     """
 
     def __init__(self, dataset: str, *, seed: int | None = None, shuffle_buffer: int = 256) -> None:
         folder = finished_dataset(dataset)
         self._shards = [folder.file(file.name) for file in files_of(folder.manifest()) if is_shard(file.name)]
         if not self._shards:
-            message = f"{dataset}: holds no shards to train from; cut it in OpenFlamingo's format"
-            raise UserError(message)
+            raise UserError(f"{dataset}: has no shards to train from; run `mmc4 cut` with --formats openflamingo")
         self._seed, self._buffer = seed, shuffle_buffer
-        # In shared memory, so that workers that outlive an epoch (persistent_workers) see the next one.
+        # In shared memory, so that workers that live longer than an epoch (persistent_workers) see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next epoch. Call it before each, with the same number on all nodes."""
+        """Set the number of the next epoch, from 0. Call this before each epoch, with the same number on all nodes."""
         self._epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[Sample]:
-        """Yield this process's documents of the epoch."""
+        """Yield the documents of this process in this epoch. Raises UserError if a shard is damaged."""
         node, nodes, worker, workers = pytorch_worker_info()
         process, processes = node * workers + worker, nodes * workers
         if self._seed is None:
@@ -61,19 +64,19 @@ class ShardedDocuments(IterableDataset[Sample]):
 
 
 def _documents(shards: list[str], process: int, processes: int) -> Iterator[Sample]:
-    for shard, turn, sharers in _share(shards, process, processes):
+    for shard, index, sharers in _share(shards, process, processes):
         with storage.open_read(shard) as stream:
             for number, (key, document) in enumerate(read_shard(stream, shard)):
-                if number % sharers == turn:
+                if number % sharers == index:
                     yield {"__key__": key, "__url__": shard, "json": document}
 
 
 def _share(shards: list[str], process: int, processes: int) -> Iterator[tuple[str, int, int]]:
-    """Yield a process's shards, each with its turn among the processes that share the shard, and how many they are."""
+    """Yield a process's shards, each with its index among the processes that share the shard, and their number."""
     for number in range(process, max(len(shards), processes), processes):
-        turn, shard = divmod(number, len(shards))
+        index, shard = divmod(number, len(shards))
         sharers = len(range(shard, processes, len(shards))) if processes > len(shards) else 1
-        yield shards[shard], turn, sharers
+        yield shards[shard], index, sharers
 
 
 def _shuffled(samples: Iterable[Sample], size: int, source: random.Random) -> Iterator[Sample]:
@@ -89,20 +92,24 @@ def _shuffled(samples: Iterable[Sample], size: int, source: random.Random) -> It
 
 
 class InterleavedDataset(IterableDataset[Sequence]):
-    """Yields the sequences of a dataset's documents, for torch's DataLoader."""
+    """Yields a dataset's documents as training sequences, for torch's DataLoader.
+
+    Documents with too few images are skipped. Raises UserError during iteration if a shard or a document is invalid.
+    """
 
     def __init__(self, documents: ShardedDocuments, interleave: Interleaver) -> None:
         self._documents, self._interleave = documents, interleave
 
     def __iter__(self) -> Iterator[Sequence]:
-        """Yield this process's sequences of the epoch."""
+        """Yield the sequences of this process in this epoch."""
         return (made for sample in self._documents if (made := self._interleave(sample)) is not None)
 
 
 def interleaved_pipeline(documents: ShardedDocuments, interleave: Interleaver) -> webdataset.DataPipeline:
-    """Give the same as a webdataset pipeline: samples of `__key__`, `__url__`, `text`, `images` and `tokens`.
+    """Return the same sequences as a webdataset pipeline.
 
-    More stages (`webdataset.to_tuple`, `webdataset.batched`, …) are added with `.compose(…)`.
+    Its samples are dicts with `__key__`, `__url__`, and the Sequence's `text`, `images` and `tokens`. Add more stages
+    (`webdataset.to_tuple`, `webdataset.batched`, …) with `.compose(…)`.
     """
     return webdataset.DataPipeline(documents, partial(_sequence_samples, interleave=interleave))
 

@@ -1,9 +1,10 @@
-"""Training sequences: what becomes of a document, and that each document comes once an epoch wherever it is read."""
+"""Training sequences: how a document is turned into one, and that each document is read once per epoch."""
 
 import base64
 import io
 import json
 import os
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ PICTURES = [picture(red) for red in range(0, 256, 16)]
 
 
 def document(sentences: list[str], *images: tuple[int, float]) -> dict[str, Any]:
-    """Give a document; an image is its sentence and similarity, and known by its colour."""
+    """Return a document whose images have the given sentence and similarity, and a colour of their own."""
     infos = [
         {"raw_url": f"{at}", "matched_text_index": sentence, "matched_sim": sim, "image_base64": PICTURES[at % 16]}
         for at, (sentence, sim) in enumerate(images)
@@ -56,12 +57,12 @@ def red(image: Image.Image) -> int:
 
 
 class Words:
-    """Tokenizes as those of transformers do: a mapping with input_ids. A special token or a word is one token."""
+    """A tokenizer like those of transformers. A special token or a word is one token."""
 
     eos_token = "</s>"
 
     def __call__(self, text: str) -> dict[str, list[int]]:
-        """Give the ids of the words."""
+        """Return the ids of the words."""
         for mark in (IMAGE, END_OF_CHUNK, self.eos_token):
             text = text.replace(mark, f" {mark} ")
         return {"input_ids": [hash(word) for word in text.split()]}
@@ -115,12 +116,12 @@ def test_the_token_limit_leaves_out_whole_sentences_with_their_images() -> None:
         assert len(sequence.tokens) <= limit
         assert sequence.text.endswith("<|endofchunk|></s>")
         assert sequence.images == list(range(sentences))
-        assert (sequence.cut_sentences, sequence.cut_images) == (3 - sentences, 3 - sentences)
+        assert (sequence.omitted_sentences, sequence.omitted_images) == (3 - sentences, 3 - sentences)
     assert Interleaver(SequenceOptions(max_tokens=5), tokenizer=Words())({"__key__": "k", "json": source}) is None
 
 
 def test_a_limit_without_a_tokenizer_is_refused() -> None:
-    with pytest.raises(UserError, match="max_tokens: a limit in tokens needs a tokenizer"):
+    with pytest.raises(UserError, match=r"max_tokens .*tokenizer"):
         Interleaver(SequenceOptions(max_tokens=256))
 
 
@@ -136,7 +137,7 @@ places = st.lists(st.tuples(st.integers(0, 5), st.floats(0, 1)), min_size=1, max
     st.none() | st.integers(1, 40),
     st.none() | st.integers(1, 9),
 )
-def test_there_are_as_many_image_tokens_as_images_whatever_a_page_says(
+def test_there_are_as_many_image_tokens_as_images_whatever_the_page_s_text(
     texts: list[str], at: list[tuple[int, float]], place: Any, limit: int | None, most: int | None
 ) -> None:
     source = document(texts, *[(sentence % len(texts), similarity) for sentence, similarity in at])
@@ -150,7 +151,7 @@ def test_there_are_as_many_image_tokens_as_images_whatever_a_page_says(
     assert sequence.text.count("</s>") == 1
     assert sequence.tokens == Words()(sequence.text)["input_ids"]
     assert limit is None or len(sequence.tokens) <= limit
-    assert len(sequence.images) + sequence.cut_images == min(len(at), most or len(at))
+    assert len(sequence.images) + sequence.omitted_images == min(len(at), most or len(at))
 
 
 @pytest.mark.parametrize(
@@ -158,28 +159,27 @@ def test_there_are_as_many_image_tokens_as_images_whatever_a_page_says(
     [
         ({"image_base64": "no base64"}, "Error"),
         ({"image_base64": base64.b64encode(b"no picture").decode()}, "cannot identify image"),
-        ({"matched_text_index": 3}, "0 stands at sentence 3 of 3"),
+        ({"matched_text_index": 3}, "sentence 3 of 3"),
         ({"matched_text_index": "1"}, "TypeError"),
     ],
 )
 def test_a_broken_document_is_named(change: dict[str, Any], why: str) -> None:
     broken = document(["Zero.", "One.", "Two."], (0, 0.3))
     broken["image_info"][0] |= change
-    with pytest.raises(UserError, match=rf"a\.tar: 0123: no readable document \(.*{why}"):
+    with pytest.raises(UserError, match=rf"a\.tar: 0123: .*{why}"):
         Interleaver()({"__url__": "a.tar", "__key__": "0123", "json": json.dumps(broken).encode()})
 
 
-def test_what_a_transform_raises_is_not_the_document_s_fault() -> None:
+def test_errors_of_a_transform_are_passed_on() -> None:
     def transform(_: Any) -> None:
-        message = "no such channel"
-        raise ValueError(message)
+        raise ValueError("no such channel")
 
     with pytest.raises(ValueError, match="no such channel"):
         Interleaver(transform=transform)({"__key__": "k", "json": THREE})
 
 
 def nodes(number: int) -> Iterator[int]:
-    """Be one node of several after the other."""
+    """Be each of several nodes in turn."""
     with pytest.MonkeyPatch.context() as environment:
         for node in range(number):
             environment.setenv("RANK", str(node))
@@ -193,7 +193,7 @@ def keys(items: Any) -> list[str]:
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 5, 9])
 @pytest.mark.parametrize("processes", [1, 2, 3, 4, 7])
-def test_every_document_comes_once_an_epoch(make_dataset: MakeDataset, shards: int, processes: int) -> None:
+def test_every_document_is_read_once_per_epoch(make_dataset: MakeDataset, shards: int, processes: int) -> None:
     path = make_dataset(shards=shards, documents=13).path
     for seed in (None, 1):
         dataset = InterleavedDataset(ShardedDocuments(path, seed=seed, shuffle_buffer=4), Interleaver())
@@ -221,7 +221,7 @@ def test_the_order_follows_from_seed_and_epoch(make_dataset: MakeDataset) -> Non
     assert len({frozenset(made) for made in orders}) == 1
 
 
-def test_workers_that_outlive_an_epoch_see_the_next_one(make_dataset: MakeDataset) -> None:
+def test_persistent_workers_see_the_next_epoch(make_dataset: MakeDataset) -> None:
     documents = ShardedDocuments(make_dataset(shards=2, documents=20).path, seed=1, shuffle_buffer=8)
     dataset = InterleavedDataset(documents, Interleaver(transform=red))
     loader = DataLoader(dataset, batch_size=None, num_workers=2, persistent_workers=True)
@@ -233,7 +233,7 @@ def test_workers_that_outlive_an_epoch_see_the_next_one(make_dataset: MakeDatase
     assert sorted(orders[0]) == sorted(orders[1])
 
 
-def test_the_webdataset_pipeline_gives_the_same(make_dataset: MakeDataset) -> None:
+def test_the_webdataset_pipeline_has_the_same_sequences(make_dataset: MakeDataset) -> None:
     documents = ShardedDocuments(make_dataset(documents=8).path, seed=3)
     interleave = Interleaver(tokenizer=Words(), transform=red)
     pipeline = interleaved_pipeline(documents, interleave)
@@ -243,7 +243,7 @@ def test_the_webdataset_pipeline_gives_the_same(make_dataset: MakeDataset) -> No
     assert sorted(sample["text"] for sample in loader) == sorted(text for text, _, _ in expected)
 
 
-def test_an_interleaver_fits_a_pipeline_of_the_user_s_own(make_dataset: MakeDataset) -> None:
+def test_an_interleaver_works_in_the_user_s_own_pipeline(make_dataset: MakeDataset) -> None:
     folder = make_dataset(shards=1, documents=4)
     pipeline = webdataset.WebDataset(folder.file("shard-00000.tar"), shardshuffle=False).map(Interleaver())
     assert keys(pipeline) == keys(InterleavedDataset(ShardedDocuments(folder.path), Interleaver()))
@@ -254,9 +254,9 @@ def test_a_broken_shard_ends_reading_with_its_name_in_workers_too(make_dataset: 
     path = Path(folder.file("shard-00001.tar"))
     path.write_bytes(path.read_bytes()[:-20_000])
     dataset = InterleavedDataset(ShardedDocuments(folder.path), Interleaver())
-    with pytest.raises(UserError, match=r"shard-00001\.tar: not readable as a shard"):
+    with pytest.raises(UserError, match=r"shard-00001\.tar"):
         list(dataset)
-    with pytest.raises(UserError, match=r"shard-00001\.tar: not readable as a shard"):
+    with pytest.raises(UserError, match=r"shard-00001\.tar"):
         list(DataLoader(dataset, batch_size=None, num_workers=1))
 
 
@@ -267,7 +267,7 @@ class Trap:
         self._path = path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Say what unpickling does."""
+        """Return what unpickling calls."""
         return os.mkdir, (str(self._path),)
 
 
@@ -285,6 +285,6 @@ def test_nothing_in_a_shard_is_unpickled(make_dataset: MakeDataset, tmp_path: Pa
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no finished dataset"):
+def test_a_folder_without_a_dataset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=re.escape(str(tmp_path))):
         ShardedDocuments(str(tmp_path))
