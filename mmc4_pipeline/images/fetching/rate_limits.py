@@ -48,7 +48,7 @@ class Host:
     def skip(self, why: str) -> None:
         """Make no more requests to this host."""
         if self.skipped is None:
-            _log.warning("%s: skipped from now on: %s", self.name, why)
+            _log.warning("%s: no more requests: %s", self.name, why)
             self.skipped = why
 
     def pause(self, seconds: float) -> None:
