@@ -10,7 +10,10 @@ _WIDEST = 100  # columns of `--help`: longer lines are hard to read, however wid
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Keeps the paragraphs of a description, and leaves those with indented lines (examples, tables) as they are."""
+    """Keeps the paragraphs of a description, and those with indented lines (examples, tables) as they are.
+
+    Lines are not broken at hyphens, because names of recipes and models have them.
+    """
 
     def __init__(self, prog: str) -> None:
         columns = shutil.get_terminal_size().columns
@@ -18,9 +21,11 @@ class HelpFormatter(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.strip("\n").split("\n\n")
-        return "\n\n".join(
-            textwrap.indent(part if "\n " in f"\n{part}" else textwrap.fill(part, width), indent) for part in paragraphs
-        )
+        filled = (part if "\n " in part else "\n".join(self._split_lines(part, width)) for part in paragraphs)
+        return textwrap.indent("\n\n".join(filled), indent)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
 def command_parser(name: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -60,3 +65,20 @@ def add_set(group: argparse._ActionsContainer, example: str) -> None:
         metavar="KEY=VALUE",
         help=f"override one value of the recipe, for example {example}; can be repeated",
     )
+
+
+def add_clip(group: argparse._ActionsContainer) -> None:
+    """Add the options that choose a CLIP model and the device that it runs on."""
+    group.add_argument(
+        "--clip_model",
+        default="ViT-L-14",
+        metavar="NAME",
+        help="CLIP model: a name known to open_clip, or a config file (.json) (default: ViT-L-14)",
+    )
+    group.add_argument(
+        "--clip_pretrained",
+        default="openai",
+        metavar="TAG",
+        help="weights of the CLIP model: a tag known to open_clip, a file, or random (default: openai)",
+    )
+    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (default: auto)")

@@ -18,6 +18,9 @@ class _StderrHandler(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a record of ours, or an error of another package."""
+        if record.levelno < logging.ERROR and record.name.partition(".")[0] not in OURS:
+            return  # some packages set the level of their own logger
         sys.stderr.write(f"{self.format(record)}\n")
 
 

@@ -9,6 +9,7 @@ from apache_beam.transforms.resources import MinRamHint
 
 from beam_jobs.engines import DATAFLOW_RUNNER, LOCAL_RUNNER
 from beam_jobs.options.recipe import recipe_of
+from mmc4_pipeline.arguments import add_clip
 from mmc4_pipeline.clip.settings import Precision, ScorerSettings
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models.clip_choice import ClipChoice
@@ -21,18 +22,7 @@ class ScoreOptions(PipelineOptions):
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group("scores")
-        group.add_argument(
-            "--clip_model",
-            default="ViT-L-14",
-            metavar="NAME",
-            help="model name of open_clip, or a config file (.json) (default: ViT-L-14)",
-        )
-        group.add_argument(
-            "--clip_pretrained",
-            default="openai",
-            metavar="TAG",
-            help="weights of the model: a tag of open_clip, a file, or random (default: openai)",
-        )
+        add_clip(group)
         group.add_argument(
             "--nsfw_weights",
             metavar="FILE",
@@ -43,9 +33,6 @@ class ScoreOptions(PipelineOptions):
             "--face_weights",
             metavar="FILE",
             help="face head for this CLIP model; `mmc4 train_faces` trains one (default: none)",
-        )
-        group.add_argument(
-            "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (default: auto)"
         )
         group.add_argument(
             "--precision",

@@ -1,12 +1,12 @@
 """mmc4 demo: generate a miniature web, build a dataset from it, and show the result."""
 
-import argparse
 import shutil
 import time
 from pathlib import Path
 
 from rich.console import Console
 
+from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.funnel import print_funnel
@@ -14,20 +14,31 @@ from mmc4_pipeline.stage_folder import StageFolder
 from schemas.manifest import CutPlan
 from schemas.reasons import Stage
 
-DESCRIPTION = (
-    "Generate a miniature web and build a dataset from it. All five stages run for real, in a minute or two. Other "
-    "options are those of `mmc4 build`."
-)
+DESCRIPTION = """\
+Generate a miniature web and build a dataset from it. All five stages run for real, in a minute or two.
+
+Writes the web to DEMO/web/ and the dataset to DEMO/out/, prints what was kept and dropped, and compares the dataset
+with the truth about the generated pages. An earlier demo in the same folder is replaced.
+
+Example:
+  mmc4 demo --output demo
+"""
 TRUTH = "web/truth.json"  # a folder that has this file is an earlier demo's, and may be replaced
 
 
 def main(argv: list[str]) -> None:
     """Run the demo."""
-    parser = argparse.ArgumentParser(prog="mmc4 demo", description=DESCRIPTION)
+    parser = command_parser("demo", DESCRIPTION, "All other options are passed on to `mmc4 build`.")
     parser.add_argument(
-        "--output", type=Path, default=Path("demo"), help="folder for the web and the dataset (default: demo)"
+        "--output",
+        type=Path,
+        default=Path("demo"),
+        metavar="DEMO",
+        help="folder for the web and the dataset (default: demo)",
     )
-    parser.add_argument("--pages", type=int, default=200, help="number of pages in the miniature web (default: 200)")
+    parser.add_argument(
+        "--pages", type=int, default=200, metavar="N", help="number of pages in the miniature web (default: 200)"
+    )
     arguments, rest = parser.parse_known_args(argv)
     require_score_extra("mmc4 demo")
     console = Console()

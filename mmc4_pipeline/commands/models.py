@@ -6,12 +6,23 @@ from pathlib import Path
 from rich.console import Console
 
 from filters.base import ScoreFilter
+from mmc4_pipeline.arguments import HelpFormatter, add_recipe, add_verbose, command_parser
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models.fetch import fetch, needed_by
 from mmc4_pipeline.models.folder import ENVIRONMENT, models_folder
 from mmc4_pipeline.progress import counting_bytes
-from mmc4_pipeline.recipe import load_recipe, recipe_names
+from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.storage import HttpSettings, Inputs
+
+DESCRIPTION = """\
+Fetch the published weights that a recipe needs, so that `mmc4 score` and `mmc4 build` find them.
+
+Each file is checked against a known sha256. An interrupted download is resumed, and files that are already there are
+kept. On a machine without a connection, the command prints which file to store where.
+
+Example:
+  mmc4 models fetch --recipe mmc4
+"""
 
 
 def main(argv: list[str]) -> None:
@@ -37,16 +48,16 @@ def main(argv: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mmc4 models", description="Fetch published weights.")
-    fetching = parser.add_subparsers(required=True).add_parser(
+    parser = command_parser("models", "Manage the published model weights.")
+    fetching = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "fetch",
-        help=(text := "fetch the weights that a recipe needs, checked by sha256"),
-        description=f"{text.capitalize()}. An interrupted download is resumed.",
+        help="fetch the weights that a recipe needs",
+        description=DESCRIPTION,
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
     )
-    names = ", ".join(recipe_names())
-    fetching.add_argument(
-        "--recipe", default="mmc4", metavar="NAME", help=f"one of {names}, or a YAML file (default: mmc4)"
-    )
+    add_verbose(fetching)
+    add_recipe(fetching)
     fetching.add_argument(
         "--models_folder",
         metavar="FOLDER",

@@ -7,18 +7,25 @@ from typing import Any
 from rich.console import Console
 
 from mmc4_pipeline import storage
+from mmc4_pipeline.arguments import add_clip, add_recipe, add_set, command_parser
 from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models.clip_choice import ClipChoice, file_sha256
 from mmc4_pipeline.progress import counting_files
-from mmc4_pipeline.recipe import Recipe, load_recipe, recipe_names
+from mmc4_pipeline.recipe import Recipe, load_recipe
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from schemas.manifest import ImagesPlan
 from schemas.reasons import Stage
 
-DESCRIPTION = (
-    "Train a face head for a CLIP on the images of a run, as MMC4 did, with a face detector's results as labels."
-)
+DESCRIPTION = """\
+Train a face head for a CLIP model on the images of a run, as MMC4 did; the labels come from a face detector.
+
+Reads OUTPUT/pages/ and OUTPUT/images/. Writes the head, and its recall and precision on sites that it was not trained
+on to a .json file next to it. Recipes that drop images with faces need such a head: no face head is published.
+
+Example:
+  mmc4 train_faces --output out --head face_head.pt
+"""
 
 
 def main(argv: list[str]) -> None:
@@ -77,32 +84,23 @@ def _summary(head: str, figures_file: str, figures: dict[str, Any]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mmc4 train_faces", description=DESCRIPTION)
+    parser = command_parser("train_faces", DESCRIPTION)
     parser.add_argument(
-        "--output", required=True, metavar="FOLDER", help="folder of a run with a finished images stage"
-    )
-    parser.add_argument("--head", required=True, metavar="FILE", help="the head to write, for example face_head.pt")
-    parser.add_argument(
-        "--recipe",
-        default="mmc4",
-        metavar="NAME",
-        help=f"one of {', '.join(recipe_names())}, or a YAML file (default: mmc4)",
+        "--output", required=True, metavar="FOLDER", help="folder of a run with a finished images stage (required)"
     )
     parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override one value of the recipe, for example face_head.sample=20000; may be repeated",
+        "--head", required=True, metavar="FILE", help="head to write (required), for example face_head.pt"
     )
-    parser.add_argument("--clip_model", default="ViT-L-14", metavar="NAME", help="as in `mmc4 score`")
-    parser.add_argument("--clip_pretrained", default="openai", metavar="TAG", help="as in `mmc4 score`")
+    add_recipe(parser)
+    add_set(parser, "face_head.sample=20000")
+    add_clip(parser)
     parser.add_argument(
         "--face_detector_weights",
         metavar="FILE",
-        help="YuNet's weights, used if the images stage has not looked for faces (default: those from "
-        "`mmc4 models fetch`, or else OpenCV's cascade)",
+        help="weights of YuNet, used if the images stage has not looked for faces (default: the file that `mmc4 models "
+        "fetch` stored; without it, OpenCV's Haar cascade is used)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="random seed for the sample and the split (default: 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: auto)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="random seed for the sample and the split (default: 0)"
+    )
     return parser
