@@ -1,36 +1,44 @@
-# `make demo` and `make test` need Python 3.11 to 3.13 and nothing else: each makes the environment if it is not there.
+# Each target makes the environment that it needs if it is not there yet. `make demo` and `make test` need Python 3.11 to
+# 3.13 and nothing else; `make test-engines` also needs Go, Java, Maven and Chromium.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 READY := $(VENV)/.ready-$(shell cat constraints.txt pyproject.toml | cksum | cut -d' ' -f1)
+PYTEST := $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo flink-demo test lint engines clean
+.PHONY: demo flink-demo test test-engines lint environment engines clean
 
 demo: $(READY)
 	$(VENV)/bin/mmc4 demo
 
 flink-demo: $(READY)
+	$(PYTHON) -m tests.engines.install flink
 	$(VENV)/bin/python -m tests.engines.flink_demo
 
-test:
-	$(MAKE) --jobs 2 lint engines
-	$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Lint, types, and all tests that need nothing but the project's environment.
+test: lint
+	$(PYTEST) -m 'not engines'
 
-# Prism and Flink for the tests, got while the environment is made. Tests skip what this machine has no programs for.
-engines:
-	-$(PYTHON) -m tests.engines.install
+# All other tests: Prism, Flink, object stores, img2dataset, Chromium, and more builds from real pages.
+test-engines: environment engines
+	$(PYTEST) -m engines
 
-lint: $(READY)
+lint: environment
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+environment: $(READY)
+
+engines:
+	$(PYTHON) -m tests.engines.install
+
 $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --upgrade pip --quiet
-	@echo "installing PyTorch, Beam and the rest: some 6 GB, a few minutes"
+	@echo "installing PyTorch, Beam and the rest: about 6 GB, a few minutes"
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	rm -f $(VENV)/.ready-*
 	touch $@
 
 clean:
-	rm -rf demo flink-demo build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf demo flink-demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

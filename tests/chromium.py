@@ -1,8 +1,7 @@
-"""Opens a page in headless Chromium, over its DevTools protocol, and says what it drew, logged and asked for."""
+"""Open a page in headless Chromium by its DevTools protocol, and record what it logs and requests."""
 
 import asyncio
 import re
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -13,20 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-SECONDS = 60  # after which whatever hangs is ended
+from tests.engines import install
+
+SECONDS = 60  # time limit for anything that hangs
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 LISTENING = re.compile(r"DevTools listening on (ws://\S+)")
 MESSAGES = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening")
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package chromium")
-
 
 @dataclass
 class Look:
-    """What was seen of a page: messages on its console, URLs that it asked for, and what the script gave."""
+    """What a page did: messages on its console, URLs that it requested, and the value of the script."""
 
     console: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
@@ -35,9 +32,15 @@ class Look:
 
 @contextmanager
 def browsing() -> Iterator[str]:
-    """Run a Chromium with a profile of its own and give the address of its DevTools."""
+    """Run Chromium with a profile of its own while the body runs; yield the address of its DevTools."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [str(CHROMIUM), *FLAGS, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
+        command = [
+            str(install.program(install.CHROMIUM)),
+            *FLAGS,
+            "--remote-debugging-port=0",
+            f"--user-data-dir={profile}",
+            "about:blank",
+        ]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         watchdog = threading.Timer(SECONDS, process.kill)
         watchdog.start()
@@ -54,7 +57,7 @@ def browsing() -> Iterator[str]:
 
 
 def look(address: str, page: Path, size: tuple[int, int], script: str) -> Look:
-    """Open a page in a window of that size, in CSS pixels, and run a script on it."""
+    """Open a page in a window of that size, in CSS pixels, and run a script in it."""
     return asyncio.run(asyncio.wait_for(_look(address, page.as_uri(), size, script), SECONDS))
 
 
@@ -72,16 +75,16 @@ async def _look(address: str, url: str, size: tuple[int, int], script: str) -> L
         await tab.call("Page.navigate", url=url)
         while not tab.loaded:
             await tab.receive()
-        answer = await tab.call("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        seen.result = answer["result"]["value"]
+        response = await tab.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in response, response
+        seen.result = response["result"]["value"]
         tab.session = None
         await tab.call("Target.closeTarget", **target)
     return seen
 
 
 class _Tab:
-    """One tab: commands with their answers, and the events between them."""
+    """One tab: sends commands, and records the events that arrive before each response."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, seen: Look) -> None:
         self._socket, self._seen, self._sent = socket, seen, 0

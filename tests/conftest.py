@@ -1,8 +1,10 @@
-"""What is common to all tests: their order."""
+"""What all tests share: the order in which they run, and the mark of those that need other programs."""
 
 import pytest
 
-# Files that take minutes; side by side with the others they end before them, one after the other at the end they don't.
+from tests.engines import install
+
+# Files that take minutes start first: started last, they would run on alone after all others have ended.
 LONG = (
     "test_engines.py",
     "test_realweb.py",
@@ -14,5 +16,10 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files."""
+    """Put the longest files first, and skip tests whose engines are not installed."""
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+    for item in items:
+        for mark in item.iter_markers("engines"):
+            missing = ", ".join(name for name in mark.args if not install.is_installed(name))
+            if missing:
+                item.add_marker(pytest.mark.skip(reason=f"not installed: {missing} (`make engines` installs it)"))

@@ -1,30 +1,13 @@
 """Beam's other engines, as the options that choose them."""
 
-import pytest
-
 from tests.engines import install
 
 
-def needs(engine: str) -> pytest.MarkDecorator:
-    """Skip a test where the engine's programs are missing, and say which."""
-    lacking = ", ".join(install.missing(engine))
-    return pytest.mark.skipif(bool(lacking), reason=f"{engine} needs {lacking}, not found here")
-
-
 def options(engine: str) -> list[str]:
-    """Give the options that choose an engine of this machine."""
+    """Return the options that choose an engine of this machine: two processes, Prism, or Flink in its job server."""
     if engine == "prism":
-        return ["--runner", "PrismRunner", "--prism_location", str(install.prism())]
+        return ["--runner", "PrismRunner", "--prism_location", str(install.PRISM.path)]
     if engine == "flink":
-        return [
-            *("--runner", "FlinkRunner", "--flink_master=[local]"),
-            *("--flink_job_server_jar", str(install.job_server())),
-        ]
+        jar = str(install.JOB_SERVER.path)
+        return ["--runner", "FlinkRunner", "--flink_master=[local]", "--flink_job_server_jar", jar]
     return ["--direct_num_workers", "2"]
-
-
-EVERY = [
-    pytest.param("processes", id="two processes"),
-    pytest.param("prism", marks=[pytest.mark.prism, needs("prism")]),
-    pytest.param("flink", marks=[pytest.mark.flink, needs("flink")], id="flink in its job server"),
-]

@@ -1,4 +1,4 @@
-"""The program as users start it, and what it left."""
+"""Run the program as users do, and read what it writes."""
 
 import hashlib
 import io
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +18,32 @@ from schemas.reasons import Stage
 
 MINIWEB = Path(__file__).parents[2] / "mmc4_pipeline" / "miniweb"
 WEIGHTS = MINIWEB / "weights"
+RECIPE = str(MINIWEB / "miniweb.yaml")
 STAGES = tuple(f"{stage.value}: " for stage in Stage)  # how progress lines begin
+
+
+STAGE_OPTIONS = {  # what each stage takes besides --recipe and --output
+    "locate": ("c4", "cc_root"),
+    "pages": ("documents_per_shard",),
+    "images": ("image_routes", "fetch_timeout", "delay_per_host"),
+    "score": ("clip_model", "clip_pretrained", "nsfw_weights", "face_weights"),
+    "cut": (),
+}
 
 
 @dataclass(frozen=True)
 class Web:
-    """A generated web, its images served at `address`."""
+    """A generated web, whose images are served at `address`."""
 
     folder: Path
     address: str
 
-    def build_arguments(self, output: Path, **changed: str) -> list[str]:
-        """Give the arguments of a build of this web; `changed` replaces or adds options by name."""
+    def options(self, output: Path, **changed: str | None) -> dict[str, str]:
+        """Return the options of a build of this web. `changed` replaces, adds or (None) removes options."""
         options = {
             "c4": str(self.folder / "c4/*.json.gz"),
             "cc_root": str(self.folder / "commoncrawl"),
-            "recipe": str(MINIWEB / "miniweb.yaml"),
+            "recipe": RECIPE,
             "image_routes": f"{self.address}/{{url}}",
             "fetch_timeout": "2",
             "delay_per_host": "0",
@@ -43,12 +54,27 @@ class Web:
             "face_weights": str(WEIGHTS / "faces.pt"),
             "output": str(output),
         } | changed
-        return [word for name, value in options.items() for word in (f"--{name}", value)] + ["--allow_private_hosts"]
+        return {name: value for name, value in options.items() if value is not None}
+
+    def build_arguments(self, output: Path, **changed: str | None) -> list[str]:
+        """Return the arguments of `mmc4 build` for this web, with options changed as in `options`."""
+        return [*_arguments(self.options(output, **changed)), "--allow_private_hosts"]
+
+    def stage(self, name: str, output: Path, **changed: str) -> list[str]:
+        """Return `mmc4`'s arguments for one stage of that build; every option in `changed` is among them."""
+        options = self.options(output, **changed)
+        names = dict.fromkeys(("recipe", "output", *STAGE_OPTIONS[name], *changed))
+        private = ["--allow_private_hosts"] * (name == "images")
+        return [name, *_arguments({name: options[name] for name in names}), *private]
+
+
+def _arguments(options: Mapping[str, str]) -> list[str]:
+    return [word for name, value in options.items() for word in (f"--{name}", value)]
 
 
 @dataclass(frozen=True)
 class Run:
-    """How a run of the program ended."""
+    """The result of a run of the program."""
 
     returncode: int
     stdout: str
@@ -56,7 +82,7 @@ class Run:
 
 
 def mmc4(*arguments: str) -> Run:
-    """Run `mmc4 …` to its end, in this process: importing Beam and PyTorch for each run would take longer than it."""
+    """Run `mmc4 …` in this process: a new one would import Beam and PyTorch for longer than most runs take."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     before, sys.argv = sys.argv, ["mmc4", *arguments]
     try:
@@ -71,7 +97,7 @@ def mmc4(*arguments: str) -> Run:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """Start `mmc4 …` in a process, and a process group, of its own."""
+    """Start `mmc4 …` in a process and process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "mmc4_pipeline.cli", *arguments],
         stdout=subprocess.PIPE,
@@ -82,13 +108,13 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def succeeded(run: Run) -> Run:
-    """Assert that a run succeeded, showing what it said if not."""
+    """Assert that a run succeeded; on failure its output is shown."""
     assert run.returncode == 0, run.stdout + run.stderr
     return run
 
 
 def refusal(run: Run) -> str:
-    """Give the one line with which a run refused; fails if it said anything but that and its progress."""
+    """Return the error line of a run that was refused; fail if it wrote more than that line and its progress."""
     assert run.returncode == 1, run.stdout + run.stderr
     lines = [line for line in run.stderr.splitlines() if not line.startswith(STAGES)]
     assert len(lines) == 1, run.stderr
@@ -97,19 +123,19 @@ def refusal(run: Run) -> str:
 
 
 def contents(folder: Path, pattern: str) -> dict[str, str]:
-    """Give the files below a folder with the sha256 of each."""
+    """Return the sha256 of each file below a folder that matches a pattern, by path."""
     files = (path for path in sorted(folder.glob(pattern)) if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def data_of(output: Path) -> dict[str, str]:
-    """Give the digests of all that a build has made but for what tells of the run itself."""
+    """Return the sha256 of each file of a build, except files that describe the run itself."""
     patterns = ("**/*.tar", "**/*.parquet", "**/manifest.json")
     return {name: digest for pattern in patterns for name, digest in contents(output, pattern).items()}
 
 
 def wait_for_server(url: str) -> None:
-    """Wait until a server on this machine answers."""
+    """Wait until a server on this machine responds."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -118,4 +144,4 @@ def wait_for_server(url: str) -> None:
             time.sleep(0.05)
         else:
             return
-    pytest.fail(f"{url} does not answer")
+    pytest.fail(f"{url} does not respond")

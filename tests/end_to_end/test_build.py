@@ -1,6 +1,7 @@
-"""The whole pipeline on the miniature web: every count adds up, and what comes out is what was planted."""
+"""The whole pipeline on the miniature web: every count adds up, and the dataset is what was planted."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from importlib.resources import files
@@ -39,7 +40,7 @@ def test_the_dataset_is_what_was_planted(web: Web, built: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_in_every_stage_what_went_in_was_kept_or_dropped_for_a_reason(built: Path, stage: str) -> None:
+def test_every_stage_keeps_its_input_or_drops_it_for_a_reason(built: Path, stage: str) -> None:
     counts = manifest(built, stage)["counts"]
     assert counts
     for thing in counts.values():
@@ -47,7 +48,7 @@ def test_in_every_stage_what_went_in_was_kept_or_dropped_for_a_reason(built: Pat
         assert thing["in"] > 0
 
 
-def test_what_one_stage_keeps_the_next_one_takes(built: Path) -> None:
+def test_each_stage_takes_what_the_one_before_kept(built: Path) -> None:
     locations, pages, images, scores, dataset = (manifest(built, stage)["counts"] for stage in STAGES)
     assert locations["documents"]["kept"] == pages["documents"]["in"]
     assert pages["documents"]["kept"] == dataset["documents"]["in"]
@@ -72,7 +73,7 @@ def test_the_ledger_has_each_link_once_and_agrees_with_the_statistics(web: Web, 
     assert all(row["shard"] is None and row["key"] is None for row in rows if row["reason"])
 
 
-def test_documents_that_are_not_in_the_index_are_reported(web: Web, built: Path) -> None:
+def test_documents_that_are_not_in_the_index_are_rejected(web: Web, built: Path) -> None:
     rejects = pq.read_table(built / "locations/rejects-00000-of-00001.parquet").to_pylist()
     missing = [reject for reject in rejects if reject["reason"] == "not_located"]
     assert len(missing) == manifest(built, "locations")["counts"]["documents"]["dropped"]["not_located"] > 0
@@ -99,18 +100,11 @@ def test_webdataset_reads_the_shards_and_the_ledger_finds_each_image_in_them(bui
             assert len(row) == len(document["text_list"])
 
 
-def test_two_runs_give_the_same_bytes(web: Web, built: Path, tmp_path: Path) -> None:
-    succeeded(mmc4("build", *web.build_arguments(tmp_path / "out")))
-    assert contents(tmp_path / "out", "**/*.tar") == contents(built, "**/*.tar")
-    assert contents(tmp_path / "out", "**/*.parquet") == contents(built, "**/*.parquet")
-
-
 @pytest.mark.parametrize("source", ["wat", "warc_scan"])
-def test_every_page_source_gives_the_same_pages(web: Web, built: Path, tmp_path: Path, source: str) -> None:
+def test_every_page_source_yields_the_same_pages(web: Web, built: Path, tmp_path: Path, source: str) -> None:
     output = tmp_path / "out"
     shutil.copytree(built / "locations", output / "locations")
-    arguments = ("--output", str(output), "--page_source", source, "--documents_per_shard", "30")
-    succeeded(mmc4("pages", *arguments, "--recipe", str(web.build_arguments(output)[5])))
+    succeeded(mmc4(*web.stage("pages", output, page_source=source)))
     assert pages_of(output) == pages_of(built)
 
 
@@ -136,27 +130,18 @@ def test_another_recipe_cuts_a_subset_of_the_same_scores(built: Path, tmp_path: 
     assert len(core) == len(full)
 
 
-def test_a_recipe_that_asks_for_more_than_was_scored_is_refused(built: Path) -> None:
+def test_a_recipe_that_needs_more_than_was_scored_is_refused(built: Path) -> None:
     run = mmc4("cut", "--output", str(built), "--recipe", "mmc4", "--set", "filters.resolution.min_side=10")
-    assert "filters.resolution.min_side: 10 instead of 150; only higher is possible now" in refusal(run)
+    assert re.search(r"filters\.resolution\.min_side\b.*\b10\b.*\b150\b", refusal(run))
 
 
-def test_the_stages_one_by_one_are_the_same_program(web: Web, built: Path, tmp_path: Path) -> None:
-    every = dict(zip(*[iter(web.build_arguments(tmp_path / "out")[:-1])] * 2, strict=True))
-
-    def some(*names: str) -> list[str]:
-        return [word for name in ("recipe", "output", *names) for word in (f"--{name}", every[f"--{name}"])]
-
-    fetch = some("image_routes", "fetch_timeout", "delay_per_host")
-    clip = some("clip_model", "clip_pretrained", "nsfw_weights", "face_weights")
-    succeeded(mmc4("locate", *some("c4", "cc_root")))
-    succeeded(mmc4("pages", *some("documents_per_shard")))
-    succeeded(mmc4("images", *fetch, "--allow_private_hosts"))
-    succeeded(mmc4("score", *clip))
-    succeeded(mmc4("cut", *some()))
-    assert contents(tmp_path / "out/dataset/miniweb", "*.tar") == contents(built / "dataset/miniweb", "*.tar")
+def test_the_stages_one_by_one_write_the_same_bytes_as_a_build(web: Web, built: Path, tmp_path: Path) -> None:
+    for stage in ("locate", "pages", "images", "score", "cut"):
+        succeeded(mmc4(*web.stage(stage, tmp_path / "out")))
+    assert contents(tmp_path / "out", "**/*.tar") == contents(built, "**/*.tar")
+    assert contents(tmp_path / "out", "**/*.parquet") == contents(built, "**/*.parquet")
 
 
-def test_help_reads_without_a_stage_being_run() -> None:
-    assert "stages:" in succeeded(mmc4("--help")).stdout
+def test_help_runs_no_stage() -> None:
+    assert "locate" in succeeded(mmc4("--help")).stdout
     assert "--image_routes" in succeeded(mmc4("build", "--help")).stdout

@@ -1,4 +1,4 @@
-"""The sample of real pages that stands beside some checkouts; skipped where it is absent."""
+"""The sample of real pages that is next to some checkouts; skipped if it is absent."""
 
 import gzip
 import json
@@ -25,13 +25,13 @@ from tests.end_to_end.running import data_of, mmc4, succeeded, wait_for_server
 from tests.engines import flink
 
 REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
-pytestmark = pytest.mark.skipif(not REALWEB.is_dir(), reason="../shared/realweb is not here")
+pytestmark = pytest.mark.skipif(not REALWEB.is_dir(), reason="no ../shared/realweb")
 long = pytest.mark.skipif("MMC4_LONG_TESTS" not in os.environ, reason="takes minutes; MMC4_LONG_TESTS=1 runs it")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Replay the sample's images with its own server."""
+    """Serve the sample's images with its own server."""
     (port,) = flink.free_ports(1)
     command = [sys.executable, str(REALWEB / "serve.py"), "--port", str(port), "--latency", "0.05"]
     process = subprocess.Popen(command)
@@ -45,8 +45,8 @@ def server() -> Iterator[str]:
 
 
 def stats(server: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{server}/__stats") as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(f"{server}/__stats") as response:
+        return json.load(response)
 
 
 def build_arguments(server: str, output: Path, **changed: str) -> list[str]:
@@ -66,7 +66,7 @@ def build_arguments(server: str, output: Path, **changed: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """Build from the sample; give the output folder, and what the server saw of it."""
+    """Build from the sample; return the output folder and the server's statistics."""
     output = tmp_path_factory.mktemp("realweb") / "out"
     succeeded(mmc4("build", *build_arguments(server, output)))
     return output, stats(server)
@@ -85,7 +85,7 @@ def counts(output: Path, stage: str) -> dict[str, Any]:
     return json.loads((output / stage / "manifest.json").read_text())["counts"]
 
 
-def test_all_but_the_page_that_was_never_crawled_are_located(built: tuple[Path, dict[str, Any]]) -> None:
+def test_every_page_is_located_except_the_one_that_was_never_crawled(built: tuple[Path, dict[str, Any]]) -> None:
     output, _ = built
     assert counts(output, "locations")["documents"] == {"in": 61, "kept": 60, "dropped": {"not_located": 1}}
     (reject,) = pq.read_table(output / "locations/rejects-00000-of-00001.parquet").to_pylist()
@@ -100,22 +100,22 @@ def test_the_ledger_accounts_for_every_link(built: tuple[Path, dict[str, Any]], 
     assert all((row["reason"] is None) == (row["shard"] is not None) for row in rows)
 
 
-def test_every_allowed_image_is_asked_for_exactly_once_but_for_retries(
+def test_every_allowed_image_is_requested_exactly_once_apart_from_retries(
     built: tuple[Path, dict[str, Any]], truth: dict[str, Any]
 ) -> None:
     output, seen = built
     rules = load_recipe(str(REALWEB / "recipe.yaml")).filters["url"]
     links = {link for links in truth["pages"].values() for link in links}
     allowed = {url.partition("#")[0] for url in links if rules.decide(ImageLink(0, url, "", None, None)) is None}
-    answers = Counter(truth["images"][url] for url in allowed if url in truth["images"])
-    assert sum(answers.values()) == len(allowed)
-    assert seen["requests"] == len(allowed) + 2 * answers["503"]  # asked three times in all
-    asked = {row["image_url"].partition("#")[0] for row in ledger(output) if row["route"]}
-    assert asked == allowed
+    responses = Counter(truth["images"][url] for url in allowed if url in truth["images"])
+    assert sum(responses.values()) == len(allowed)
+    assert seen["requests"] == len(allowed) + 2 * responses["503"]  # three tries each
+    requested = {row["image_url"].partition("#")[0] for row in ledger(output) if row["route"]}
+    assert requested == allowed
 
 
-def test_no_host_sees_more_than_it_should(built: tuple[Path, dict[str, Any]], truth: dict[str, Any]) -> None:
-    """At most four requests at once; robots.txt once a scheme and host, not among the requests above."""
+def test_limits_per_host_are_kept(built: tuple[Path, dict[str, Any]], truth: dict[str, Any]) -> None:
+    """At most four requests at once; robots.txt once per scheme and host, not counted among the requests above."""
     rules = load_recipe(str(REALWEB / "recipe.yaml")).filters["url"]
     links = {link for links in truth["pages"].values() for link in links}
     allowed = {url for url in links if rules.decide(ImageLink(0, url, "", None, None)) is None}
@@ -124,8 +124,10 @@ def test_no_host_sees_more_than_it_should(built: tuple[Path, dict[str, Any]], tr
     assert seen["robots"] == len({url.split("/")[0] + urlsplit(url).netloc for url in allowed})
 
 
-def test_what_each_image_answers_decides_its_fate(built: tuple[Path, dict[str, Any]], truth: dict[str, Any]) -> None:
-    fates = {
+def test_the_response_of_each_image_decides_its_reason(
+    built: tuple[Path, dict[str, Any]], truth: dict[str, Any]
+) -> None:
+    reasons = {
         "404": {"http_error"},
         "403": {"http_error"},
         "503": {"http_error"},
@@ -137,26 +139,28 @@ def test_what_each_image_answers_decides_its_fate(built: tuple[Path, dict[str, A
     }
     for row in ledger(built[0]):
         if row["stage"] != "pages":
-            assert row["reason"] in fates[truth["images"][row["image_url"].partition("#")[0]]], row
+            assert row["reason"] in reasons[truth["images"][row["image_url"].partition("#")[0]]], row
 
 
-@pytest.mark.flink
-@engines.needs("flink")
-def test_flink_gives_the_same_bytes(server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+@pytest.mark.engines("flink")
+def test_flink_in_its_job_server_writes_the_same_bytes(
+    server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
     assert files_by(engines.options("flink"), server, tmp_path) == data_of(built[0])
 
 
 @long
-@pytest.mark.parametrize("engine", ["processes", pytest.param("prism", marks=engines.needs("prism"))])
-def test_engines_give_the_same_bytes(
+@pytest.mark.engines("prism")
+@pytest.mark.parametrize("engine", ["processes", "prism"])
+def test_other_engines_write_the_same_bytes(
     server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path, engine: str
 ) -> None:
     assert files_by(engines.options(engine), server, tmp_path) == data_of(built[0])
 
 
 @long
-@engines.needs("flink")
-def test_a_flink_cluster_gives_the_same_bytes(server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+@pytest.mark.engines("flink")
+def test_a_flink_cluster_writes_the_same_bytes(server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     with flink.cluster(tmp_path / "flink") as cluster:
         options = [*cluster.arguments(), "--parallelism", "4", "--environment_cache_millis", "20000"]
         assert files_by(options, server, tmp_path / "out") == data_of(built[0])
@@ -167,7 +171,8 @@ def files_by(options: list[str], server: str, output: Path) -> dict[str, str]:
     return data_of(output)
 
 
-def test_pages_from_wat_files_give_the_same_dataset(
+@pytest.mark.engines
+def test_pages_from_wat_files_make_the_same_dataset(
     server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
@@ -184,6 +189,7 @@ def without(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
 
 
+@pytest.mark.engines
 def test_vit_l_14_on_the_first_five_documents(server: str, tmp_path: Path) -> None:
     (shard,) = (REALWEB / "c4").glob("*.gz")
     lines = gzip.decompress(shard.read_bytes()).splitlines()[:5]
@@ -193,4 +199,4 @@ def test_vit_l_14_on_the_first_five_documents(server: str, tmp_path: Path) -> No
     succeeded(mmc4("build", *arguments))
     assert counts(output, "locations")["documents"]["kept"] == 5
     assert counts(output, "scores/ViT-L-14_random")["links"]["kept"] > 0
-    assert os.path.getsize(output / "dataset/recipe/shard-00000.tar") > 0  # noqa: PTH202
+    assert (output / "dataset/recipe/shard-00000.tar").stat().st_size > 0

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from tests.chromium import browsing, look, needs_chromium
+import pytest
+
+from tests.chromium import browsing, look
 from tests.mmc4_pipeline.report.measuring import MEASURE, SIZES, assert_reads_well
 
 
-@needs_chromium
+@pytest.mark.engines("chromium")
 def test_every_figure_is_drawn(built: Path) -> None:
     page = built / "dataset/miniweb/report.html"
     with browsing() as address:

@@ -19,12 +19,8 @@ CLIP = "clip_clip"
 def arguments(web: Web, output: Path, warcs: str | None = None) -> list[str]:
     recipe = output.parent / "own.yaml"
     recipe.write_text("extends: page-text")
-    given = dict(
-        zip(*[iter(web.build_arguments(output, recipe=str(recipe), documents_per_shard="1")[:-1])] * 2, strict=True)
-    )
-    del given["--c4"], given["--cc_root"]
     files = warcs or str(web.folder / "commoncrawl/crawl-data/*/segments/*/warc/*.warc.gz")
-    return [word for pair in given.items() for word in pair] + ["--warcs", files, "--allow_private_hosts"]
+    return web.build_arguments(output, recipe=str(recipe), documents_per_shard="1", c4=None, cc_root=None, warcs=files)
 
 
 @pytest.fixture(scope="module")

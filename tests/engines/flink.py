@@ -16,21 +16,21 @@ from pathlib import Path
 
 from tests.engines import install
 
-PATIENCE = 180.0  # seconds for the cluster to come up
-# With less than 3 GB and 512 MB of network buffers a task manager has too few of them for a parallelism of 4.
+PATIENCE = 180.0  # seconds within which the cluster must start
+# A parallelism of 4 needs more network buffers than task managers have by default.
 SETTINGS = {
     "jobmanager.memory.process.size": "1600m",
     "taskmanager.memory.process.size": "3g",
     "taskmanager.memory.network.min": "512m",
     "taskmanager.memory.network.max": "512m",
     "taskmanager.numberOfTaskSlots": "2",
-    "heartbeat.interval": "2000",  # milliseconds; a task manager that answers nothing is given up after two of them
-    # Beam's --number_of_execution_retries is for streams; without these a job ends with the first worker lost.
+    "heartbeat.interval": "2000",  # milliseconds; a task manager that misses two heartbeats is given up
+    # Beam's --number_of_execution_retries is for streams; without these settings, losing one worker ends the job.
     "restart-strategy.type": "fixed-delay",
     "restart-strategy.fixed-delay.attempts": "3",
     "restart-strategy.fixed-delay.delay": "1s",
 }
-# Each worker has a folder of its own: those of one machine would otherwise write over each other's staged files.
+# Each worker has a folder of its own, because workers on one machine would overwrite each other's staged files.
 WORKER = """#!/bin/sh
 export RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1 PATH={bin}:"$PATH" PYTHONPATH={source}
 cd "$(mktemp -d -p {folder})" && exec {boot} --semi_persist_dir="$PWD" "$@"
@@ -39,44 +39,43 @@ cd "$(mktemp -d -p {folder})" && exec {boot} --semi_persist_dir="$PWD" "$@"
 
 @dataclass
 class Cluster:
-    """A running cluster. `address` is its job manager's, for --flink_master."""
+    """A running cluster. `address` is the address of its job manager, for --flink_master."""
 
     folder: Path
     address: str
     task_managers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def arguments(self) -> list[str]:
-        """Give the arguments with which a job runs on it."""
+        """Return the arguments that run a job on this cluster."""
         return [
             *("--runner", "FlinkRunner", "--flink_master", self.address),
-            *("--flink_job_server_jar", str(install.job_server())),
+            *("--flink_job_server_jar", str(install.JOB_SERVER.path)),
             *("--environment_type", "PROCESS", "--environment_option", f"process_command={self.folder / 'worker'}"),
-            "--experiments=disable_logging_submission_environment",  # which takes pip some seconds for each job
+            "--experiments=disable_logging_submission_environment",  # `pip freeze` for the log takes seconds per job
         ]
 
-    def ask(self, path: str) -> dict[str, object]:
-        """Ask the job manager; raises OSError where it does not answer."""
-        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=10) as answer:
-            return dict(json.load(answer))
+    def get(self, path: str) -> dict[str, object]:
+        """Return the JSON of a path of the job manager's REST interface. Raises OSError if it does not respond."""
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=10) as response:
+            return dict(json.load(response))
 
     def add_task_manager(self) -> None:
-        """Start one more task manager, and wait until the job manager knows all."""
+        """Start one more task manager, and wait until the job manager knows all of them."""
         self.task_managers.append(self._start("taskmanager"))
         self.wait()
 
     def wait(self) -> None:
-        """Wait until the job manager answers and knows as many task managers as there are; raises RuntimeError."""
+        """Wait until the job manager knows every running task manager. Raises RuntimeError after PATIENCE seconds."""
         deadline = time.monotonic() + PATIENCE
         while not self._complete():
             if time.monotonic() > deadline:
-                message = f"the Flink cluster did not come up; its logs are in {self.folder}"
-                raise RuntimeError(message)
+                raise RuntimeError(f"the Flink cluster did not start; its logs are in {self.folder}")
             time.sleep(0.2)
 
     def _complete(self) -> bool:
         running = sum(manager.poll() is None for manager in self.task_managers)
         try:
-            return self.ask("/overview")["taskmanagers"] == running
+            return self.get("/overview")["taskmanagers"] == running
         except OSError:
             return False
 
@@ -88,7 +87,7 @@ class Cluster:
             "blob.storage.directory": str(self.folder),
             "io.tmp.dirs": str(self.folder),
         }
-        script = install.flink() / "bin" / f"{service}.sh"
+        script = install.FLINK.path / "bin" / f"{service}.sh"
         words = [word for name, value in settings.items() for word in ("-D", f"{name}={value}")]
         environment = os.environ | {"FLINK_LOG_DIR": str(self.folder), "FLINK_PID_DIR": str(self.folder)}
         with (self.folder / f"{service}-{len(self.task_managers)}.out").open("wb") as log:
@@ -103,7 +102,7 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, task_managers: int = 2) -> Iterator[Cluster]:
-    """Run a cluster with two slots a task manager while the body runs. Logs and temporary files are in `folder`."""
+    """Run a cluster with two slots per task manager while the body runs, with logs and temporary files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     rest, rpc = free_ports(2)
     (folder / "rpc-port").write_text(str(rpc))
@@ -111,7 +110,7 @@ def cluster(folder: Path, task_managers: int = 2) -> Iterator[Cluster]:
     names = {
         "bin": Path(sys.executable).parent,
         "source": Path(__file__).parents[2],
-        "boot": install.boot(),
+        "boot": install.BOOT.path,
         "folder": folder,
     }
     worker.write_text(WORKER.format_map({name: shlex.quote(str(path)) for name, path in names.items()}))
@@ -127,7 +126,7 @@ def cluster(folder: Path, task_managers: int = 2) -> Iterator[Cluster]:
 
 
 def free_ports(number: int) -> list[int]:
-    """Give so many ports of this machine that nothing listens on."""
+    """Return that many ports of this machine on which nothing listens."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
         for each in sockets:
@@ -136,12 +135,12 @@ def free_ports(number: int) -> list[int]:
 
 
 def _stop_all(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:  # those that are running by then
+    for process in processes:  # the list may have changed since this callback was registered
         _stop(process)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process and whatever it has started: all of its group."""
+    """End a process and all processes of its group."""
     if process.poll() is None:
         process.terminate()
         try:

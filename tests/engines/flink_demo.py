@@ -1,4 +1,4 @@
-"""`make flink-demo`: the demo in one process, and again on a Flink cluster of its own: the same shards.
+"""`make flink-demo`: run the demo in one process and on a Flink cluster of its own, and compare the shards.
 
 python -m tests.engines.flink_demo [options of `mmc4 demo`]
 """
@@ -15,10 +15,9 @@ DEMO = Path("flink-demo").absolute()
 
 
 def main() -> None:
-    """Run both demos and compare; exits with 1 where a shard differs."""
-    lacking = install.missing("flink")
-    if lacking:
-        sys.exit(f"flink-demo: needs {', '.join(lacking)}, not found here")
+    """Run both demos and compare their shards; exit with 1 if one differs."""
+    if not install.is_installed("flink"):
+        sys.exit("flink-demo: run `python -m tests.engines.install flink` first")
     local = _shards(DEMO / "local")
     with tempfile.TemporaryDirectory() as folder, flink.cluster(Path(folder)) as cluster:
         sys.stdout.write(f"\na Flink cluster of two task managers: http://{cluster.address}\n")
@@ -31,7 +30,7 @@ def main() -> None:
 
 
 def _shards(output: Path, *engine: str) -> dict[str, str]:
-    """Run `mmc4 demo`; give the sha256 of each shard."""
+    """Run `mmc4 demo`; return the sha256 of each shard."""
     command = (sys.executable, "-m", "mmc4_pipeline.cli", "demo", "--output", str(output), *sys.argv[1:])
     subprocess.run([*command, *engine], check=True)
     paths = sorted((output / "out/dataset/miniweb").glob("shard-*.tar"))

@@ -9,10 +9,10 @@ from mmc4_pipeline.dataset.cut import CutDocument
 from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.reasons import Reason
-from tests.chromium import Look, browsing, look, needs_chromium
+from tests.chromium import Look, browsing, look
 from tests.mmc4_pipeline.report.measuring import MEASURE, SIZES, assert_reads_well
 
-pytestmark = needs_chromium
+pytestmark = pytest.mark.engines("chromium")
 
 MakeDocument = Callable[..., CutDocument]
 MakeDataset = Callable[..., StageFolder]

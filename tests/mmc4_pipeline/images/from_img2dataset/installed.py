@@ -1,21 +1,8 @@
-"""The Python that has img2dataset: this one, or, because its pins conflict, the one that IMG2DATASET_PYTHON names."""
-
-import os
-import sys
+"""The Python that has img2dataset, and the mark of tests that need it."""
 
 import pytest
 
-from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.images.from_img2dataset.engine import version_of
+from tests.engines import install
 
-PYTHON = os.environ.get("IMG2DATASET_PYTHON", sys.executable)
-
-
-def _is_installed() -> bool:
-    try:
-        return bool(version_of(PYTHON))
-    except UserError:
-        return False
-
-
-needs_img2dataset = pytest.mark.skipif(not _is_installed(), reason="no img2dataset; see IMG2DATASET_PYTHON")
+PYTHON = str(install.IMG2DATASET.path)
+needs_img2dataset = pytest.mark.engines("img2dataset")
