@@ -1,4 +1,4 @@
-"""cut: scores + images -> `dataset/<recipe>/`: thresholds applied, images assigned, shards, ledger, report."""
+"""cut: scores and images -> `dataset/<recipe>/`: applies thresholds, assigns images, writes shards and ledger."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -56,7 +56,7 @@ Example:
   mmc4 cut --output out --recipe mmc4-core
 """
 OPTIONS = (CommonOptions, CutOptions, DatasetOptions, WebOptions)
-PARTS = "parts"  # notes of how many shards of the dataset each shard goes into
+PARTS = "parts"  # the folder of notes of how many shards of the dataset each shard becomes
 
 
 def run(options: PipelineOptions, scores: str | None = None) -> Manifest[CutPlan]:
@@ -78,7 +78,16 @@ def run(options: PipelineOptions, scores: str | None = None) -> Manifest[CutPlan
         face_detector=earlier.images.plan.face_detector,
         before={stage: manifest.counts for stage, manifest in earlier.all().items()},
     )
-    work = CutWork(output, scored, folder, plan.shards, recipe, filters, settings)
+    work = CutWork(
+        pages=stage_folder(output, Stage.PAGES),
+        images=stage_folder(output, Stage.IMAGES),
+        scores=scored,
+        folder=folder,
+        shards=plan.shards,
+        recipe=recipe,
+        filters=filters,
+        settings=settings,
+    )
     manifest = run_stage(folder, plan, options, work.build, resume=options.view_as(CommonOptions).resume)
     write_sizes(folder, settings.formats.values())
     write_report(folder)
@@ -116,14 +125,13 @@ def _only_scores(output: str) -> str:
     names = [path.split("/")[-2] for path in storage.matches_below(output, "scores/*/manifest.json")]
     if len(names) == 1:
         return names[0]
-    message = f"{output}: no finished scores; run `mmc4 score` first"
     if names:
-        message = f"--scores: say which of {', '.join(names)} to cut by"
-    raise UserError(message)
+        raise UserError(f"--scores: choose one of {', '.join(names)}")
+    raise UserError(f"{output}: has no finished scores; run `mmc4 score` first")
 
 
 def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, output: str) -> None:
-    """Refuse a recipe that would need images, or probabilities, that the earlier stages did not keep."""
+    """Raise UserError if the recipe needs images or probabilities that the earlier stages did not keep."""
     images, pages = stages.images.plan.recipe, stages.pages.plan.recipe
     earlier = {
         **(stages.locate.plan.recipe if stages.locate else recipe.part(Stage.LOCATE)),
@@ -141,81 +149,73 @@ def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, output: s
         if item.needs and item.needs not in heads
     ]
     if recipe.face_detector.every_image and not stages.images.plan.face_detector:
-        problems.append("face_detector.every_image: true, but no faces were looked for when the images were fetched")
+        problems.append("face_detector.every_image: true, but the images stage ran without a face detector")
     if problems:
-        message = f"recipe {recipe.name} asks for more than {output} holds: {'; '.join(problems)}"
-        raise UserError(message)
+        raise UserError(f"recipe {recipe.name} needs more than {output} has: {'; '.join(problems)}")
 
 
+@dataclass(frozen=True)
 class CutWork:
-    """The wiring of the stage: what is kept of shard 0 of the images comes first, then that of shard 1, in order.
+    """What the steps of the stage need to know, and the pipeline that they form.
 
-    A shard of the images gives no shard of the dataset, or one, or several: first all are cut to see how many, then
-    again to write them, so that the dataset's are numbered from 0 without a gap whoever writes them.
+    A shard of the images becomes zero, one or several shards of the dataset. These are numbered from 0 without gaps:
+    first those of the images' shard 0, then those of shard 1, and so on. So that any worker can write any of them, each
+    shard is cut twice: first to count its shards of the dataset, then to write them.
     """
 
-    def __init__(
-        self,
-        output: str,
-        scores: StageFolder,
-        folder: StageFolder,
-        shards: int,
-        recipe: Recipe,
-        filters: LoadedFilters,
-        settings: DatasetSettings,
-    ) -> None:
-        self._pages, self._images = stage_folder(output, Stage.PAGES), stage_folder(output, Stage.IMAGES)
-        self._scores, self._folder, self._shards = scores, folder, shards
-        self._recipe, self._filters, self._settings = recipe, filters, settings
+    pages: StageFolder
+    images: StageFolder
+    scores: StageFolder
+    folder: StageFolder
+    shards: int
+    recipe: Recipe
+    filters: LoadedFilters
+    settings: DatasetSettings
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
-        """Wire the pipeline."""
-        every = pipeline | "All shards" >> beam.Create(list(range(self._shards)))
-        parts = every | "Spread all" >> beam.Reshuffle() | "Count parts" >> beam.Map(self._count_parts)
-        left = pipeline | "To do" >> beam.Create(todo)
-        _ = left | "Spread shards" >> beam.Reshuffle() | "Write" >> beam.Map(self._write, beam.pvalue.AsDict(parts))
+        """Wire the pipeline for some of the shards."""
+        every = pipeline | "All shards" >> beam.Create(list(range(self.shards)))
+        parts = every | "Spread all" >> beam.Reshuffle() | "Count parts" >> beam.Map(self.count_parts)
+        unfinished = pipeline | "To do" >> beam.Create(todo)
+        (unfinished | "Spread shards" >> beam.Reshuffle() | "Write" >> beam.Map(self.write, beam.pvalue.AsDict(parts)))
 
-    def _count_parts(self, shard: int) -> tuple[int, int]:
-        """Give into how many shards of the dataset a shard goes; noted, so that no resume has to cut it again."""
-        note = self._folder.file(f"{PARTS}/{shard:05d}.json")
+    def count_parts(self, shard: int) -> tuple[int, int]:
+        """Return a shard and its number of shards of the dataset, which is noted for resumed runs."""
+        note = self.folder.file(f"{PARTS}/{shard:05d}.json")
         if not storage.exists(note):
-            documents = cut_shard(*self._read(shard), self._ready())
-            storage.write_json(note, sum(1 for _ in kept_in_parts(documents, self._settings.shard_bytes)))
-        return shard, storage.read_json(note)
-
-    def _ready(self) -> Recipe:
-        return replace(self._recipe, filters=self._recipe.filters | self._filters.of_kind(LinkFilter))
-
-    def _read(self, shard: int) -> tuple[list[Page], list[Image], list[DocumentScores]]:
-        pages = storage.read_records(self._pages.shard_file("pages", shard, self._shards), Page)
-        images = storage.read_records(self._images.shard_file("images", shard, self._shards), Image)
-        scores = storage.read_records(self._scores.shard_file("scores", shard, self._shards), DocumentScores)
-        return list(pages), list(images), list(scores)
+            documents = cut_shard(*self._read(shard), self._recipe_with_lists())
+            storage.write_json(note, sum(1 for _ in kept_in_parts(documents, self.settings.shard_bytes)))
+        return shard, storage.read_json(note, int)
 
     @timed(Stage.CUT, "write")
-    def _write(self, shard: int, parts: dict[int, int]) -> None:
-        begin_shard(self._folder, shard)
+    def write(self, shard: int, parts: dict[int, int]) -> None:
+        """Write a shard's part of the dataset; `parts` has the number of shards of the dataset for every shard."""
+        begin_shard(self.folder, shard)
         pages, images, scores = self._read(shard)
-        documents = list(cut_shard(pages, images, scores, self._ready()))
+        documents = list(cut_shard(pages, images, scores, self._recipe_with_lists()))
         first = sum(parts[before] for before in range(shard))
-        numbered = dict(enumerate(kept_in_parts(documents, self._settings.shard_bytes), start=first))
+        numbered = dict(enumerate(kept_in_parts(documents, self.settings.shard_bytes), start=first))
         files = [*self._write_shards(shard, numbered), self._write_ledger(shard, documents, numbered)]
-        # A page that was taken down is no document any more; only its links are left.
-        texts = {page.key for page in pages if not page.taken_down}
-        counts = {"documents": Counts(seen=len(texts)), "links": Counts(seen=_scored(scores))}
-        counts["documents"].decide(document.reason for document in documents if document.page.key in texts)
-        counts["links"].decide(reason for document in documents for reason in document.cut_reasons())
         note = ShardNote(
             shard=shard,
             files=files,
-            counts=counts,
+            counts=_counts(pages, scores, documents),
             documents_in_shard={number: len(part) for number, part in numbered.items()},
             statistics=statistics_of_documents(documents, shard).to_json(),
         )
-        finish_shard(self._folder, note)
+        finish_shard(self.folder, note)
+
+    def _recipe_with_lists(self) -> Recipe:
+        return replace(self.recipe, filters=self.recipe.filters | self.filters.of_kind(LinkFilter))
+
+    def _read(self, shard: int) -> tuple[list[Page], list[Image], list[DocumentScores]]:
+        pages = storage.read_records(self.pages.shard_file("pages", shard, self.shards), Page)
+        images = storage.read_records(self.images.shard_file("images", shard, self.shards), Image)
+        scores = storage.read_records(self.scores.shard_file("scores", shard, self.shards), DocumentScores)
+        return list(pages), list(images), list(scores)
 
     def _write_shards(self, shard: int, numbered: dict[int, list[CutDocument]]) -> list[WrittenFile]:
-        with storage.open_read(self._images.shard_file("images", shard, self._shards, "tar")) as tar:
+        with storage.open_read(self.images.shard_file("images", shard, self.shards, "tar")) as tar:
 
             def read(image: Image) -> bytes:
                 return read_image(tar, image.offset or 0, image.length or 0)
@@ -223,20 +223,29 @@ class CutWork:
             return [
                 file
                 for number, part in numbered.items()
-                for file in write_shard(self._folder, self._settings.formats.values(), number, part, read)
+                for file in write_shard(self.folder, self.settings.formats.values(), number, part, read)
             ]
 
     def _write_ledger(
         self, shard: int, documents: list[CutDocument], numbered: dict[int, list[CutDocument]]
     ) -> WrittenFile:
         places = {
-            document.page.key: self._settings.named_in_ledger(number)
+            document.page.key: self.settings.named_in_ledger(number)
             for number, part in numbered.items()
             for document in part
         }
         rows = (row for document in documents for row in ledger_rows(document, places.get(document.page.key)))
-        file = storage.write_records(self._folder.shard_file("ledger/ledger", shard, self._shards), rows, LedgerRow)
+        file = storage.write_records(self.folder.shard_file("ledger/ledger", shard, self.shards), rows, LedgerRow)
         return msgspec.structs.replace(file, name=f"ledger/{file.name}")
+
+
+def _counts(pages: list[Page], scores: list[DocumentScores], documents: list[CutDocument]) -> dict[str, Counts]:
+    """Count documents and scored links. A page that was taken down is not a document: only its links remain."""
+    texts = sum(not page.taken_down for page in pages)
+    counts = {"documents": Counts(seen=texts), "links": Counts(seen=_scored(scores))}
+    counts["documents"].decide(document.reason for document in documents if not document.page.taken_down)
+    counts["links"].decide(reason for document in documents for reason in document.cut_reasons())
+    return counts
 
 
 def _scored(scores: list[DocumentScores]) -> int:

@@ -5,8 +5,8 @@ from rich.console import Console
 from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.progress import counting_files
-from mmc4_pipeline.takedown.folders import find_parts
-from mmc4_pipeline.takedown.run import Report, end_stopped, take_down, units_of
+from mmc4_pipeline.takedown.folders import find_folders
+from mmc4_pipeline.takedown.run import Report, finish_stopped, take_down, units_of
 
 DESCRIPTION = """\
 Remove hosts, pages or images from everything that a run has finished.
@@ -40,13 +40,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     arguments = parser.parse_args(argv)
     try:
-        parts = find_parts(arguments.folder)
-        if end_stopped(parts, dry_run=arguments.dry_run):
-            _console().print(f"{parts.root}: an interrupted takedown was completed first")
-            parts = find_parts(arguments.folder)
-        with counting_files("takedown", len(units_of(parts))) as advance:
+        output = find_folders(arguments.folder)
+        if finish_stopped(output, dry_run=arguments.dry_run):
+            _console().print(f"{output.root}: an interrupted takedown was completed first")
+            output = find_folders(arguments.folder)
+        with counting_files("takedown", len(units_of(output))) as advance:
             report = take_down(
-                parts,
+                output,
                 arguments.list,
                 dry_run=arguments.dry_run,
                 workers=max(1, arguments.workers),
@@ -54,17 +54,17 @@ def main(argv: list[str]) -> None:
             )
     except KeyboardInterrupt as error:
         raise UserError("stopped; run the same command again to continue") from error
-    _print(report, parts.root, arguments.list, dry_run=arguments.dry_run)
+    _print(report, output.root, arguments.list, dry_run=arguments.dry_run)
 
 
 def _print(report: Report, root: str, path: str, *, dry_run: bool) -> None:
     console = _console()
-    removed, rewrote = ("would remove", "would rewrite") if dry_run else ("removed", "rewrote")
-    for name, out in report.parts.items():
+    remove, rewrite = ("would remove", "would rewrite") if dry_run else ("removed", "rewrote")
+    for name, total in report.removed.items():
         if report.files[name]:
             console.print(
-                f"{name or root}: {removed} {out.documents} documents, {out.images} images and {out.links} links; "
-                f"{rewrote} {report.files[name]} of {report.files_in_all[name]} files"
+                f"{name or root}: {remove} {total.documents} documents, {total.images} images and {total.links} links; "
+                f"{rewrite} {report.files[name]} of {report.files_in_all[name]} files"
             )
     if not any(report.files.values()):
         console.print(f"{root}: nothing matches {path}; no files {'would be' if dry_run else 'were'} changed")

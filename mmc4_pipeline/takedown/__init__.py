@@ -1,1 +1,1 @@
-"""Takes images and pages out of what is finished: only the files that hold them are written anew."""
+"""Removes images and pages from everything that is finished; only the files that hold them are rewritten."""

@@ -1,26 +1,38 @@
-"""Replaces many files as one: the new ones are written aside, and take their places together once all are there.
+"""Replaces many files at once: the new files are written to a folder of their own and moved into place at the end.
 
-takedown/plan.json        what is done, and to which files; another run's leavings are thrown away
-takedown/new/…            the new files, each by its path below the folder
-takedown/done/NAME.json   written last for a unit of work, which a run that was stopped does not do again
-takedown/journal.json     written once all new files are there: from here on the only way is forward
+takedown/plan.json        what is done, and to which files; the files of a run with another plan are deleted
+takedown/new/…            the new files, each at its path below the folder
+takedown/done/NAME.json   written last for a unit of work, which a run that is started again does not repeat
+takedown/journal.json     written once all new files are there: from then on the transaction can only be completed
 """
 
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.storage import HashingWriter
 from schemas.manifest import WrittenFile
 
 Json = dict[str, Any]
+Record = TypeVar("Record")
 NAME = "takedown"
 
 
-class Staging:
-    """The new files of a folder, while they wait beside the old ones."""
+class HasFiles(Protocol):
+    """A journal: a record that lists files."""
+
+    @property
+    def files(self) -> list[str]:
+        """The files, in the order in which they are moved into place."""
+
+
+AnyJournal = TypeVar("AnyJournal", bound=HasFiles)
+
+
+class Transaction:
+    """The new files of a folder until they replace the former ones."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -31,7 +43,7 @@ class Staging:
         return storage.join(self._folder, name)
 
     def begin(self, plan: Json) -> None:
-        """Begin, or go on where a run of the same plan was stopped."""
+        """Begin, or continue a stopped run with the same plan."""
         path = self._path("plan.json")
         if storage.exists(path) and storage.read_json(path) == plan:
             storage.remove_leftovers(self._folder)
@@ -40,57 +52,57 @@ class Staging:
         storage.write_json(path, plan)
 
     def new(self, name: str) -> str:
-        """Give the path at which the new file waits that will be `name` below the folder."""
+        """Return the path of the new file that will replace `name` in the folder."""
         return self._path(f"new/{name}")
 
-    def done(self, unit: str) -> Json | None:
-        """Give the note of a unit of work that is done."""
-        path = self._path(f"done/{unit}.json")
-        return storage.read_json(path) if storage.exists(path) else None
+    def unit(self, name: str, record: type[Record]) -> Record | None:
+        """Return the note of a unit of work, None if the unit is not finished."""
+        path = self._path(f"done/{name}.json")
+        return storage.read_json(path, record) if storage.exists(path) else None
 
-    def finish_unit(self, unit: str, note: Json) -> None:
-        """Note that a unit's new files are all there."""
-        storage.write_json(self._path(f"done/{unit}.json"), note)
+    def finish_unit(self, name: str, note: Any) -> None:
+        """Write the note of a unit of work once all of its new files are written."""
+        storage.write_json(self._path(f"done/{name}.json"), note)
 
     @property
-    def sealed(self) -> bool:
-        """Tell whether all new files are there, so that what is left to do is to put them into their places."""
+    def committed(self) -> bool:
+        """Return whether all new files are written, so that they only have to be moved into place."""
         return storage.exists(self._journal)
 
-    def seal(self, journal: Json) -> None:
-        """Say that all new files are there: `files` in the order in which they are to take their places."""
+    def commit(self, journal: HasFiles) -> None:
+        """Write the journal: all new files are written, and `journal.files` is the order in which to move them."""
         storage.write_json(self._journal, journal)
 
-    def put_in_place(self) -> Json:
-        """Put the files into their places, those that are not there yet, and give the journal."""
-        journal: Json = storage.read_json(self._journal)
-        for name in journal["files"]:
+    def apply(self, record: type[AnyJournal]) -> AnyJournal:
+        """Move the new files into place, except those that are there already, and return the journal."""
+        journal: AnyJournal = storage.read_json(self._journal, record)
+        for name in journal.files:
             if storage.exists(self.new(name)):
                 storage.rename(self.new(name), storage.join(self.root, name))
         return journal
 
     def clear(self) -> None:
-        """Remove all of it; the journal first, because what is listed there is in its place."""
-        if self.sealed:
+        """Remove the transaction's folder; the journal first, because the files that it lists are in place."""
+        if self.committed:
             storage.filesystem(self._journal).rm(self._journal)
         storage.remove_folder(self._folder)
 
 
 class NewFiles:
-    """The files that one unit of work writes. Without a staging folder (a dry run) what is written goes nowhere."""
+    """The new files of one unit of work. Without a transaction, in a dry run, their bytes are discarded."""
 
-    def __init__(self, staging: Staging | None) -> None:
-        self._staging = staging
+    def __init__(self, transaction: Transaction | None) -> None:
+        self._transaction = transaction
         self.names: list[str] = []
 
     @contextmanager
     def open(self, name: str) -> Iterator[HashingWriter]:
-        """Write a new file, which will be `name` below the folder."""
+        """Open a new file, which will replace `name` in the folder."""
         self.names.append(name)
-        if self._staging is None:
+        if self._transaction is None:
             yield HashingWriter(_Nowhere())  # type: ignore[arg-type]
             return
-        with storage.write_atomically(self._staging.new(name)) as writer:
+        with storage.write_atomically(self._transaction.new(name)) as writer:
             yield writer
 
     def write_records(self, name: str, records: Iterable[Any], record: type) -> WrittenFile:

@@ -81,7 +81,7 @@ def test_another_model_s_scores_stand_beside_the_first_and_the_recipe_says_which
 
     cut = ["cut", "--output", str(output), "--recipe"]
     said = refusal(mmc4(*cut, str(MINIWEB / "miniweb.yaml")))
-    assert "--scores: say which of clip_clip, clip_random" in said
+    assert re.search("--scores: .*clip_clip, clip_random", said)
     recipe = tmp_path / "by-random.yaml"
     recipe.write_text("extends: mmc4\nscores: clip_random\nfilters: {nsfw: null, similarity: {min: -1}}\n")
     succeeded(mmc4(*cut, str(recipe)))
