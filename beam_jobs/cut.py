@@ -156,7 +156,7 @@ def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, output: s
 
 @dataclass(frozen=True)
 class CutWork:
-    """What the steps of the stage need to know, and the pipeline that they form.
+    """The inputs and settings of the stage's steps, and the pipeline that they form.
 
     A shard of the images becomes zero, one or several shards of the dataset. These are numbered from 0 without gaps:
     first those of the images' shard 0, then those of shard 1, and so on. So that any worker can write any of them, each

@@ -1,4 +1,4 @@
-"""Tables of bounded size that add up over shards: the sites that matter most, the pictures dropped most often."""
+"""Tables of bounded size that add up over shards: the largest sites, and the pictures that were dropped most often."""
 
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 @dataclass(slots=True)
 class Site:
-    """What became of a site's image links. `wanted` are the links that the link filters left, `documents` the kept."""
+    """What became of a site's image links. `wanted` counts the links worth fetching, `documents` the kept documents."""
 
     links: int = 0
     wanted: int = 0
@@ -47,22 +47,22 @@ class Sites:
     top: dict[str, Site] = field(default_factory=dict)
 
     def site(self, name: str) -> Site:
-        """Give the site of that name, a new one if need be."""
+        """Return the site of that name, which is added if it is new."""
         if name not in self.top:
             self.top[name] = Site()
             self.count += 1
         return self.top[name]
 
     def by_kept(self) -> list[tuple[str, Site]]:
-        """Give the sites with most kept images, most first."""
+        """Return the sites with the most kept images, largest first."""
         return _largest(self.top, lambda site: site.kept, TOP_SITES)
 
     def by_dropped(self) -> list[tuple[str, Site]]:
-        """Give the sites with most dropped links, most first."""
+        """Return the sites with the most dropped links, largest first."""
         return _largest(self.top, lambda site: site.dropped.total(), TOP_SITES)
 
     def bound(self) -> None:
-        """Forget all sites but the largest."""
+        """Remove all sites except the largest."""
         self.top = dict(sorted([*self.by_kept(), *self.by_dropped()]))
 
     def __iadd__(self, other: Self) -> Self:
@@ -75,7 +75,7 @@ class Sites:
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """Give the table as a JSON object with sorted names and reasons."""
+        """Return the table as a JSON object with sorted names and reasons."""
         return {
             "count": self.count,
             "top": {
@@ -92,7 +92,7 @@ class Sites:
 
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> Self:
-        """Read what `to_json` gave."""
+        """Read what `to_json` returned."""
         sites = {
             name: Site(**{**site, "dropped": Counter(site["dropped"])}) for name, site in table.get("top", {}).items()
         }
@@ -116,7 +116,7 @@ class Duplicates:
 
     @property
     def name(self) -> str:
-        """What the group is known by."""
+        """Return the name of the group."""
         return f"{self.reason} {self.phash:016x}"
 
 
@@ -124,15 +124,15 @@ class Duplicates:
 class DuplicateGroups:
     """The largest groups of images with exactly the same perceptual hash that were dropped as duplicates.
 
-    A picture may be in every shard, so this is approximate: a group's count lacks what it had in shards where it was
-    not among the largest. It is never too high, and exact as long as there are no more groups than are kept. A copy
-    whose hash differs in a bit (encoded again, say) counts as a group of its own.
+    A picture may be in every shard, so the counts are approximate: a group's count lacks the shards in which it was not
+    among the largest. It is never too high, and it is exact unless there are more groups than the table can hold. A
+    copy whose hash differs in a single bit, because it was encoded again for example, belongs to another group.
     """
 
     top: dict[str, Duplicates] = field(default_factory=dict)
 
     def add(self, group: Duplicates) -> None:
-        """Add images to the group that they belong to; the example of the first shard stays."""
+        """Add images to their group, which keeps the example of the first shard."""
         known = self.top.get(group.name)
         if known is None:
             self.top[group.name] = group
@@ -143,17 +143,17 @@ class DuplicateGroups:
         )
 
     def keep_examples(self, earlier: Self, urls: Collection[str]) -> None:
-        """Take the examples of earlier groups whose URLs are still there."""
+        """Take over the examples of earlier groups, if their URLs are among these."""
         for name, group in earlier.top.items():
             if name in self.top and group.url in urls:
                 self.top[name] = replace(group, count=self.top[name].count)
 
     def largest(self) -> list[Duplicates]:
-        """Give the largest groups, largest first."""
+        """Return the largest groups, largest first."""
         return [group for _, group in _largest(self.top, lambda group: group.count, TOP_DUPLICATES)]
 
     def bound(self) -> None:
-        """Forget all groups but the largest."""
+        """Remove all groups except the largest."""
         self.top = {group.name: group for group in self.largest()}
 
     def __iadd__(self, other: Self) -> Self:
@@ -164,7 +164,7 @@ class DuplicateGroups:
         return self
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Give the groups as a JSON list, largest first; the hash as 16 hex digits, which no JSON reader rounds."""
+        """Return the groups as a JSON list, largest first. Hashes are 16 hex digits, which no reader rounds."""
         return [
             {
                 "reason": group.reason,
@@ -180,12 +180,12 @@ class DuplicateGroups:
 
     @classmethod
     def from_json(cls, groups: list[dict[str, Any]]) -> Self:
-        """Read what `to_json` gave."""
+        """Read what `to_json` returned."""
         read = [Duplicates(**{**group, "phash": int(group["phash"], 16)}) for group in groups]
         return cls({group.name: group for group in read})
 
 
 def _largest(items: dict[str, Item], size: Callable[[Item], int], wanted: int) -> list[tuple[str, Item]]:
-    """Give the largest items that are not empty, largest first, and by name where they are of the same size."""
+    """Return the largest items that are not empty, largest first; items of the same size are sorted by name."""
     found = [(name, item) for name, item in items.items() if size(item)]
     return sorted(found, key=lambda pair: (-size(pair[1]), pair[0]))[:wanted]

@@ -1,4 +1,4 @@
-"""Writes the shards of a dataset: which documents go into which, and their files in all formats at once."""
+"""Divides the documents of a dataset into shards and writes each shard in all formats in one pass."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,39 +13,39 @@ from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.manifest import CutOptions, WrittenFile
 
-# What a document takes beside its images and text, in bytes: a bit more than it does, so that shards stay below.
+# The bytes that a document needs in addition to images and text: a high estimate, so that shards stay within limits.
 _DOCUMENT, _IMAGE, _SIMILARITY, _FACE = 2048, 512, 10, 48
 
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """How a dataset is written: its formats by name, the first of which the ledger refers to, and a shard's size."""
+    """The formats of a dataset, by name, and the size of its shards. The ledger names files of the first format."""
 
     formats: Mapping[str, Format]
     shard_bytes: int
 
     def plan(self) -> CutOptions:
-        """Return the settings as the stage's plan has them; the order of formats counts."""
+        """Return the settings as the stage's plan records them, with the formats in order."""
         formats = [{"name": name, **asdict(item)} for name, item in self.formats.items()]  # type: ignore[call-overload]
         return CutOptions(formats=formats, shard_bytes=self.shard_bytes)
 
     @classmethod
     def of(cls, options: CutOptions) -> Self:
-        """Return the settings that a plan has."""
+        """Return the settings that a plan records."""
         chosen = [dict(item) for item in options.formats]
         formats = {name: format_of(name, item) for item in chosen if (name := item.pop("name"))}
         return cls(formats, options.shard_bytes)
 
     def named_in_ledger(self, number: int) -> str:
-        """Give the name of the file by which the ledger says where a document lies."""
+        """Return the file that the ledger names for the documents of a shard."""
         return next(iter(self.formats.values())).file_name(number)
 
 
 def kept_in_parts(documents: Iterable[CutDocument], shard_bytes: int) -> Iterator[list[CutDocument]]:
-    """Yield the documents that made it, in order, in parts of at most about `shard_bytes`; a part has at least one.
+    """Yield the kept documents in order, in parts of at least one document and at most about `shard_bytes`.
 
-    The parts follow from what is known of the documents before any image is read, and are the same for all formats:
-    sizes are those of OpenFlamingo's, where images take the most room.
+    The parts are known before any image is read, and are the same for all formats: sizes are estimated for
+    OpenFlamingo's format, where images need the most space.
     """
     part: list[CutDocument] = []
     size = 0
@@ -63,7 +63,7 @@ def kept_in_parts(documents: Iterable[CutDocument], shard_bytes: int) -> Iterato
 
 
 def expected_bytes(document: CutDocument) -> int:
-    """Give about how many bytes a document takes in an OpenFlamingo shard, rather too many than too few."""
+    """Return a high estimate of the bytes that a document needs in an OpenFlamingo shard."""
     texts = sum(len(sentence.encode("utf-8", "replace")) for sentence in document.page.sentences)
     images = sum(4 * -(-(item.image.length or 0) // 3) for item in document.placed)  # base64
     values = len(document.placed) * len(document.page.sentences)
@@ -78,9 +78,9 @@ def write_shard(
     documents: Sequence[CutDocument],
     read: Callable[[Image], bytes],
 ) -> list[WrittenFile]:
-    """Write one shard in each of the formats; files are named below the dataset's folder.
+    """Write one shard in each of the formats and return the files, with their paths below the dataset's folder.
 
-    `read` gives an image's JPEG; it is asked once for each place of an image, in the documents' order.
+    `read` returns an image's JPEG. It is called once for each placed image, document by document.
     """
     formats = list(formats)
     needs_images = any(item.needs_images for item in formats)
@@ -103,7 +103,7 @@ def write_shard(
 
 
 def _read_all(document: CutDocument, read: Callable[[Image], bytes]) -> list[bytes]:
-    """Give the JPEG of each image in `placed`, read in the order of the tar."""
+    """Return the JPEG of each image in `placed`. They are read in the order in which the tar stores them."""
     in_tar = sorted((item.image for item in document.placed), key=_offset)
     found = {image.position: read(image) for image in in_tar}
     return [found[item.image.position] for item in document.placed]
@@ -114,7 +114,7 @@ def _offset(image: Image) -> int:
 
 
 def write_sizes(folder: StageFolder, formats: Iterable[Format]) -> None:
-    """Write `sizes.json` beside the shards of each format: how many documents each file has, as webdataset expects."""
+    """Write a `sizes.json` for each format: the number of documents in each file, in the form that webdataset reads."""
     notes = (folder.note(shard) for shard in sorted(folder.done()))
     documents = {number: count for note in notes for number, count in (note.documents_in_shard or {}).items()}
     for item in formats:

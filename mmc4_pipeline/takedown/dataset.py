@@ -29,7 +29,7 @@ Imageless = Mapping[int, Sequence[ImagelessDocument]]  # by the number of the da
 
 @dataclass(frozen=True, slots=True)
 class RemovedFromDataset:
-    """What was removed from a shard of a dataset, and what that adds to the counts of the earlier stages."""
+    """A summary of what was removed from a shard of a dataset, and the change to the counts of the earlier stages."""
 
     removed: Removed = field(default_factory=Removed)
     before: StageCounts = field(default_factory=dict)

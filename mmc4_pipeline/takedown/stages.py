@@ -54,7 +54,7 @@ class Removed(msgspec.Struct):
 
 @dataclass(slots=True)
 class Removal:
-    """What is removed from a shard of the stages: positions of links by document, and documents as a whole.
+    """The removed parts of a shard of the stages: positions of links by document, and documents as a whole.
 
     `wanted` is how many of the shard's remaining links are worth fetching. `images` are the remaining rows of the
     images stage, None if that stage is not there.
