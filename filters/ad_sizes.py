@@ -1,4 +1,4 @@
-"""Drops images of the exact size of an advertisement."""
+"""Drops images that have exactly the size of an advertisement."""
 
 import re
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from filters.base import ImageFilter, Stricter
 from schemas.image import Image
 from schemas.reasons import Reason
 
-# Fixed sizes of the Interactive Advertising Bureau and those that the large ad networks sell besides, width x height.
-# Not the squares (125x125, 200x200, 250x250): of these sizes thumbnails are more common than ads.
+# Width x height: the fixed sizes of the Interactive Advertising Bureau, and others that the large ad networks sell.
+# Squares (125x125, 200x200, 250x250) are left out, because more thumbnails than ads have these sizes.
 STANDARD = (
     *("300x250", "336x280", "180x150", "240x400", "300x600", "300x1050"),
     *("120x240", "120x600", "160x600"),
@@ -19,19 +19,19 @@ _SIZE = re.compile(r"[1-9]\d*x[1-9]\d*")
 
 
 def check_sizes(sizes: tuple[str, ...]) -> None:
-    """Raise ValueError for a size that is none."""
+    """Raise ValueError if a size is not valid."""
     for size in sizes:
         if not _SIZE.fullmatch(size):
-            message = f"sizes: {size!r} is no size; write width and height in pixels, as in 300x250"
-            raise ValueError(message)
+            raise ValueError(f"sizes: {size!r} is not a valid size; write width and height in pixels, such as 300x250")
 
 
 @dataclass(frozen=True)
 class AdSizes(ImageFilter):
-    """Not in MMC4: drops by the size in pixels, as received. A weak sign, that many photographs share by chance.
+    """Not in MMC4: drops by the size in pixels, as received.
 
-    Pages cut photographs to 300x250 too, so expect to lose some. Of the standard sizes only 300x250, 336x280, 180x150,
-    240x400 and 300x600 pass MMC4's resolution and aspect ratio; the others are lost to those anyway.
+    The size alone is weak evidence: pages crop photographs to 300x250 too, and these are dropped. Among the standard
+    sizes, only 300x250, 336x280, 180x150, 240x400 and 300x600 pass MMC4's filters for resolution and aspect ratio,
+    which drop the others anyway.
     """
 
     sizes: tuple[str, ...] = STANDARD
@@ -40,9 +40,9 @@ class AdSizes(ImageFilter):
     stricter = {"sizes": Stricter.SUPERSET}
 
     def __post_init__(self) -> None:
-        """Refuse what is no size."""
+        """Raise ValueError if a size is not valid."""
         check_sizes(self.sizes)
 
-    def decide(self, image: Image) -> str | None:
-        """Compare width and height, to the pixel."""
+    def decide(self, image: Image, /) -> str | None:
+        """Compare width and height exactly."""
         return self.reason if f"{image.width}x{image.height}" in self.sizes else None

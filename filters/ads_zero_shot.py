@@ -1,4 +1,4 @@
-"""Drops images that CLIP itself, asked by sentences, takes for advertisements."""
+"""Drops images that CLIP classifies as advertisements, by comparing them with sentences about ads."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,12 +12,15 @@ from schemas.score import ImageScore
 
 @dataclass(frozen=True)
 class AdsZeroShot(ScoreFilter):
-    """A probability of at most `max_probability` that the image is an ad. Not in the paper; it differs by model."""
+    """Not in MMC4: a probability of at most `max_probability` that the image is an ad.
+
+    The probabilities differ from one CLIP model to another.
+    """
 
     max_probability: Annotated[float, Ge(0), Le(1)]
 
     reason = Reason.AD
 
-    def decide(self, score: ImageScore) -> str | None:
-        """Judge the probability; an image without one may be an ad."""
+    def decide(self, score: ImageScore, /) -> str | None:
+        """Compare the probability; an image without one is dropped, because it may be an ad."""
         return None if score.ad is not None and score.ad <= self.max_probability else self.reason

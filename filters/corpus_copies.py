@@ -27,7 +27,7 @@ class CorpusCopies(CopiesFilter):
 
     reason = Reason.CORPUS_DUPLICATE
 
-    def decide(self, image: Image, learned: Sequence[int]) -> str | None:
+    def decide(self, image: Image, learned: Sequence[int], /) -> str | None:
         """Look up the hash among those with too many copies."""
         if image.phash is None:
             return None

@@ -1,4 +1,4 @@
-"""Drops documents whose text has a curly bracket: program code, most often."""
+"""Drops documents whose text has a curly bracket: most of them are program code."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ from filters.base import DocumentText, TextFilter
 
 @dataclass(frozen=True)
 class CurlyBracket(TextFilter):
-    """C4 (Raffel et al. 2020, section 2.2): no page with "{" in one of the lines that are kept."""
+    """C4 (arXiv:1910.10683), section 2.2: drops every page with "{" in one of the lines that are kept."""
 
-    def decide(self, document: DocumentText) -> str | None:
-        """Look for an opening bracket."""
+    def decide(self, document: DocumentText, /) -> str | None:
+        """Search for an opening bracket."""
         return self.reason if "{" in document.text else None

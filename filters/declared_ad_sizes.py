@@ -1,4 +1,4 @@
-"""Drops image links that the page shows in the exact size of an advertisement."""
+"""Drops image links that the page displays in exactly the size of an advertisement."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from schemas.reasons import Reason
 
 @dataclass(frozen=True)
 class DeclaredAdSizes(LinkFilter):
-    """Not in MMC4: as `ad_sizes`, by the width and height that the page declares, so that nothing is fetched.
+    """Not in MMC4: like `ad_sizes`, but by the width and height that the page declares, so the image is not fetched.
 
-    As weak a sign as that one; a page that declares no size, or only one side, drops nothing.
+    The size is equally weak evidence. A link is kept if the page does not declare both sides.
     """
 
     sizes: tuple[str, ...] = STANDARD
@@ -21,9 +21,9 @@ class DeclaredAdSizes(LinkFilter):
     stricter = {"sizes": Stricter.SUPERSET}
 
     def __post_init__(self) -> None:
-        """Refuse what is no size."""
+        """Raise ValueError if a size is not valid."""
         check_sizes(self.sizes)
 
-    def decide(self, link: ImageLink, page_url: str = "") -> str | None:
-        """Compare width and height, to the pixel."""
+    def decide(self, link: ImageLink, page_url: str = "", /) -> str | None:
+        """Compare width and height exactly."""
         return self.reason if f"{link.declared_width}x{link.declared_height}" in self.sizes else None

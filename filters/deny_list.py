@@ -39,8 +39,8 @@ class DenyList(FileLinkFilter):
     - `sha256:` and 64 hex digits: the URL with this hash, as in the ledger, with or without its "#" part.
 
     An image is denied by its own URL or by the URL of its page. Hosts are compared in the normal form of
-    `filters.hosts`. Of each entry only 64 bits of a hash are kept, so that ten million entries take 80 MB: a URL that
-    is not on such a list is denied by mistake with a probability of 1 in 10^11.
+    `filters.hosts`. Only 64 bits of a hash are kept per entry, so ten million entries take 80 MB. A URL that is not on
+    such a list is denied by mistake with a probability of 1 in 10^11.
     """
 
     list: str

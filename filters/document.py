@@ -1,4 +1,4 @@
-"""Drops whole documents, by their numbers of sentences and images and by how well these match."""
+"""Drops whole documents, by their number of sentences and images and by how well these match."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -18,7 +18,10 @@ class ShareAbove:
 
 @dataclass(frozen=True)
 class DocumentRules(DocumentFilter):
-    """MMC4, section 3.2 (core): 4 to 40 sentences, 2 to 15 images, 75% of them above 0.25; null is no limit."""
+    """MMC4 (arXiv:2304.06939), section 3.2 (core): 4 to 40 sentences, 2 to 15 images, 75% of them above 0.25.
+
+    A limit that is null is not applied.
+    """
 
     min_images: Annotated[int, Ge(0)] = 1
     max_images: Annotated[int, Ge(0)] | None = None
@@ -26,8 +29,8 @@ class DocumentRules(DocumentFilter):
     max_sentences: Annotated[int, Ge(0)] | None = None
     share_above: ShareAbove | None = None
 
-    def decide(self, document: AssignedDocument) -> str | None:
-        """Judge the document by all rules at once: they share one reason."""
+    def decide(self, document: AssignedDocument, /) -> str | None:
+        """Apply all rules at once, because they share one reason."""
         images = len(document.matched)
         fits = (
             _within(images, self.min_images, self.max_images)

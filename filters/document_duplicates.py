@@ -1,4 +1,4 @@
-"""Keeps one of several images of a document that look the same."""
+"""Keeps one of several images of a document that look alike."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,10 @@ from schemas.reasons import Reason
 
 @dataclass(frozen=True)
 class DocumentDuplicates(GroupFilter):
-    """MMC4, section 3: within a document, of images at most `max_distance` bits of pHash apart (5) one is kept.
+    """MMC4 (arXiv:2304.06939), section 3: within a document, keeps one of several duplicates.
 
-    The first in page order stays. Images with the same bytes are duplicates whatever their hash says.
+    Two images are duplicates if their perceptual hashes differ in at most `max_distance` bits (5), or if they have the
+    same bytes. The first one in page order is kept.
     """
 
     max_distance: Annotated[int, Ge(0), Le(64)]
@@ -23,8 +24,8 @@ class DocumentDuplicates(GroupFilter):
     reason = Reason.DOCUMENT_DUPLICATE
     stricter = {"max_distance": Stricter.HIGHER}
 
-    def decide(self, images: Sequence[Image]) -> list[str | None]:
-        """Compare each image with those kept before it."""
+    def decide(self, images: Sequence[Image], /) -> list[str | None]:
+        """Compare each image with those before it that are kept."""
         kept: list[Image] = []
         reasons: list[str | None] = []
         for image in images:

@@ -1,4 +1,4 @@
-"""Drops images that the face head holds to show a face."""
+"""Drops images that the face head classifies as showing a face."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,9 +12,10 @@ from schemas.score import ImageScore
 
 @dataclass(frozen=True)
 class Faces(ScoreFilter):
-    """MMC4, section 3 (fewer faces): logistic regression on CLIP features, cut at 95% recall of a face detector.
+    """MMC4 (arXiv:2304.06939), section 3 (fewer faces): logistic regression on CLIP features.
 
-    A head is saved so that its probability is 0.5 at that cutoff; `max_probability: 0.5` is the paper's choice.
+    The paper's threshold has 95% recall against a face detector. `mmc4 train_faces` saves a head such that its
+    probability is 0.5 at that threshold, so `max_probability: 0.5` is the paper's choice.
     """
 
     max_probability: Annotated[float, Ge(0), Le(1)]
@@ -22,6 +23,6 @@ class Faces(ScoreFilter):
     reason = Reason.FACE
     needs = "face"
 
-    def decide(self, score: ImageScore) -> str | None:
-        """Judge the probability; an image without one may show a face."""
+    def decide(self, score: ImageScore, /) -> str | None:
+        """Compare the probability; an image without one is dropped, because it may show a face."""
         return None if score.face is not None and score.face <= self.max_probability else self.reason

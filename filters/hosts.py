@@ -1,17 +1,17 @@
-"""Host names in the one form in which they are compared: lower case, IDNA in ASCII, without a trailing dot."""
+"""Converts host names to the form in which they are compared: lower case, IDNA in ASCII, without a trailing dot."""
 
 from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import idna
 
-_MAX_NAME = 253  # characters (RFC 1035, 2.3.4); longer ones are no names, and IDNA of them could take long
+_MAX_NAME = 253  # characters (RFC 1035, 2.3.4); longer ones are not names, and IDNA could take long for them
 _PORTS = {"http": 80, "https": 443}
 
 
 @lru_cache(maxsize=65536)
 def normal_host(host: str) -> str:
-    """Give the host's normal form, as UTS #46 has it; what is no host name comes back in lower case."""
+    """Return the host in normal form (UTS #46), or just in lower case if it is not a valid host name."""
     name = unquote(host).lower()
     if not name.isascii() and len(name) <= _MAX_NAME:
         try:
@@ -22,7 +22,7 @@ def normal_host(host: str) -> str:
 
 
 def split(url: str) -> SplitResult | None:
-    """Give the parts of a URL; None for what is no URL."""
+    """Return the parts of a URL, None if it is not a valid URL."""
     try:
         return urlsplit(url)
     except ValueError:
@@ -30,15 +30,15 @@ def split(url: str) -> SplitResult | None:
 
 
 def host_of(parts: SplitResult) -> str:
-    """Give the host of a URL in its normal form, empty where it has none."""
+    """Return the host of a URL in normal form, empty if it has none."""
     return normal_host(parts.hostname or "")
 
 
 def host_and_port(parts: SplitResult) -> str:
-    """Give "host", or "host:8080" where the port is not the scheme's own."""
+    """Return "host", or "host:8080" if the port is not the scheme's default."""
     try:
         port = parts.port
-    except ValueError:  # no number
+    except ValueError:  # not a number
         port = None
     host = host_of(parts)
     host = f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""Drops documents with a typesetter's filler text."""
+"""Drops documents with placeholder text."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ from filters.base import DocumentText, TextFilter
 
 @dataclass(frozen=True)
 class LoremIpsum(TextFilter):
-    """C4 (Raffel et al. 2020, section 2.2): no page with "lorem ipsum", in any case of letters."""
+    """C4 (arXiv:1910.10683), section 2.2: drops every page with "lorem ipsum", in upper or lower case."""
 
-    def decide(self, document: DocumentText) -> str | None:
-        """Look for the phrase."""
+    def decide(self, document: DocumentText, /) -> str | None:
+        """Search for the phrase."""
         return self.reason if "lorem ipsum" in document.text.lower() else None

@@ -1,4 +1,4 @@
-"""Drops image links outside of the page's main content: menus, sidebars, footers, advertisements."""
+"""Drops image links outside the page's main content: in menus, sidebars, footers and advertisements."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from schemas.reasons import Reason
 
 @dataclass(frozen=True)
 class MainContent(LinkFilter):
-    """Not in MMC4: keeps the images that trafilatura holds to be part of the main content."""
+    """Not in MMC4: keeps the images that trafilatura finds in the page's main content."""
 
     reason = Reason.NOT_MAIN_CONTENT
     needs = "main_content"
 
-    def decide(self, link: ImageLink, page_url: str = "") -> str | None:
-        """Judge what was measured; on a page that trafilatura could not be asked of, every image is kept."""
+    def decide(self, link: ImageLink, page_url: str = "", /) -> str | None:
+        """Use trafilatura's result; if it could not process the page, every image is kept."""
         return self.reason if link.in_main_content is False else None

@@ -1,4 +1,4 @@
-"""Drops images that the NSFW head holds to be unsafe."""
+"""Drops images that the NSFW head classifies as unsafe."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,12 +11,15 @@ from schemas.score import ImageScore
 
 @dataclass(frozen=True)
 class Nsfw(ScoreFilter):
-    """MMC4, section 3: a classifier's probability of at most `max_probability` (0.1, about 10% of the images go)."""
+    """MMC4 (arXiv:2304.06939), section 3: an NSFW classifier's probability of at most `max_probability`.
+
+    The paper's threshold is 0.1, which drops about 10% of the images.
+    """
 
     max_probability: Annotated[float, Ge(0), Le(1)]
 
     needs = "nsfw"
 
-    def decide(self, score: ImageScore) -> str | None:
-        """Judge the probability; an image without one is not safe."""
+    def decide(self, score: ImageScore, /) -> str | None:
+        """Compare the probability; an image without one is dropped, because it may be unsafe."""
         return None if score.nsfw is not None and score.nsfw <= self.max_probability else self.reason

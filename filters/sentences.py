@@ -11,15 +11,15 @@ from schemas.reasons import Reason
 
 @dataclass(frozen=True)
 class Sentences(TextFilter):
-    """C4 (Raffel et al. 2020, section 2.2): at least `min` sentences.
+    """C4 (arXiv:1910.10683), section 2.2: at least `min` sentences.
 
-    C4's reference implementation has 3; "fewer than 5 sentences" is what the paper first said.
+    C4's reference implementation uses 3. The first version of the paper says "fewer than 5 sentences".
     """
 
     min: Annotated[int, Ge(1)]
 
     reason = Reason.TOO_FEW_SENTENCES
 
-    def decide(self, document: DocumentText) -> str | None:
+    def decide(self, document: DocumentText, /) -> str | None:
         """Count the sentences."""
         return self.reason if len(document.sentences) < self.min else None

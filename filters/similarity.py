@@ -1,4 +1,4 @@
-"""Drops images that belong to none of the document's sentences."""
+"""Drops images that match none of the document's sentences."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,12 +12,12 @@ from schemas.score import ImageScore
 
 @dataclass(frozen=True)
 class Similarity(ScoreFilter):
-    """MMC4, section 3: a CLIP similarity of at least `min` (0.15) to at least one sentence."""
+    """MMC4 (arXiv:2304.06939), section 3: a CLIP similarity of at least `min` (0.15) to at least one sentence."""
 
     min: Annotated[float, Ge(-1), Le(1)]
 
     reason = Reason.LOW_SIMILARITY
 
-    def decide(self, score: ImageScore) -> str | None:
-        """Judge the best similarity; without a sentence there is none."""
+    def decide(self, score: ImageScore, /) -> str | None:
+        """Compare the best similarity; without a sentence there is none, and the image is dropped."""
         return None if score.similarity and max(score.similarity) >= self.min else self.reason

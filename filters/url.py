@@ -1,4 +1,4 @@
-"""Drops image links by their URL: the extension of its path, and words that name site furniture."""
+"""Drops image links by their URL: by its extension, and by words that are typical of a site's decoration."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -11,18 +11,18 @@ from schemas.reasons import Reason
 
 @dataclass(frozen=True)
 class Url(LinkFilter):
-    """MMC4, section 3: png, jpeg and jpg only; no URL with logo, button, icon, plugin or widget in it."""
+    """MMC4 (arXiv:2304.06939), section 3: only png, jpeg and jpg, and no logo, button, icon, plugin or widget."""
 
     extensions: tuple[str, ...]
     forbidden_tokens: tuple[str, ...] = ()
 
     stricter = {"extensions": Stricter.SUBSET, "forbidden_tokens": Stricter.SUPERSET}
 
-    def decide(self, link: ImageLink, page_url: str = "") -> str | None:
-        """Judge the extension first, then the tokens, both without regard to case."""
+    def decide(self, link: ImageLink, page_url: str = "", /) -> str | None:
+        """Check the extension first, then the tokens, both in lower case."""
         try:
             path = urlsplit(link.url).path
-        except ValueError:  # "http://[broken": no URL that could be fetched
+        except ValueError:  # "http://[broken" can't be fetched
             return Reason.URL_EXTENSION
         if PurePosixPath(path).suffix.lower().lstrip(".") not in self.extensions:
             return Reason.URL_EXTENSION

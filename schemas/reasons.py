@@ -18,12 +18,12 @@ class Reason(StrEnum):
     """The built-in reasons. A filter may have others: records hold a reason as a plain string."""
 
     # Documents.
-    INVALID_DOCUMENT = "invalid_document"  # a C4 line that is no JSON object or lacks a field
-    DUPLICATE_DOCUMENT = "duplicate_document"  # same URL and fetch time as an earlier document
-    NOT_LOCATED = "not_located"  # no capture of that URL near that time in the index
-    PAGE_UNREADABLE = "page_unreadable"  # its WARC or WAT record is missing, cut short or corrupt
-    NOT_HTML = "not_html"  # its record holds something else than an HTML page
-    NO_TEXT = "no_text"  # no sentence in its text
+    INVALID_DOCUMENT = "invalid_document"  # a C4 line that is not a JSON object or lacks a field
+    DUPLICATE_DOCUMENT = "duplicate_document"  # an earlier document has the same URL and fetch time
+    NOT_LOCATED = "not_located"  # the index has no capture of the URL near that time
+    PAGE_UNREADABLE = "page_unreadable"  # its WARC or WAT record is missing, truncated or corrupt
+    NOT_HTML = "not_html"  # its record does not contain an HTML page
+    NO_TEXT = "no_text"  # its text has no sentence
 
     # Documents, by their text.
     TOO_FEW_SENTENCES = "too_few_sentences"
@@ -33,15 +33,15 @@ class Reason(StrEnum):
     BAD_WORDS = "bad_words"
 
     # Image links, before anything is fetched.
-    DENIED = "denied"  # the user's deny-list has it, or its page
+    DENIED = "denied"  # it or its page is on the user's deny-list
     URL_EXTENSION = "url_extension"
     URL_TOKEN = "url_token"  # noqa: S105 - a reason, not a password
     NOT_MAIN_CONTENT = "not_main_content"
-    ROBOTS = "robots"  # robots.txt of its host, or of one that it redirects to
-    DEFERRED = "deferred"  # put off until its shard's last pass, whose time was over too
+    ROBOTS = "robots"  # forbidden by robots.txt of its host, or of a host that it redirects to
+    DEFERRED = "deferred"  # its shard's time was over, in the last pass too
 
-    # Image links, by what the web answered.
-    NOT_FETCHED = "not_fetched"  # nobody asked the web, and the image shards that were given lack it
+    # Image links, by the response.
+    NOT_FETCHED = "not_fetched"  # it is missing in the image shards that were given instead of fetching
     OPTED_OUT = "opted_out"
     HTTP_ERROR = "http_error"
     TIMEOUT = "timeout"
@@ -51,17 +51,17 @@ class Reason(StrEnum):
     NOT_AN_IMAGE = "not_an_image"
     CORRUPT = "corrupt"
 
-    # Images, by what was measured on them.
+    # Images, by measurements.
     TOO_SMALL = "too_small"
     ASPECT_RATIO = "aspect_ratio"
     DOCUMENT_DUPLICATE = "document_duplicate"
     CORPUS_DUPLICATE = "corpus_duplicate"
-    AD = "ad"  # or before anything is fetched: by its URL, where it leads, its declared size
+    AD = "ad"  # or before it is fetched, by its URL, its link target or its declared size
     FACE = "face"
     NSFW = "nsfw"
     LOW_SIMILARITY = "low_similarity"
 
-    # The document as a whole breaks a rule of the recipe; its remaining images go with it.
+    # The document as a whole breaks a rule of the recipe; its remaining images are dropped with it.
     DOCUMENT = "document"
 
 

@@ -1,4 +1,4 @@
-"""Ads: rules in EasyList's format over planted URLs, and the usual sizes."""
+"""Ads: rules in EasyList's format on planted URLs, and the standard sizes."""
 
 import pytest
 from hypothesis import given
@@ -58,7 +58,7 @@ def link(url: str, leads_to: str | None = None) -> ImageLink:
         ("https://page.example/a.jpg", PAGE, False),
         ("https://scripts.example/a.jpg", PAGE, False),
         ("https://commented.example/a.jpg", PAGE, False),
-        ("https://page.example/hidden/a.jpg", PAGE, False),  # a rule that hides elements says nothing of URLs
+        ("https://page.example/hidden/a.jpg", PAGE, False),  # a rule that hides elements does not concern URLs
         ("https://not-a-rule.example/a.jpg", PAGE, False),
         # Spellings of a host.
         ("HTTPS://ADS.Example./a.jpg", PAGE, True),
@@ -68,7 +68,7 @@ def link(url: str, leads_to: str | None = None) -> ImageLink:
         ("https://bücher.example/ä.jpg", PAGE, True),
         ("https://BÜCHER.example/a.jpg", PAGE, True),
         ("https://xn--bcher-kva.example/a.jpg", PAGE, True),
-        # No URLs.
+        # Not URLs.
         ("http://[broken/banners/a.jpg", PAGE, False),
         ("//ads.example/a.jpg", PAGE, False),
         ("ads.example", PAGE, False),
@@ -85,13 +85,13 @@ def test_rules_of_a_list(url: str, page: str, *, is_ad: bool) -> None:
     [
         ("https://clicks.example/go?to=https://shop.example/", True),
         ("https://clicks.example/imprint", False),
-        ("https://shop.example/banners/a.html", False),  # that rule is for images alone
+        ("https://shop.example/banners/a.html", False),  # that rule is only for images
         ("https://ads.example/buy", True),
         ("http://[broken", False),
         (None, False),
     ],
 )
-def test_where_an_image_leads_counts_too(leads_to: str | None, *, is_ad: bool) -> None:
+def test_the_target_of_a_link_around_the_image_counts_too(leads_to: str | None, *, is_ad: bool) -> None:
     assert (LISTED.decide(link("https://page.example/a.jpg", leads_to), PAGE) == Reason.AD) is is_ad
 
 
@@ -105,7 +105,7 @@ def test_where_an_image_leads_counts_too(leads_to: str | None, *, is_ad: bool) -
         ("https://page.example/roads/loads/badserver.jpg", None, False),
     ],
 )
-def test_the_list_that_comes_with_the_package(url: str, leads_to: str | None, *, is_ad: bool) -> None:
+def test_the_built_in_list(url: str, leads_to: str | None, *, is_ad: bool) -> None:
     assert (OWN.decide(link(url, leads_to), PAGE) == Reason.AD) is is_ad
 
 
@@ -139,7 +139,7 @@ def test_sizes_count_to_the_pixel(width: int | None, height: int | None, *, is_a
 
 
 @pytest.mark.parametrize("size", ["300", "300 x 250", "0x250", "300x250px"])
-def test_what_is_no_size_is_refused(size: str) -> None:
+def test_an_invalid_size_is_refused(size: str) -> None:
     for kind in (AdSizes, DeclaredAdSizes):
-        with pytest.raises(ValueError, match="no size"):
+        with pytest.raises(ValueError, match="300x250"):
             kind((*STANDARD, size))

@@ -1,4 +1,4 @@
-"""The deny-list: each form of an entry, spellings of hosts, lines that are no entry."""
+"""The deny-list: each form of an entry, spellings of hosts, and invalid lines."""
 
 import hashlib
 
@@ -38,7 +38,7 @@ LISTED = deny(LIST)
 @pytest.mark.parametrize(
     ("url", "denied"),
     [
-        # A name, and all below it.
+        # A name and every name below it.
         ("https://example.com/a.jpg", True),
         ("http://a.b.example.com:8080/a.jpg", True),
         ("https://EXAMPLE.com./a.jpg", True),
@@ -60,7 +60,7 @@ LISTED = deny(LIST)
         ("http://192.0.2.7/a.jpg", True),
         ("http://192.0.2.8/a.jpg", False),
         ("http://[2001:db8::1]:8080/a.jpg", True),
-        # A URL alone, over http and https.
+        # Only this URL, over http and https.
         ("https://photos.example/a/b.jpg?c=1", True),
         ("http://photos.example:80/a/b.jpg?c=1#other", True),
         ("https://photos.example/a/b.jpg", False),
@@ -74,7 +74,7 @@ LISTED = deny(LIST)
         ("https://hashed.example/photo.jpg?size=1", False),
         ("https://hashed.example/other.jpg", True),
         ("https://hashed.example/other.jpg#top", True),
-        # No URLs.
+        # Not URLs.
         ("http://[broken/a.jpg", False),
         ("example.com", False),
         ("", False),
@@ -96,7 +96,7 @@ def test_all_images_of_a_denied_page_are_denied() -> None:
 @pytest.mark.parametrize(
     "entry", ["a b.example", "exam!ple.com", "example.com/a.jpg", "ftp://a.example/", "https://", "sha256:abc", "*."]
 )
-def test_a_line_that_is_no_entry_is_refused_by_its_number(entry: str) -> None:
+def test_an_invalid_line_is_refused_by_its_number(entry: str) -> None:
     with pytest.raises(ValueError, match=r"^deny\.txt:3: .*example\.com.*sha256:"):
         deny(f"# two lines\nexample.com\n{entry}\nexample.org")
 

@@ -57,7 +57,7 @@ def test_a_text_of_two_languages_is_not_clearly_in_either() -> None:
     assert Language("de", 0.99).decide(mixed) == Reason.LANGUAGE
 
 
-def test_a_language_judged_again_is_judged_the_same() -> None:
+def test_the_same_text_always_has_the_same_language() -> None:
     item = Language("en", 0.9)
     short = [text(content) for content in ("Chat room.", "Hotel in Berlin.", "Pain au chocolat.", "Villa Rosa, Nice.")]
     first = [item.decide(document) for document in short]
@@ -76,7 +76,7 @@ def test_no_text_stops_a_filter(content: str) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: "a" * 10**6, lambda: "a@" * 10**6, lambda: "http://" * 10**5])
-def test_an_endless_text_is_judged_by_its_beginning(make: Callable[[], str]) -> None:
+def test_an_endless_text_is_decided_by_its_beginning(make: Callable[[], str]) -> None:
     assert Language("en", 0.99).decide(text(make())) == Reason.LANGUAGE
 
 

@@ -25,7 +25,7 @@ def candidate(phash: int, side: int = 300, best: float = 0.5, reason: Reason | N
     return Candidate(image, ImageLink(0, image.url, "", None, None), ImageScore(0, [best]))
 
 
-def test_of_two_duplicates_the_one_that_passes_the_filters_before_stays() -> None:
+def test_the_duplicate_that_passes_the_earlier_filters_is_kept() -> None:
     small, large = candidate(0, side=10), candidate(0, side=300)
     size_first = {"resolution": Resolution(150), "document_duplicates": DocumentDuplicates(5)}
     assert apply_filters([small, large], size_first, {}) == [Drop(Reason.TOO_SMALL, "resolution"), None]
@@ -34,7 +34,7 @@ def test_of_two_duplicates_the_one_that_passes_the_filters_before_stays() -> Non
     assert apply_filters([small, large], size_last, {}) == [Drop(Reason.TOO_SMALL, "resolution"), duplicate]
 
 
-def test_what_came_in_dropped_stays_dropped_and_counts_for_nobody() -> None:
+def test_an_image_dropped_earlier_stays_dropped_and_is_no_filter_s_duplicate() -> None:
     gone, same = candidate(0, reason=Reason.TIMEOUT), candidate(0)
     duplicates = {"document_duplicates": DocumentDuplicates(5)}
     assert apply_filters([gone, same], duplicates, {}) == [Drop(Reason.TIMEOUT), None]
@@ -66,11 +66,11 @@ def test_the_first_reason_counts() -> None:
     assert apply_filters([both], dict(reversed(filters.items())), {}) == [Drop(Reason.TOO_SMALL, "resolution")]
 
 
-def test_each_kind_sees_its_part_and_lacks_it_harmlessly() -> None:
+def test_a_filter_skips_a_candidate_that_lacks_what_it_needs() -> None:
     filters: dict[str, Filter] = {
         "url": Url(("png",), ()),
         "similarity": Similarity(0.9),
-        "document": DocumentRules(min_images=100),  # judged after the assignment
+        "document": DocumentRules(min_images=100),  # decides after the assignment
     }
     assert apply_filters([Candidate(candidate(0).image)], filters, {}) == [None]
     assert apply_filters([candidate(0)], filters, {}) == [Drop(Reason.URL_EXTENSION, "url")]
@@ -83,7 +83,7 @@ def test_a_corpus_filter_gets_what_was_learned_under_its_own_name() -> None:
     assert apply_filters(images, filters, {}) == [None, None]
 
 
-def test_a_filter_of_no_known_kind_is_an_error() -> None:
+def test_a_filter_of_an_unknown_kind_is_an_error() -> None:
     class Strange(Filter):
         stage: ClassVar[Stage] = Stage.CUT
 
@@ -94,8 +94,10 @@ def test_a_filter_of_no_known_kind_is_an_error() -> None:
 def test_a_filter_that_is_not_loaded_is_an_error() -> None:
     with pytest.raises(TypeError, match="DenyList"):
         apply_filters([candidate(0)], {"deny_list": DenyList("deny.txt")}, {})
-    assert apply_filters([candidate(0)], {"bad_words": BadWords("words.txt")}, {}) == [None]  # pages have been judged
+    assert apply_filters([candidate(0)], {"bad_words": BadWords("words.txt")}, {}) == [
+        None
+    ]  # it has decided in the pages stage
 
 
-def test_a_document_without_images_has_no_verdicts() -> None:
+def test_a_document_without_images_has_no_drops() -> None:
     assert apply_filters([], {"document_duplicates": DocumentDuplicates(5)}, {}) == []

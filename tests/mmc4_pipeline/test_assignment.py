@@ -1,4 +1,4 @@
-"""The assignment is the best there is: against trying every possibility, another solver, and MMC4's own document."""
+"""The assignment is optimal, by comparison with all possibilities, another solver and a document of MMC4."""
 
 from functools import cache
 from itertools import permutations
@@ -34,7 +34,7 @@ def best_by_trying(similarity: np.ndarray) -> float:
 def best_by_another_solver(similarity: np.ndarray) -> float:
     if not similarity.size:
         return 0.0
-    above_zero = csr_array(similarity.astype(np.float64) + 2)  # a zero would be no edge
+    above_zero = csr_array(similarity.astype(np.float64) + 2)  # a zero would not be an edge
     images, sentences = min_weight_full_bipartite_matching(above_zero, maximize=True)
     return float(similarity[images, sentences].sum())
 
@@ -71,7 +71,7 @@ def test_no_other_assignment_has_a_larger_sum(best, largest: int, matrices: int)
     assert min(surplus, ties) > matrices / 4
 
 
-def test_images_beyond_the_sentences_go_to_their_most_similar_one() -> None:
+def test_images_in_excess_of_the_sentences_go_to_their_most_similar_one() -> None:
     similarity = np.array([[0.9, 0.1], [0.8, 0.7], [0.6, 0.5]], dtype=np.float32)
     assert assign(similarity).tolist() == [0, 1, 0]
 
@@ -110,6 +110,6 @@ def test_the_document_in_mmc4_s_readme() -> None:
         [[None]],
     ],
 )
-def test_matrices_that_are_none_are_refused(similarity: object, assignment: str) -> None:
+def test_invalid_matrices_are_refused(similarity: object, assignment: str) -> None:
     with pytest.raises(ValueError, match="matrix"):
         assign(similarity, assignment)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Lists that filters read: their hashes for the plan, and what becomes of them in another process."""
+"""Lists that filters read: their hashes in the plan, and loading them in another process."""
 
 import hashlib
 import pickle
@@ -47,7 +47,7 @@ def test_the_plan_has_each_file_s_sha256(listed: LoadedFilters) -> None:
     assert LoadedFilters.read({"url": Url(("jpg",)), "ads": Ads()}, INPUTS).sha256_by_path is None
 
 
-def test_filters_are_ready_by_kind_in_the_recipe_s_order(listed: LoadedFilters) -> None:
+def test_filters_are_loaded_by_kind_in_the_recipe_s_order(listed: LoadedFilters) -> None:
     assert list(listed.of_kind(LinkFilter)) == ["deny_list", "url", "ads"]
     assert listed.of_kind(LinkFilter)["ads"].decide(IMAGE, "https://page.example/") == Reason.AD
     assert listed.of_kind(LinkFilter)["deny_list"].decide(IMAGE, "https://denied.example/") == Reason.DENIED
@@ -69,7 +69,7 @@ def test_another_process_refuses_a_list_that_has_changed(listed: LoadedFilters) 
     assert b"UserError: " + path.encode() + b": " in in_another_process(listed).stderr
 
 
-def test_a_list_that_can_t_be_read_or_used_is_the_user_s_to_mend(tmp_path: Path) -> None:
+def test_a_list_that_can_t_be_read_or_used_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "deny.txt").write_text("example.com\nno entry\n")
     with pytest.raises(UserError, match=r"^filters\.deny_list: .*deny\.txt:2: 'no entry' .*sha256:"):
         LoadedFilters.read({"deny_list": DenyList(str(tmp_path / "deny.txt"))}, INPUTS)

@@ -1,4 +1,4 @@
-"""Recipes: the paper's numbers, what may be said, and what a later recipe may ask for."""
+"""Recipes: the paper's numbers, refused values, and what a later recipe may change."""
 
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def test_a_recipe_comes_back_from_its_manifest(name: str) -> None:
         ("filters", "KEY=VALUE"),
     ],
 )
-def test_impossible_values_are_refused_by_name(override: str, complaint: str) -> None:
+def test_invalid_values_are_refused_by_name(override: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         load_recipe("mmc4", (override,))
 
@@ -101,7 +101,7 @@ def test_a_file_may_choose_the_paper_s_other_assignment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["- a list", "filters: [url]", "{", "extends: nowhere"])
-def test_files_that_are_no_recipes_are_refused(tmp_path: Path, content: str) -> None:
+def test_an_invalid_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(content)
     with pytest.raises(UserError, match=r"broken\.yaml|nowhere"):
@@ -126,7 +126,7 @@ def test_a_recipe_that_extends_itself_is_refused(tmp_path: Path) -> None:
         ("crawl=CC-MAIN-2020-05", "crawl"),
     ],
 )
-def test_asking_for_more_than_was_kept_is_noticed(override: str, problem: str) -> None:
+def test_a_looser_recipe_is_noticed(override: str, problem: str) -> None:
     problems = loosened(load_recipe("mmc4"), load_recipe("mmc4", (override,)))
     assert len(problems) == 1
     assert problem in problems[0]
@@ -148,7 +148,7 @@ def test_adding_a_filter_of_the_whole_corpus_later_is_noticed() -> None:
     assert problem.startswith("filters.corpus_duplicates: on")
 
 
-def test_lists_may_be_added_later_but_neither_left_out_nor_replaced() -> None:
+def test_lists_may_be_added_later_but_neither_removed_nor_replaced() -> None:
     without, listed = load_recipe("mmc4"), load_recipe("mmc4", ("filters.deny_list.list=a.txt", "filters.ads={}"))
     other = load_recipe("mmc4", ("filters.deny_list.list=b.txt", "filters.ads={}"))
     assert list(listed.filters)[:3] == ["deny_list", "url", "ads"]
