@@ -90,7 +90,8 @@ def remove_from_dataset(
 
 def _imageless_documents(dataset: FinishedFolder, note: ShardNote, formats: Sequence[Format]) -> Imageless:
     """Read the documents without images, if there are any. The ledger does not list them."""
-    if not (note.statistics or {})["images"].get("0"):
+    counted = (note.statistics or {}).get("images", {})
+    if not counted.get("0"):
         return {}
     found: dict[int, list[ImagelessDocument]] = {}
     for number in note.documents_in_shard or {}:

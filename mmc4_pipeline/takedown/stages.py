@@ -23,7 +23,7 @@ from schemas.document import RejectedDocument
 from schemas.image import Image
 from schemas.manifest import PagesPlan, ShardNote, WrittenFile
 from schemas.page import HASHED, ImageLink, Page, is_hashed
-from schemas.reasons import DENIED, Reason
+from schemas.reasons import DENIED
 from schemas.score import DocumentScores
 from schemas.statistics import Counts
 
@@ -94,7 +94,7 @@ def remove_from_locations(finished: FinishedFolder, shard: int, deny: LoadedDeny
 
 
 def _denied_document(key: str, url: str) -> RejectedDocument:
-    return RejectedDocument(key, hashed(url), "", Reason.DENIED.value, "taken down")
+    return RejectedDocument(key, hashed(url), "", DENIED.reason, "taken down", DENIED.filter)
 
 
 def _without_url(item: RejectedDocument, deny: LoadedDenyList) -> RejectedDocument:

@@ -1,4 +1,4 @@
-"""Shards: which documents go into which, and that their files are written in one pass over the images."""
+"""Shards: how documents are divided among them, and that all formats are written in one pass over the images."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ MOMENT = datetime(2019, 4, 25, tzinfo=UTC)
 
 
 def document(number: int, *lengths: int, text: str = "Word. ", reason: Reason | None = None) -> CutDocument:
-    """Give a document with an image of each given length; their offsets grow with the document's number."""
+    """Return a document with an image of each given length, whose offsets grow with the document's number."""
     key = f"{number:032x}"
     texts = [text * 20] * 12
     links = [ImageLink(at, f"https://a.example/{number}/{at}.jpg", "", None, None) for at in range(len(lengths))]
@@ -45,7 +45,7 @@ shards = st.lists(st.tuples(st.lists(st.integers(0, 50_000), min_size=1, max_siz
 
 
 @given(shards, st.integers(1, 300_000))
-def test_parts_hold_what_was_kept_in_order_and_no_more_than_asked(
+def test_parts_have_the_kept_documents_in_order_and_at_most_the_requested_size(
     made: list[tuple[list[int], bool]], shard_bytes: int
 ) -> None:
     documents = [
@@ -76,16 +76,16 @@ def test_a_shard_s_file_is_at_most_as_large_as_expected(tmp_path: Path, text: st
 
 
 def test_all_formats_are_written_in_one_pass_over_the_images(tmp_path: Path) -> None:
-    asked: list[int] = []
+    offsets: list[int] = []
 
     def read(image: Image) -> bytes:
-        asked.append(image.offset or 0)
+        offsets.append(image.offset or 0)
         return b"\xff\xd8"
 
     formats = [item() for item in known_formats().values()]
     documents = [document(number, 10, 20) for number in range(5)]
     files = write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 3, documents, read)
-    assert asked == [1000 * number + at for number in range(5) for at in range(2)]
+    assert offsets == [1000 * number + at for number in range(5) for at in range(2)]
     assert [file.name for file in files] == [item.file_name(3) for item in formats]
 
 
@@ -105,8 +105,8 @@ def test_no_image_is_read_for_formats_of_links(tmp_path: Path) -> None:
     write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 0, [document(0, 10)], read)
 
 
-def test_images_are_held_for_one_document_at_a_time(tmp_path: Path) -> None:
-    """A shard is larger than memory may be: what was read for a document is let go before the next is read."""
+def test_only_the_images_of_one_document_are_in_memory(tmp_path: Path) -> None:
+    """A shard may be larger than memory: the images of a document are released before the next is read."""
     import tracemalloc
 
     documents = [document(number, 1_000_000) for number in range(40)]
@@ -115,11 +115,11 @@ def test_images_are_held_for_one_document_at_a_time(tmp_path: Path) -> None:
     write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 0, documents, lambda image: bytes(image.length or 0))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 30_000_000  # 40 MB of images; orjson sets aside 8 times what it is given
+    assert peak < 30_000_000  # of 40 MB of images; orjson reserves 8 times the size of its input
 
 
 @pytest.mark.parametrize("formats", [["openflamingo"], ["webdataset", "obelics"]])
-def test_where_an_image_can_t_be_read_nothing_is_left(tmp_path: Path, formats: list[str]) -> None:
+def test_no_file_remains_if_an_image_cannot_be_read(tmp_path: Path, formats: list[str]) -> None:
     def fail_at(number: int) -> Callable[[Image], bytes]:
         def read(image: Image) -> bytes:
             if image.key == f"{number:032x}":
@@ -128,7 +128,7 @@ def test_where_an_image_can_t_be_read_nothing_is_left(tmp_path: Path, formats: l
 
         return read
 
-    with pytest.raises(OSError):  # noqa: PT011 - the reader's own, as it came
+    with pytest.raises(OSError):  # noqa: PT011 - the reader's own error
         write_shard(
             StageFolder(str(tmp_path), Stage.CUT),
             parse_formats(formats).values(),

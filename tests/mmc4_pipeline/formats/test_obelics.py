@@ -22,7 +22,7 @@ def test_what_was_written_comes_back(documents: list[CutDocument], write: Callab
     assert sum(image is not None for row in rows for image in row["images"]) == sum(len(item.placed) for item in kept)
 
 
-def test_images_stand_before_their_sentences(documents: list[CutDocument], write: Callable, read: Callable) -> None:
+def test_images_precede_their_sentences(documents: list[CutDocument], write: Callable, read: Callable) -> None:
     rows = read(Obelics(), write(Obelics(), documents))
     first, shared, turned = (
         [image.removeprefix("https://a.example/") if image else text for image, text in zip(*both, strict=True)]
