@@ -1,4 +1,4 @@
-"""For tools that want a setup.py (Beam's --setup_file among them); everything is said in pyproject.toml."""
+"""For tools that need a setup.py, such as Beam's --setup_file; pyproject.toml declares everything."""
 
 from setuptools import setup
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.end_to_end.running import MINIWEB
+from tests.end_to_end.sources import ROOT, copy_sources
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "mmc4_plugin_example"
 SHARDS = "interleaved_jsonl/shard-*.jsonl.gz"
 
@@ -26,10 +26,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("installed")
     shutil.copytree(EXAMPLE, folder / "example")
     (folder / "project").mkdir()
-    for name in ("mmc4_pipeline", "beam_jobs", "filters", "schemas"):
-        shutil.copytree(ROOT / name, folder / "project" / name)
-    for path in (path for path in ROOT.iterdir() if path.is_file()):
-        shutil.copy(path, folder / "project")
+    copy_sources(folder / "project")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
     packages = [str(folder / "project"), str(folder / "example")]
     subprocess.run([*pip, "--target", str(folder / "packages"), *packages], check=True)
