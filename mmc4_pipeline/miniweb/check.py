@@ -1,6 +1,7 @@
-"""Compares a dataset made from the miniature web with the truth that was planted in it."""
+"""Compare a dataset made from the miniature web with the truth that was planted in it."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,26 @@ import webdataset as wds
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """How a dataset compares. Shares are between 0 and 1; an empty group counts as all right."""
+    """The result of a comparison. Shares are between 0 and 1; that of an empty group is 1."""
 
     kept: int
     on_own_sentence: float  # of the kept images
-    exact_duplicates_gone: float
-    reencoded_duplicates_gone: float
-    distinct_taken_for_duplicates: float  # of the links that are no duplicates
+    exact_duplicates_dropped: float
+    reencoded_duplicates_dropped: float
+    distinct_dropped_as_duplicates: float  # of the links that are not duplicates
     opted_out_kept: int
-    right_reason: float  # of the links that the truth drops
-    wrongly_dropped: float  # of the links that the truth keeps
+    right_reason: float  # of the links that should be dropped
+    wrongly_dropped: float  # of the links that should be kept
 
     def summary(self) -> str:
-        """Say it in a line."""
+        """Return the result in one line."""
         return (
-            f"{self.on_own_sentence:.1%} of {self.kept} kept images on their own sentence, "
-            f"{self.exact_duplicates_gone:.0%} of exact and {self.reencoded_duplicates_gone:.1%} of re-encoded "
-            f"duplicates gone, {self.distinct_taken_for_duplicates:.2%} of distinct images taken for duplicates, "
+            f"{self.on_own_sentence:.1%} of {self.kept} kept images assigned to their own sentence, "
+            f"{self.exact_duplicates_dropped:.0%} of exact and {self.reencoded_duplicates_dropped:.1%} of re-encoded "
+            f"duplicates dropped, {self.distinct_dropped_as_duplicates:.2%} of distinct images dropped as duplicates, "
             f"{self.opted_out_kept} opted-out images kept, "
-            f"the planted reason for {self.right_reason:.1%} of the drops, "
-            f"{self.wrongly_dropped:.2%} dropped that should be kept"
+            f"{self.right_reason:.1%} of drops with the planted reason, "
+            f"{self.wrongly_dropped:.2%} of the links to keep dropped"
         )
 
 
@@ -45,11 +46,13 @@ def compare(truth_file: Path, dataset: Path) -> Truth:
     return Truth(
         kept=len(kept),
         on_own_sentence=_share(link["sentence"] == sentence for link, sentence in kept),
-        exact_duplicates_gone=_share(row["reason"] is not None for link, row in links if link["duplicate"] == "exact"),
-        reencoded_duplicates_gone=_share(
+        exact_duplicates_dropped=_share(
+            row["reason"] is not None for link, row in links if link["duplicate"] == "exact"
+        ),
+        reencoded_duplicates_dropped=_share(
             row["reason"] is not None for link, row in links if link["duplicate"] == "reencoded"
         ),
-        distinct_taken_for_duplicates=1
+        distinct_dropped_as_duplicates=1
         - _share("duplicate" not in (row["reason"] or "") for link, row in links if not link["duplicate"]),
         opted_out_kept=sum(row["reason"] is None for link, row in links if link["reason"] == "opted_out"),
         right_reason=_share(row["reason"] == link["reason"] for link, row in links if link["reason"]),
@@ -58,7 +61,7 @@ def compare(truth_file: Path, dataset: Path) -> Truth:
 
 
 def _sentences_in_shards(dataset: Path) -> dict[tuple[str, str], str]:
-    """Give the sentence of each image, by page and image URL, as plain webdataset reads it from the shards."""
+    """Return the sentence of each image by page and image URL, read from the shards with plain webdataset."""
     found: dict[tuple[str, str], str] = {}
     shards = [str(path) for path in sorted(dataset.glob("shard-*.tar"))]
     for sample in wds.WebDataset(shards, shardshuffle=False, empty_check=False):
@@ -68,6 +71,6 @@ def _sentences_in_shards(dataset: Path) -> dict[tuple[str, str], str]:
     return found
 
 
-def _share(verdicts: Any) -> float:
-    answers = list(verdicts)
-    return sum(answers) / len(answers) if answers else 1.0
+def _share(outcomes: Iterable[bool]) -> float:
+    known = list(outcomes)
+    return sum(known) / len(known) if known else 1.0

@@ -1,4 +1,4 @@
-"""The miniature web as Common Crawl would hold it: HTML, WARC and WAT files, and the columnar index."""
+"""Write the miniature web as Common Crawl would store it: HTML in WARC files, WAT files, and the columnar index."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mmc4_pipeline.miniweb.sites import Link, Page
 
 CRAWL = "CC-MAIN-2019-18"
-# One entry a WARC file: its segment and its name.
+# The segment and the name of each WARC file.
 WARCS = (
     ("1555578517558.8", "CC-MAIN-20190418101243-20190418123243-00000"),
     ("1555578517558.8", "CC-MAIN-20190418101243-20190418123243-00001"),
@@ -60,7 +60,7 @@ _HTTP_HEADERS = {"Content-Type": "text/html; charset=utf-8", "Server": "nginx"}
 
 @dataclass(frozen=True)
 class Capture:
-    """Where a page's response record lies: offset and length in bytes, the WARC's path from the mirror's root."""
+    """The place of a page's response record: offset and length in bytes, and the WARC's path below the root."""
 
     page: Page
     segment: str
@@ -72,7 +72,7 @@ class Capture:
 
 
 def timestamp(time: datetime) -> str:
-    """Write a time as C4 and WARC headers do."""
+    """Return a time in the format of C4 and of WARC headers."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -83,8 +83,8 @@ def _img(link: Link) -> str:
 
 
 def render(page: Page) -> bytes:
-    """Write the page's HTML: its images in order, spread evenly among its paragraphs."""
-    # Each block with its place on the page, 0 at the top to 1 at the bottom.
+    """Return the page's HTML: its images in order, spread evenly among its paragraphs."""
+    # Each block with its place on the page, from 0 (top) to 1 (bottom).
     blocks = [
         ((number + 1) / len(page.paragraphs), f"<p>{html.escape(' '.join(sentences))}</p>")
         for number, sentences in enumerate(page.paragraphs)
@@ -104,12 +104,12 @@ def render(page: Page) -> bytes:
 
 
 def _record_id(page: Page, part: str) -> str:
-    """Give the same record the same id in every run."""
+    """Return a record's id, the same in every run."""
     return f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, f'{page.url} {page.capture} {part}')}>"
 
 
 class _Writer:
-    """Writes records to one file, each as a gzip member of its own."""
+    """Writes records to one file, each as a separate gzip member."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
@@ -120,7 +120,7 @@ class _Writer:
         self._write(kind, uri, payload, headers, None)
 
     def write_http(self, kind: str, page: Page, payload: bytes, http: StatusAndHeaders) -> tuple[int, int]:
-        """Write a page's request or response; the record's offset and length in bytes come back."""
+        """Write a page's request or response, and return the record's offset and length in bytes."""
         headers = {"WARC-Date": timestamp(page.time), "WARC-Record-ID": _record_id(page, kind)}
         if kind == "response":
             headers["WARC-Identified-Payload-Type"] = "text/html"
@@ -168,7 +168,7 @@ def write_warc(root: Path, segment: str, name: str, pages: Sequence[Page]) -> li
 
 
 def _links(page: Page) -> list[dict[str, str]]:
-    """List the page's links as a WAT record does, in the order of the HTML."""
+    """Return the page's links in the format of a WAT record, in the order of the HTML."""
     links = [{"path": "A@/href", "url": href, "text": words} for href, words in _NAVIGATION]
     for link in page.links:
         entry = {"path": "IMG@/src", "url": link.src}
@@ -229,7 +229,7 @@ def write_wat(root: Path, captures: Sequence[Capture]) -> None:
 def _index_row(capture: Capture) -> dict[str, Any]:
     page, parts = capture.page, urlsplit(capture.page.url)
     labels = parts.netloc.split(".")
-    # The sort key has the host back to front and no leading www.
+    # The sort key has the labels of the host in reverse, without a leading www.
     key = ",".join(reversed(labels[1:] if labels[0] == "www" else labels)) + ")" + parts.path
     return {
         "url_surtkey": key,
@@ -254,7 +254,7 @@ def _index_row(capture: Capture) -> dict[str, Any]:
 
 
 def write_index(root: Path, captures: Iterable[Capture]) -> None:
-    """Write the columnar index: two files, sorted by url_surtkey throughout."""
+    """Write the columnar index: two files, together sorted by url_surtkey."""
     folder = root / f"cc-index/table/cc-main/warc/crawl={CRAWL}/subset=warc"
     folder.mkdir(parents=True, exist_ok=True)
     rows = sorted(
@@ -267,11 +267,11 @@ def write_index(root: Path, captures: Iterable[Capture]) -> None:
 
 
 def write_crawl(root: Path, pages: Iterable[Page]) -> None:
-    """Write everything of the crawl under `root`: earlier captures into earlier files, the same number into each."""
+    """Write the whole crawl under `root`. The captures are spread evenly over the files, in order of time."""
     ordered = sorted(pages, key=lambda page: (page.time, page.url))
     captures: list[Capture] = []
-    cuts = [number * len(ordered) // len(WARCS) for number in range(len(WARCS) + 1)]
-    for (segment, name), (start, end) in zip(WARCS, pairwise(cuts), strict=True):
+    bounds = [number * len(ordered) // len(WARCS) for number in range(len(WARCS) + 1)]
+    for (segment, name), (start, end) in zip(WARCS, pairwise(bounds), strict=True):
         written = write_warc(root, segment, name, ordered[start:end])
         write_wat(root, written)
         captures += written

@@ -1,6 +1,6 @@
-"""The pictures of the miniature web: textured shapes on a soft background, and everything else a page shows.
+"""Draw the pictures of the miniature web: textured shapes on a soft background, and all other kinds of pictures.
 
-Every public function gives an RGB array of shape (height, width, 3) and dtype uint8, the same one for the same
+Every public function returns an RGB array of shape (height, width, 3) and dtype uint8, the same one for the same
 arguments.
 """
 
@@ -35,14 +35,14 @@ TEXTURES = ("plain", "striped", "dotted", "checked")
 FACE_COLOURS = ("yellow", "orange", "pink", "green", "blue", "white")
 OFF_TOPIC = ("maze", "static", "scribble")
 
-# The second colour of a texture: a pale tone of the first, but grey for the two colours that have no pale tone of their
-# own, so that black-and-white checks are not both "black" and "white".
+# The second colour of a texture is a pale tone of the first. Black and white have no pale tone, so theirs is grey;
+# otherwise black-and-white checks would be both "black" and "white".
 _SECOND = {"black": (140, 140, 140), "white": (125, 125, 125)}
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a described picture shows; `seed` decides everything that its sentence does not mention."""
+    """The content of a described picture; `seed` determines everything that its sentence does not mention."""
 
     colour: str
     shape: str
@@ -51,12 +51,12 @@ class Scene:
 
     @property
     def attributes(self) -> tuple[str, str, str]:
-        """What a sentence can tell about the picture."""
+        """The attributes that a sentence can mention."""
         return self.colour, self.shape, self.texture
 
 
 def _regular(corners: int, inner: float = 1.0) -> NDArray[np.float64]:
-    """Make a polygon of `corners` points on the unit circle, first point up, every second one drawn in to `inner`."""
+    """Return a polygon of points on the unit circle, the first one up, every second one at the radius `inner`."""
     angle = np.arange(corners) * 2 * np.pi / corners - np.pi / 2
     radius = np.where(np.arange(corners) % 2 == 0, 1.0, inner)
     return np.stack([np.cos(angle) * radius, np.sin(angle) * radius], axis=1)
@@ -88,16 +88,16 @@ SHAPES = tuple(name for name in OUTLINES if name != "face")
 
 
 def _field(rng: np.random.Generator, cells: int, width: int, height: int) -> Field:
-    """Soft noise of shape (height, width), about -1 to 1, with `cells` blobs a side."""
+    """Return soft noise of shape (height, width), about -1 to 1, with `cells` blobs per side."""
     grid = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
     return np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _background(rng: np.random.Generator, width: int, height: int) -> Field:
-    """Tinted blobs, shape (height, width, 3).
+    """Return tinted blobs, of shape (height, width, 3).
 
-    Eight blobs a side fill just the frequencies that a 64-bit perceptual hash looks at: two pictures of the same shape
-    have hashes as far apart as two random ones, and re-encoding one changes next to nothing.
+    Eight blobs per side fill exactly the frequencies that a 64-bit perceptual hash uses: the hashes of two pictures
+    with the same shape differ as much as two random ones, and re-encoding a picture changes its hash very little.
     """
     light = np.float32(rng.uniform(110, 150)) + 52 * _field(rng, 8, width, height) + 22 * _field(rng, 2, width, height)
     tints = [np.float32(rng.uniform(-16, 16)) + 14 * _field(rng, 3, width, height) for _ in range(3)]
@@ -105,7 +105,7 @@ def _background(rng: np.random.Generator, width: int, height: int) -> Field:
 
 
 def _finish(picture: Field, rng: np.random.Generator) -> Image:
-    """Add a fine grain, as a photograph has, and round to uint8."""
+    """Add a fine grain like that of a photograph, and round to uint8."""
     grain = rng.standard_normal(picture.shape[:2], dtype=np.float32) * 5
     return np.asarray(cv2.convertScaleAbs(np.maximum(cv2.add(picture, cv2.merge([grain] * 3)), 0)), np.uint8)
 
@@ -120,7 +120,7 @@ def _turn(angle: float) -> NDArray[np.float64]:
 
 
 def _texture(name: str, u: Field, v: Field, period: float) -> Field:
-    """Tell where the second colour shows, 0 to 1: `u` and `v` are the picture's coordinates in units of the radius."""
+    """Return the share of the second colour, 0 to 1, at coordinates `u` and `v` in units of the radius."""
     if name == "striped":
         return np.asarray((u / period) % 1 > 0.55, np.float32)
     if name == "checked":
@@ -138,7 +138,7 @@ def _paint(picture: Field, mask: Image, colour: Field | tuple[int, int, int]) ->
 
 
 def _features(picture: Field, centre: NDArray[np.float64], radius: float, rng: np.random.Generator) -> Field:
-    """Two eyes and a smile on a face."""
+    """Paint two eyes and a smile on a face."""
     mask = np.zeros(picture.shape[:2], np.uint8)
     dx, dy, eye = rng.uniform(0.32, 0.42), rng.uniform(0.22, 0.34), rng.uniform(0.11, 0.16)
     for side in (-1, 1):
@@ -151,7 +151,7 @@ def _features(picture: Field, centre: NDArray[np.float64], radius: float, rng: n
 
 
 def _surface(scene: Scene, rng: np.random.Generator, x: Field, y: Field) -> Field:
-    """Paint the colours of the shape, not cut out yet, (h, w, 3); `x` (1, w), `y` (h, 1) are in units of the radius."""
+    """Return the colours of a shape before masking, (h, w, 3), at `x` (1, w) and `y` (h, 1) in units of the radius."""
     first = np.array(COLOURS[scene.colour], np.float32) + rng.uniform(-10, 10, 3).astype(np.float32)
     second = np.array(_SECOND.get(scene.colour, 0.25 * first + 0.75 * 255), np.float32)
     lean = _turn(rng.uniform(0, np.pi)).astype(np.float32)
@@ -163,7 +163,7 @@ def _surface(scene: Scene, rng: np.random.Generator, x: Field, y: Field) -> Fiel
 
 
 def draw(scene: Scene, width: int, height: int) -> Image:
-    """Draw the scene's shape at a random place of the picture's central square; width and height in pixels."""
+    """Draw the scene's shape at a random place in the picture's central square. Width and height are in pixels."""
     rng = np.random.default_rng([1, scene.seed])
     picture = _background(rng, width, height)
     side = min(width, height)
@@ -216,7 +216,7 @@ def draw_hazard(seed: int, width: int, height: int) -> Image:
 
 
 def _maze(rng: np.random.Generator, width: int, height: int) -> Field:
-    """Diagonal walls that lean left or right at random."""
+    """Return diagonal walls that lean left or right at random."""
     picture = np.full((height, width, 3), rng.uniform(150, 235, 3), np.float32)
     cell = max(10, min(width, height) // int(rng.integers(8, 14)))
     ink = tuple(rng.uniform(10, 130, 3).tolist())
@@ -228,14 +228,14 @@ def _maze(rng: np.random.Generator, width: int, height: int) -> Field:
 
 
 def _static(rng: np.random.Generator, width: int, height: int) -> Field:
-    """Coarse coloured noise, as of a screen without a signal."""
+    """Return coarse coloured noise, like a screen without a signal."""
     cells = int(rng.integers(12, 36))
     grid = rng.uniform(0, 255, (cells, cells, 3)).astype(np.float32)
     return np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_NEAREST), np.float32)
 
 
 def _scribble(rng: np.random.Generator, width: int, height: int) -> Field:
-    """Thin crooked lines over blobs."""
+    """Return thin crooked lines over blobs."""
     picture = _background(rng, width, height)
     for _ in range(int(rng.integers(5, 10))):
         steps = rng.normal(0, min(width, height) / 9, (40, 2))
@@ -255,7 +255,7 @@ def draw_off_topic(seed: int, width: int, height: int) -> Image:
 
 
 def _lettered(rng: np.random.Generator, width: int, height: int, words: str, paper: Field) -> Image:
-    """`words` in the middle of `paper`, as large as they fit."""
+    """Return `paper` with `words` in its middle, as large as possible."""
     (text_width, text_height), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_DUPLEX, 1.0, 1)
     scale = min(0.8 * width / text_width, 0.5 * height / text_height)
     origin = (int((width - text_width * scale) / 2), int((height + text_height * scale) / 2))
@@ -277,7 +277,7 @@ def draw_ad(seed: int, width: int, height: int) -> Image:
 
 
 def draw_button(seed: int, width: int, height: int) -> Image:
-    """Draw a button to click on, also good for a lettered logo."""
+    """Draw a button with a word on it, which also serves as a logo."""
     rng = np.random.default_rng([5, seed])
     words = str(rng.choice(["Next", "Back", "Search", "Share", "Home"]))
     paper = _flat(rng, width, height)

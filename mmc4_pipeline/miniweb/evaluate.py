@@ -2,8 +2,8 @@
 
     python -m mmc4_pipeline.miniweb.evaluate FOLDER
 
-It goes the way a pipeline goes: the pictures through open_clip's preprocessing, the similarities of a page's pictures
-and sentences, the assignment; and compares what comes out with the truth.
+Like the pipeline, it preprocesses the pictures with open_clip, computes the similarities of each page's pictures and
+sentences, and solves the assignment. Then it compares the results with the truth.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from PIL import Image as Pillow
 from scipy.optimize import linear_sum_assignment
 
 from mmc4_pipeline.miniweb import models
-from mmc4_pipeline.miniweb.serve import load_answers
+from mmc4_pipeline.miniweb.serve import load_responses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mmc4_pipeline.miniweb.planting import Answer
+    from mmc4_pipeline.miniweb.planting import Response
 
 FLOOR = 0.15
 
 
 @dataclass
 class Measured:
-    """What came out for one web; similarities and probabilities are plain floats, one a picture."""
+    """The results for one web; similarities and probabilities are plain floats, one per picture."""
 
     right: list[bool] = field(default_factory=list)  # described pictures: assigned to their own sentence
     own: list[float] = field(default_factory=list)  # described pictures: similarity to their own sentence
@@ -46,18 +46,18 @@ class Measured:
     faceless: list[float] = field(default_factory=list)  # and of all others
 
 
-def _body(answers: dict[str, Answer], url: str) -> bytes:
-    """Follow any redirects to the bytes at their end."""
-    answer = answers[url]
-    while headers := {key: value for key, value in answer.headers if key == "Location"}:
-        answer = answers[headers["Location"]]
-    return answer.body
+def _body(responses: dict[str, Response], url: str) -> bytes:
+    """Return the bytes at the end of any redirects."""
+    response = responses[url]
+    while headers := {key: value for key, value in response.headers if key == "Location"}:
+        response = responses[headers["Location"]]
+    return response.body
 
 
 def measure(folder: Path) -> Measured:
-    """Run the models over every picture of the web under `folder` that comes as far as being scored."""
+    """Run the models on every picture of the web in `folder` that a pipeline would score."""
     truth = json.loads((folder / "truth.json").read_text())
-    answers = load_answers(folder)
+    responses = load_responses(folder)
     clip, preprocess, tokenise = models.load_clip()
     by_page: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for link in truth["links"]:
@@ -66,7 +66,7 @@ def measure(folder: Path) -> Measured:
     measured = Measured()
     with torch.inference_mode():
         for page_url, links in by_page.items():
-            pictures = [Pillow.open(io.BytesIO(_body(answers, link["image_url"]))) for link in links]
+            pictures = [Pillow.open(io.BytesIO(_body(responses, link["image_url"]))) for link in links]
             features = clip.encode_image(torch.stack([preprocess(picture) for picture in pictures]), normalize=True)
             sentences = truth["pages"][page_url]["sentences"]
             similarity = (features @ clip.encode_text(tokenise(sentences), normalize=True).T).numpy()
@@ -78,7 +78,7 @@ def measure(folder: Path) -> Measured:
 def _compare(
     measured: Measured, links: list[dict[str, Any]], sentences: list[str], similarity: NDArray[np.float32]
 ) -> None:
-    """Add one page; `similarity` is (pictures, sentences), and only what the truth keeps is assigned."""
+    """Add one page; `similarity` has shape (pictures, sentences). Only pictures that should be kept are assigned."""
     kept = [number for number, link in enumerate(links) if link["reason"] is None]
     for row, column in zip(*linear_sum_assignment(similarity[kept], maximize=True), strict=True):
         measured.right.append(links[kept[row]]["sentence"] == sentences[column])
@@ -97,7 +97,7 @@ def _probabilities(measured: Measured, links: list[dict[str, Any]], features: to
 
 
 def summary(measured: Measured, floor: float = FLOOR) -> dict[str, float]:
-    """Sum up in shares and extremes."""
+    """Return shares and extreme values."""
     own, off_topic = np.array(measured.own), np.array(measured.off_topic)
     return {
         "described pictures": len(own),

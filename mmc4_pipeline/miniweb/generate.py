@@ -22,7 +22,7 @@ from mmc4_pipeline.miniweb.planting import DUPLICATES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from mmc4_pipeline.miniweb.planting import Answer
+    from mmc4_pipeline.miniweb.planting import Response
     from mmc4_pipeline.miniweb.sites import Link, Page, Web
 
 
@@ -35,15 +35,20 @@ def _write_c4(path: Path, pages: Iterable[Page]) -> None:
     path.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
 
 
-def _write_answers(folder: Path, answers: Mapping[str, Answer]) -> None:
-    """Write every distinct body once, in bodies.tar under its SHA-256; answers.json says which address sends which."""
+def _write_responses(folder: Path, responses: Mapping[str, Response]) -> None:
+    """Write bodies.tar with each distinct body under its SHA-256, and answers.json with the response of each URL."""
     folder.mkdir(parents=True, exist_ok=True)
     bodies: dict[str, bytes] = {}
     table = {}
-    for url, answer in sorted(answers.items()):
-        name = hashlib.sha256(answer.body).hexdigest()
-        bodies[name] = answer.body
-        table[url] = {"status": answer.status, "headers": answer.headers, "body": name, "behaviour": answer.behaviour}
+    for url, response in sorted(responses.items()):
+        name = hashlib.sha256(response.body).hexdigest()
+        bodies[name] = response.body
+        table[url] = {
+            "status": response.status,
+            "headers": response.headers,
+            "body": name,
+            "behaviour": response.behaviour,
+        }
     (folder / "answers.json").write_text(json.dumps(table, indent=1) + "\n")
     with tarfile.open(folder / "bodies.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
         for name, body in sorted(bodies.items()):
@@ -67,7 +72,7 @@ def _link_truth(page: Page, position: int, link: Link) -> dict[str, Any]:
 
 
 def truth(web: Web) -> dict[str, Any]:
-    """Collect what a pipeline should find: the pages with their sentences, and every image link in page order."""
+    """Return what a pipeline should find: the pages with their sentences, and every image link in page order."""
     pages = {
         page.url: {"sentences": [sentence for part in page.paragraphs for sentence in part], "located": located}
         for group, located in ((web.pages, True), (web.missing, False))
@@ -80,15 +85,15 @@ def truth(web: Web) -> dict[str, Any]:
 def generate(folder: Path, pages: int = 200, seed: int = 0, *, stalled: bool = False) -> None:
     """Write `c4/`, `commoncrawl/`, `images/` and `truth.json` under `folder`.
 
-    With `stalled`, two images in a hundred pages never respond, so that every shard that has one waits for several
-    timeouts. Otherwise they respond with 404; nothing else changes.
+    With `stalled`, two image links per hundred pages never get a response: every shard that has one waits for several
+    timeouts. Without it, their responses are 404, and nothing else differs.
     """
     web = sites.build(pages, seed)
     if not stalled:
         sites.remove_stalled(web)
     _write_c4(folder / "c4" / "c4-train.00000-of-00001.json.gz", [*web.pages, *web.missing])
     crawl.write_crawl(folder / "commoncrawl", [*web.pages, *web.others])
-    _write_answers(folder / "images", web.answers)
+    _write_responses(folder / "images", web.responses)
     (folder / "truth.json").write_text(json.dumps(truth(web), indent=1) + "\n")
 
 

@@ -1,7 +1,7 @@
-"""What is planted in the miniature web, and how one planted image link is made.
+"""Define what is planted in the miniature web, and make the picture and the response of one planted image link.
 
-A `Plant` is a way an image link can turn out: the kind of picture, the variant (its format, its size or how its address
-answers) and the reason for which the pipeline should drop it, None if it should keep it.
+A `Plant` is one way an image link can turn out: the kind of picture, the variant (its format, its size or the behaviour
+of the server), and the reason for which the pipeline should drop it, or None if it should keep it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Hash = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Plant:
-    """One way a link can turn out; `count` of them go into 200 pages."""
+    """One way a link can turn out; 200 pages have `count` of them."""
 
     kind: str
     variant: str
@@ -121,29 +121,30 @@ _TYPES = {"jpeg": "image/jpeg", "png": "image/png", "gif": "image/gif", "svg": "
 _HTML = b"<!DOCTYPE html><html><head><title>Moved</title></head><body><p>This picture has moved.</p></body></html>"
 _SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><rect width="64" height="64"/></svg>'
 
-# The pipeline calls hashes within 5 bits duplicates. Planting keeps well clear of that on both sides, so that another
-# implementation of the hash, a few bits off, comes to the same verdicts.
+# For the pipeline, hashes within 5 bits are duplicates. The planted pictures stay away from that threshold on both
+# sides, so that another implementation of the hash, which differs by a few bits, finds the same duplicates.
 DISTINCT_BITS = 16
 MIN_SIDE = 150
 SAME_BITS = 3
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What an address answers.
+class Response:
+    """The response of the server for a URL.
 
-    `behaviour` is "answer", "slow" (nothing for long), "close" (nothing at all) or "busy" (first that one is to wait).
+    `behaviour` is "normal", "slow" (no response for a long time), "close" (the connection is closed without a response)
+    or "busy" (503 with Retry-After at first).
     """
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
-    behaviour: str = "answer"
+    behaviour: str = "normal"
 
 
 @dataclass
-class Shelf:
-    """What a page already shows, so that what is added stays apart from it."""
+class Shown:
+    """The pictures that a page already has, from which new ones must differ."""
 
     hashes: list[Hash] = field(default_factory=list)
     scenes: list[Scene] = field(default_factory=list)
@@ -151,7 +152,7 @@ class Shelf:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture's bytes and size in pixels."""
+    """An encoded picture and its size in pixels."""
 
     data: bytes
     width: int
@@ -159,19 +160,19 @@ class Picture:
 
 
 def phash(data: bytes) -> Hash:
-    """Compute the 64 bits of an encoded picture's perceptual hash, as the package imagehash does."""
+    """Return the 64 bits of an encoded picture's perceptual hash, the same as those of the package imagehash."""
     pixels = np.asarray(Pillow.open(io.BytesIO(data)).convert("L").resize((32, 32), Pillow.Resampling.LANCZOS))
     low = dct(dct(pixels.astype(np.float64), axis=0), axis=1)[:8, :8]
     return np.asarray(low > np.median(low), np.bool_).ravel()
 
 
 def distance(one: Hash, other: Hash) -> int:
-    """Count the bits in which two hashes differ."""
+    """Return the number of bits in which two hashes differ."""
     return int(np.count_nonzero(one != other))
 
 
 def size_of(variant: str, rng: np.random.Generator) -> tuple[int, int]:
-    """Choose width and height in pixels: what the variant names, else random ones that pass every filter."""
+    """Return width and height in pixels: those that the variant names, else random ones that pass every filter."""
     if re.fullmatch(r"\d+x\d+", variant):
         width, height = variant.split("x")
         return int(width), int(height)
@@ -181,7 +182,7 @@ def size_of(variant: str, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def encode(picture: Image, form: str, quality: int) -> bytes:
-    """Encode an RGB picture as "jpeg", "png", "gif", "webp" or one of the odder forms of PNG and JPEG."""
+    """Encode an RGB picture as "jpeg", "png", "gif", "webp" or one of the unusual forms of PNG and JPEG."""
     if form in ("jpeg", "png", "webp"):
         settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if form == "jpeg" else []
         _, data = cv2.imencode(f".{form}", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)
@@ -200,16 +201,16 @@ def encode(picture: Image, form: str, quality: int) -> bytes:
     return out.getvalue()
 
 
-def new_scene(plant: Plant, shelf: Shelf, rng: np.random.Generator) -> Scene:
-    """Think up a scene that differs from every other one of the page in at least two attributes."""
+def new_scene(plant: Plant, shown: Shown, rng: np.random.Generator) -> Scene:
+    """Return a random scene that differs from every other scene of the page in at least two attributes."""
     colours: Iterable[str] = FACE_COLOURS if plant.kind == "face" else COLOURS
-    if plant.variant.startswith("gray"):  # without colour, only these two can be told
+    if plant.variant.startswith("gray"):  # in grey only these two can be recognised
         colours = ("black", "white")
     shapes, textures = (("face",), ("plain",)) if plant.kind == "face" else (SHAPES, TEXTURES)
     while True:
         colour, shape, texture = (str(rng.choice(list(names))) for names in (colours, shapes, textures))
         scene = Scene(colour, shape, texture, int(rng.integers(1_000_000_000)))
-        shared = (len(set(scene.attributes) & set(other.attributes)) for other in shelf.scenes)
+        shared = (len(set(scene.attributes) & set(other.attributes)) for other in shown.scenes)
         if all(number <= 1 for number in shared):
             return scene
 
@@ -222,8 +223,8 @@ def _draw(plant: Plant, scene: Scene | None, seed: int, width: int, height: int)
     return PAINTERS[plant.kind](seed, width, height)
 
 
-def new_picture(plant: Plant, scene: Scene | None, shelf: Shelf, rng: np.random.Generator) -> Picture:
-    """Draw and encode a picture whose hash is far from that of every other picture of the page."""
+def new_picture(plant: Plant, scene: Scene | None, shown: Shown, rng: np.random.Generator) -> Picture:
+    """Draw and encode a picture whose hash is far from the hashes of the page's other pictures."""
     width, height = size_of(plant.variant, rng)
     if plant.variant == "svg":
         return Picture(_SVG, 64, 64)
@@ -234,13 +235,13 @@ def new_picture(plant: Plant, scene: Scene | None, shelf: Shelf, rng: np.random.
         picture = _draw(plant, scene, int(rng.integers(1_000_000_000)), width, height)
         data = encode(picture, form, int(rng.integers(72, 93)))
         code = phash(data)
-        if all(distance(code, other) >= DISTINCT_BITS for other in shelf.hashes):
-            shelf.hashes.append(code)
+        if all(distance(code, other) >= DISTINCT_BITS for other in shown.hashes):
+            shown.hashes.append(code)
             return Picture(data, width, height)
 
 
 def reencoded(original: Picture, rng: np.random.Generator) -> tuple[Picture, str]:
-    """Resize the picture slightly and compress it anew, as "jpeg" or "png"; the form comes back too."""
+    """Resize the picture slightly and encode it again. Return it with its form, "jpeg" or "png"."""
     decoded = np.asarray(cv2.imdecode(np.frombuffer(original.data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
     code = phash(original.data)
     while True:
@@ -255,43 +256,43 @@ def reencoded(original: Picture, rng: np.random.Generator) -> tuple[Picture, str
 
 
 def file_ending(variant: str) -> str:
-    """Choose the ending of the image's address, with its dot."""
+    """Return the ending of the image's URL, with its dot."""
     if variant == "upper_case":
         return ".JPG"
     form = "jpeg" if variant == "png_as_jpeg" else _FORMATS.get(variant, "jpeg").rpartition("_")[2]
     return {"jpeg": ".jpg"}.get(form, f".{form}")
 
 
-def answer(variant: str, picture: Picture | None) -> Answer:
-    """Make what the address of a planted link answers; `picture` is None where it never comes to showing one."""
+def response(variant: str, picture: Picture | None) -> Response:
+    """Return the response for the URL of a planted link; `picture` is None if the response is not an image."""
     if variant.isdigit():
-        return Answer(int(variant), (("Content-Type", "text/plain"),), b"no such picture here")
+        return Response(int(variant), (("Content-Type", "text/plain"),), b"no such picture here")
     if variant == "dead_host":
-        return Answer(behaviour="close")
+        return Response(behaviour="close")
     if variant in ("html", "html_as_jpeg") or picture is None:
-        return Answer(200, (("Content-Type", "text/html" if variant == "html" else "image/jpeg"),), _HTML)
+        return Response(200, (("Content-Type", "text/html" if variant == "html" else "image/jpeg"),), _HTML)
     form = "jpeg" if variant == "png_as_jpeg" else _FORMATS.get(variant, "jpeg").rpartition("_")[2]
     headers = [("Content-Type", _TYPES[form])]
     if variant in _ROBOTS:
         headers.append(("X-Robots-Tag", _ROBOTS[variant]))
     body = picture.data[: len(picture.data) * 2 // 5] if variant.startswith("truncated") else picture.data
-    return Answer(200, tuple(headers), body, variant if variant in ("slow", "busy") else "answer")
+    return Response(200, tuple(headers), body, variant if variant in ("slow", "busy") else "normal")
 
 
-def robots_txt(site: str) -> Answer:
-    """Make the robots.txt of a site's image host, which keeps its private folder from all, or from us by name."""
+def robots_txt(site: str) -> Response:
+    """Return the robots.txt of a site's image host, which forbids its private folder to all agents, or to ours."""
     agent = "*" if len(site) % 2 else "mmc4-pipeline"
     rules = f"User-agent: {agent}\nDisallow: /private/\n\nUser-agent: othername\nDisallow: /\n"
-    return Answer(200, (("Content-Type", "text/plain"),), rules.encode())
+    return Response(200, (("Content-Type", "text/plain"),), rules.encode())
 
 
 def shows_picture(variant: str) -> bool:
-    """Tell whether the variant's address has any picture to send."""
+    """Return whether the response of the variant's URL has a picture."""
     return not (variant.isdigit() or variant in ("dead_host", "html", "html_as_jpeg"))
 
 
 def sentence_for(scene: Scene, taken: Sequence[str], rng: np.random.Generator) -> str:
-    """Write a sentence about the scene that the page does not have yet."""
+    """Return a sentence about the scene that the page does not have yet."""
     while True:
         sentence = text.describe(scene, rng)
         if sentence not in taken:

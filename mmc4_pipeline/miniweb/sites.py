@@ -1,4 +1,4 @@
-"""The sites of the miniature web: which pages there are, what stands on them and what every image address answers."""
+"""Make the sites of the miniature web: their pages, the content of each page, and the response of each image URL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 import numpy as np
 
 from mmc4_pipeline.miniweb import planting, text
-from mmc4_pipeline.miniweb.planting import DUPLICATES, PLANTS, TOKENS, Answer, Picture, Plant, Shelf
+from mmc4_pipeline.miniweb.planting import DUPLICATES, PLANTS, TOKENS, Picture, Plant, Response, Shown
 
 SITES = (
     "harbour-shapes", "old-lantern", "quiet-textures", "millbrook-gallery", "paper-geometry", "north-wall-prints",
@@ -29,7 +29,7 @@ _CRAWL_START = datetime(2019, 4, 18, 10, 12, 43, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Link:
-    """An image link as it stands on a page, and the truth about it."""
+    """An image link of a page, and the truth about it."""
 
     src: str  # as written in the HTML
     image_url: str  # resolved
@@ -42,7 +42,7 @@ class Link:
 
 @dataclass
 class Page:
-    """A page as captured at `time`; `capture` tells several captures of one page apart."""
+    """A page as captured at `time`; `capture` is different for each capture of a page."""
 
     url: str
     title: str
@@ -55,32 +55,32 @@ class Page:
 
 @dataclass
 class Web:
-    """Everything there is: `pages` of C4, `missing` ones that C4 has but no crawl, `others` that only the crawl has."""
+    """The whole web: `pages` in C4 and the crawl, `missing` ones only in C4, `others` only in the crawl."""
 
     pages: list[Page] = field(default_factory=list)
     missing: list[Page] = field(default_factory=list)
     others: list[Page] = field(default_factory=list)
-    answers: dict[str, Answer] = field(default_factory=dict)
-    shared: dict[tuple[str, str], Link] = field(default_factory=dict)  # what a site shows on many pages, by variant
+    responses: dict[str, Response] = field(default_factory=dict)
+    shared: dict[tuple[str, str], Link] = field(default_factory=dict)  # by several pages; by site and variant
 
 
 class _Builder:
-    """Puts image links on one page and their answers into the web."""
+    """Adds image links to one page, and their responses to the web."""
 
     def __init__(self, web: Web, page: Page, rng: np.random.Generator) -> None:
         self.web, self.page, self.rng = web, page, rng
         self.site = urlsplit(page.url).netloc.removeprefix("www.")
-        self.shelf = Shelf()
+        self.shown = Shown()
         self.originals: list[tuple[Link, Picture]] = []
 
     def _address(self, plant: Plant, ending: str) -> tuple[str, str]:
-        """Make up a new src attribute and the absolute address that it resolves to."""
+        """Return a new src attribute and the absolute URL that it resolves to."""
         rng = self.rng
         if ending == ".jpg" and rng.random() < 0.15:
             ending = ".jpeg"
-        # Tokens the filter looks for must not come up by accident, and do come up in these.
+        # The filter's tokens must occur in these URLs, and in no others.
         word = plant.variant if plant.variant in TOKENS else "banner" if plant.kind == "ad" else str(rng.choice(_NAMES))
-        name = f"{word}-{len(self.web.answers):04d}{ending}" + ("?w=600" if plant.variant == "query" else "")
+        name = f"{word}-{len(self.web.responses):04d}{ending}" + ("?w=600" if plant.variant == "query" else "")
         if plant.variant == "dead_host":
             src = f"https://{rng.choice(DEAD_HOSTS)}/{name}"
         else:
@@ -91,30 +91,30 @@ class _Builder:
         return src, urljoin(self.page.url, src)
 
     def _publish(self, plant: Plant, picture: Picture | None, ending: str) -> tuple[str, str]:
-        """Give a picture an address and let that answer as planted."""
+        """Choose a URL for a picture and add its response, as planted."""
         src, url = self._address(plant, ending)
-        answer = planting.answer(plant.variant, picture)
+        response = planting.response(plant.variant, picture)
         if plant.variant == "robots_txt":
-            self.web.answers[urljoin(url, "/robots.txt")] = planting.robots_txt(self.site)
+            self.web.responses[urljoin(url, "/robots.txt")] = planting.robots_txt(self.site)
         if plant.variant == "redirect":
-            moved = f"https://cdn.{self.site}/moved/{len(self.web.answers):04d}.jpg"
+            moved = f"https://cdn.{self.site}/moved/{len(self.web.responses):04d}.jpg"
             between = moved.replace("/moved/", "/old/")
-            self.web.answers |= {between: Answer(302, (("Location", moved),)), moved: answer}
-            answer = Answer(301, (("Location", between),))
-        self.web.answers[url] = answer
+            self.web.responses |= {between: Response(302, (("Location", moved),)), moved: response}
+            response = Response(301, (("Location", between),))
+        self.web.responses[url] = response
         return src, url
 
     def _alt(self, words: str) -> str | None:
         return [words, "", None][int(self.rng.choice(3, p=[0.6, 0.2, 0.2]))]
 
     def add(self, plant: Plant) -> None:
-        """Put a link on the page that turns out as `plant` says; a site's pages share banners, logos and buttons."""
+        """Add a link that turns out like `plant`. The pages of a site share their banners, logos and buttons."""
         if plant.kind not in ("ad", "button"):
             self._add_new(plant)
             return
         key = self.site, plant.variant
         known = self.web.shared.get(key)
-        # The same address twice on a page would be a duplicate as well: the truth is to have one reason a link.
+        # The same URL twice on a page would be a duplicate as well, but the truth has one reason per link.
         if known and known.image_url not in [link.image_url for link in self.page.links]:
             self.page.links.append(replace(known, src=known.image_url))
         else:
@@ -124,12 +124,12 @@ class _Builder:
     def _add_new(self, plant: Plant) -> None:
         scene = sentence = picture = None
         if plant.kind in ("scene", "face"):
-            scene = planting.new_scene(plant, self.shelf, self.rng)
-            self.shelf.scenes.append(scene)
+            scene = planting.new_scene(plant, self.shown, self.rng)
+            self.shown.scenes.append(scene)
             taken = [link.sentence for link in self.page.links if link.sentence]
             sentence = planting.sentence_for(scene, taken, self.rng)
         if planting.shows_picture(plant.variant):
-            picture = planting.new_picture(plant, scene, self.shelf, self.rng)
+            picture = planting.new_picture(plant, scene, self.shown, self.rng)
         src, url = self._publish(plant, picture, planting.file_ending(plant.variant))
         declared = (picture.width, picture.height) if picture and self.rng.random() < 0.4 else None
         alt = self._alt(f"{scene.colour} {scene.shape}" if scene else plant.kind.replace("_", " "))
@@ -139,7 +139,7 @@ class _Builder:
             self.originals.append((link, picture))
 
     def add_duplicate(self, plant: Plant) -> None:
-        """Show one of the page's kept pictures once more, further down."""
+        """Add one of the page's kept pictures again, further down."""
         link, picture = self.originals[int(self.rng.integers(len(self.originals)))]
         src, url = link.src, link.image_url
         if plant.variant == "same_bytes":
@@ -152,7 +152,7 @@ class _Builder:
         self.page.links.insert(int(self.rng.integers(first + 1, len(self.page.links) + 1)), again)
 
     def add_text(self) -> None:
-        """Write the page's text: the described pictures' sentences among fillers, 5 to 14 in all."""
+        """Write the page's text: the described pictures' sentences mixed with fillers, 5 to 14 in total."""
         described = list(dict.fromkeys(link.sentence for link in self.page.links if link.sentence))
         total = int(self.rng.integers(max(5, len(described) + 1), max(14, len(described) + 1) + 1))
         self.page.paragraphs = text.paragraphs(described, total - len(described), self.rng)
@@ -170,9 +170,9 @@ def _new_page(number: int, rng: np.random.Generator) -> Page:
 
 
 def _deal(count: int, rng: np.random.Generator) -> list[list[Plant]]:
-    """Deal the plants to `count` pages: every page has a picture to keep, but for some whose links are all dropped.
+    """Distribute the plants over `count` pages.
 
-    About one page in 25 gets no link, and about one in 33 none that is kept.
+    About one page in 25 has no link, and about one in 33 only links to drop. All others have a picture to keep.
     """
     bare, lost = math.ceil(count / 25), math.ceil(count / 33)
     deck = [plant for plant in PLANTS for _ in range(math.ceil(plant.count * count / 200))]
@@ -187,7 +187,7 @@ def _deal(count: int, rng: np.random.Generator) -> list[list[Plant]]:
     full = hands[bare + lost :]
     for turn, plant in enumerate(kept):
         candidates = [hand for hand in full if plant.kind != "face" or all(other.kind != "face" for other in hand)]
-        # First one each, so that no page goes without, then at random.
+        # First one for each page, so that none is left out, then at random.
         chosen = full[turn] if turn < len(full) else candidates[int(rng.integers(len(candidates)))]
         chosen.append(plant)
     for plant in dropped:
@@ -196,7 +196,7 @@ def _deal(count: int, rng: np.random.Generator) -> list[list[Plant]]:
 
 
 def _fill(web: Web, page: Page, hand: list[Plant], rng: np.random.Generator) -> None:
-    """Put a hand of plants on a page, duplicates after their originals, and write its text."""
+    """Add the plants of a page, duplicates after their originals, and write its text."""
     builder = _Builder(web, page, rng)
     for plant in hand:
         if plant.variant not in DUPLICATES:
@@ -213,7 +213,7 @@ def _text_only(page: Page, rng: np.random.Generator) -> Page:
 
 
 def _second_capture(page: Page, number: int, rng: np.random.Generator) -> Page:
-    """Capture the same address at another time, with other text and a link that only this capture has."""
+    """Capture the same URL at another time, with other text and a link that only this capture has."""
     sign = -1 if number % 2 else 1
     time = page.time + sign * timedelta(hours=31, minutes=number)
     other = Page(page.url, f"{page.title} (other version)", time, capture=1)
@@ -223,7 +223,7 @@ def _second_capture(page: Page, number: int, rng: np.random.Generator) -> Page:
 
 
 def build(pages: int, seed: int) -> Web:
-    """Lay out `pages` pages and draw all their pictures."""
+    """Make a web of `pages` pages with all their pictures."""
     rng = np.random.default_rng([0, seed])
     web = Web()
     for number, hand in enumerate(_deal(pages, rng)):
@@ -242,14 +242,14 @@ def build(pages: int, seed: int) -> Web:
 
 
 def remove_stalled(web: Web) -> None:
-    """Let the images that never respond respond with 404 instead, in the web and in its truth."""
+    """Replace the image links that never get a response by 404, in the web and in its truth."""
     for page in web.pages:
         for position, link in enumerate(page.links):
             if link.plant.variant == "slow":
                 page.links[position] = replace(link, plant=NOT_FOUND)
-                web.answers[link.image_url] = planting.answer(NOT_FOUND.variant, None)
+                web.responses[link.image_url] = planting.response(NOT_FOUND.variant, None)
 
 
 def counts(web: Web) -> Counter[str]:
-    """Count the links by reason, "kept" for none."""
+    """Return the number of links by reason; "kept" counts those without one."""
     return Counter(link.plant.reason or "kept" for page in web.pages for link in page.links)

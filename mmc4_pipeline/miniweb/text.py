@@ -1,4 +1,4 @@
-"""The sentences of the miniature web: one for every described picture, and filler on other subjects."""
+"""Write the sentences of the miniature web: one for each described picture, and fillers on other subjects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from mmc4_pipeline.miniweb.drawing import Scene
 
-# Filler sentences use none of the words that tell colours, shapes or textures: only a picture's own sentence fits it.
+# Filler sentences do not use the words for colours, shapes and textures: only a picture's own sentence describes it.
 _SHAPE_WORDS = {
     "circle": ("circle", "disc"),
     "square": ("square",),
@@ -105,7 +105,7 @@ def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
 
 
 def describe(scene: Scene, rng: np.random.Generator) -> str:
-    """Write a sentence that names the scene's colour, shape and texture (a face: its colour), in words that vary."""
+    """Return a sentence with the scene's colour, shape and texture (for a face its colour), in varying words."""
     place = _pick(rng, _PLACES)
     slots = {"place": place, "Place": place[0].upper() + place[1:], "colour": scene.colour}
     if scene.shape == "face":
@@ -116,7 +116,7 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def filler(rng: np.random.Generator) -> str:
-    """Write a sentence on the weather, opening hours, history and the like, which describes no picture."""
+    """Return a sentence on the weather, opening hours, history and the like, which does not describe any picture."""
     name, other = rng.permutation(_NAMES)[:2]
     return _pick(rng, _FILLER_FORMS).format(
         name=name,
@@ -132,17 +132,17 @@ def filler(rng: np.random.Generator) -> str:
 
 
 def paragraphs(described: Sequence[str], fillers: int, rng: np.random.Generator) -> list[list[str]]:
-    """Mix the described pictures' sentences with `fillers` others; cut it into paragraphs of 1 to 4 sentences."""
+    """Mix the described pictures' sentences with `fillers` others, and return paragraphs of 1 to 4 sentences."""
     sentences = list(dict.fromkeys(described))
-    wanted = len(sentences) + fillers
-    while len(sentences) < wanted:
+    total = len(sentences) + fillers
+    while len(sentences) < total:
         candidate = filler(rng)
         if candidate not in sentences:
             sentences.append(candidate)
-    mixed = [sentences[i] for i in rng.permutation(wanted)]
-    cut: list[list[str]] = []
+    mixed = [sentences[i] for i in rng.permutation(total)]
+    made: list[list[str]] = []
     while mixed:
         length = int(rng.integers(1, 5))
-        cut.append(mixed[:length])
+        made.append(mixed[:length])
         mixed = mixed[length:]
-    return cut
+    return made

@@ -1,10 +1,10 @@
-"""Train the small CLIP of the miniature web and its two heads, and save them under `weights/`.
+"""Train the small CLIP of the miniature web and its two heads, and save them in `weights/`.
 
     python -m mmc4_pipeline.miniweb.train
 
-Takes about twelve minutes on two free cores. The pictures and sentences come from `drawing` and `text`, with seeds that
-no page of the miniweb uses. The loss is a sigmoid one (as SigLIP's) and not CLIP's softmax alone: it ties "belongs
-together" to one fixed similarity, and that is what makes a similarity floor meaningful for so small a model.
+This takes about twelve minutes on two idle cores. The pictures and sentences come from `drawing` and `text`, with seeds
+that no page uses. The loss adds a sigmoid loss (like SigLIP's) to CLIP's softmax: it trains all matching pairs towards
+similarities above one fixed value, so that a similarity threshold is meaningful for such a small model.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from mmc4_pipeline.miniweb import drawing, text
 from mmc4_pipeline.miniweb.drawing import COLOURS, FACE_COLOURS, PAINTERS, SHAPES, TEXTURES, Scene
 from mmc4_pipeline.miniweb.models import CLIP_NAME, WEIGHTS
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 SEED = 2019
-FIRST_SEED = 1_000_000_000  # the generated pages draw with seeds below this one
+FIRST_SEED = 1_000_000_000  # the generated pages use smaller seeds
 PICTURES = 26_000
 STEPS = 850
 BATCH = 256
-FILLERS = 64  # filler sentences in each batch: they describe nothing
-MARGIN = 0.3  # the similarity that training sets as the border between what belongs together and what does not
+FILLERS = 64  # filler sentences in each batch, which do not describe any picture
+MARGIN = 0.3  # the similarity that separates matching pairs from others in training
 EDGE = 64
 CONFIG = {
     "embed_dim": 64,
@@ -47,7 +47,7 @@ CONFIG = {
 _SCENES = [(c, s, t) for c in COLOURS for s in SHAPES for t in TEXTURES]
 _FACES = [(c, "face", "plain") for c in FACE_COLOURS]
 SUBJECTS = _SCENES + _FACES
-# A label is a subject's number, from FACE up a face, or one of these.
+# A label is the number of a subject (a face from FACE on), or one of the negative numbers.
 FACE = len(_SCENES)
 HAZARD, OTHER, FILLER = -1, -2, -3
 
@@ -57,14 +57,14 @@ _STD = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1) * 255
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures as the model sees them, before normalisation: `pixels` (n, 3, EDGE, EDGE) uint8, `labels` (n,) int64."""
+    """Pictures of the model's size before normalisation: `pixels` (n, 3, EDGE, EDGE) uint8, `labels` (n,) int64."""
 
     pixels: Tensor
     labels: Tensor
 
 
 def _crop(picture: drawing.Image, rng: np.random.Generator) -> drawing.Image:
-    """Scale the shortest side to EDGE and cut out the centre, as open_clip does with Pillow or others with OpenCV."""
+    """Scale the shorter side to EDGE and crop the centre, with Pillow, as open_clip does, or with OpenCV."""
     height, width = picture.shape[:2]
     scale = EDGE / min(width, height)
     size = max(EDGE, round(width * scale)), max(EDGE, round(height * scale))
@@ -77,7 +77,7 @@ def _crop(picture: drawing.Image, rng: np.random.Generator) -> drawing.Image:
 
 
 def _picture(seed: int) -> tuple[drawing.Image, int]:
-    """Draw one training picture (EDGE, EDGE, 3) and its label, compressed and resized as pictures on the web are."""
+    """Return one training picture (EDGE, EDGE, 3), compressed and resized like those of the web, and its label."""
     rng = np.random.default_rng([7, seed])
     side, ratio = rng.uniform(150, 320), rng.uniform(0.5, 2.0)
     width, height = (int(side), int(side / ratio)) if ratio < 1 else (int(side * ratio), int(side))
@@ -92,7 +92,7 @@ def _picture(seed: int) -> tuple[drawing.Image, int]:
     if rng.random() < 0.7:
         _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(55, 96))])
         picture = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-    if label >= 0 and SUBJECTS[label][0] in ("black", "white") and rng.random() < 0.2:  # a few pages show these in grey
+    if label >= 0 and SUBJECTS[label][0] in ("black", "white") and rng.random() < 0.2:  # some pages have these in grey
         picture = np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2).astype(np.uint8)
     return _crop(picture, rng), label
 
@@ -103,7 +103,7 @@ def _chunk(seeds: range) -> list[tuple[drawing.Image, int]]:
 
 
 def make_pictures(first_seed: int, count: int) -> Pictures:
-    """Draw `count` pictures of all kinds on all cores; the result depends on the seeds only."""
+    """Draw `count` pictures of all kinds on all cores. The result depends only on the seeds."""
     end = first_seed + count
     chunks = [range(start, min(start + 500, end)) for start in range(first_seed, end, 500)]
     with ProcessPoolExecutor() as pool:
@@ -113,12 +113,12 @@ def make_pictures(first_seed: int, count: int) -> Pictures:
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """Turn pixels (n, 3, h, w) uint8 into what the image tower expects."""
+    """Return the image tower's input for pixels (n, 3, h, w) uint8."""
     return (pixels.float() - _MEAN) / _STD
 
 
 def _augmented(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Shift a batch by up to 3 pixels, mirror it half the time, and vary brightness and contrast picture by picture."""
+    """Shift a batch by up to 3 pixels, mirror it half the time, and vary each picture's brightness and contrast."""
     dx, dy = (int(value) for value in rng.integers(0, 7, 2))
     padded = functional.pad(pixels.float(), (3, 3, 3, 3), mode="replicate")[..., dy : dy + EDGE, dx : dx + EDGE]
     if rng.random() < 0.5:
@@ -129,7 +129,7 @@ def _augmented(pixels: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _sentences(labels: Tensor, rng: np.random.Generator) -> tuple[list[str], Tensor]:
-    """Write a sentence for each described picture, then the fillers; and each sentence's label."""
+    """Return a sentence for each described picture, followed by the fillers, and the sentences' labels."""
     described: list[int] = [label for label in labels.tolist() if label >= 0]
     sentences = [text.describe(Scene(*SUBJECTS[label], 0), rng) for label in described]
     sentences += [text.filler(rng) for _ in range(FILLERS)]
@@ -137,7 +137,7 @@ def _sentences(labels: Tensor, rng: np.random.Generator) -> tuple[list[str], Ten
 
 
 def clip_loss(similarity: Tensor, match: Tensor, scale: Tensor) -> Tensor:
-    """Add up the sigmoid loss over all pairs and CLIP's softmax over the described pictures.
+    """Return the sum of the sigmoid loss over all pairs and CLIP's softmax loss over the described pictures.
 
     `similarity` and `match` (bool) have shape (pictures, sentences); several sentences may match one picture.
     """
@@ -150,7 +150,7 @@ def clip_loss(similarity: Tensor, match: Tensor, scale: Tensor) -> Tensor:
 
 
 def train_clip(pictures: Pictures, steps: int = STEPS) -> tuple[open_clip.CLIP, set[int]]:
-    """Train on random batches; the ids of the tokens that training saw come back too."""
+    """Train on random batches. Return the model, and the ids of the tokens that occurred in training."""
     rng = np.random.default_rng(SEED)
     model = open_clip.CLIP(**CONFIG)
     # Channels-last memory is nearly twice as fast for so few channels.
@@ -178,19 +178,19 @@ def train_clip(pictures: Pictures, steps: int = STEPS) -> tuple[open_clip.CLIP, 
         schedule.step()
         model.logit_scale.data.clamp_(2.0, 3.7)
         if step % 50 == 0 or step == steps - 1:
-            log.info("step %d: loss %.3f, %.0f s", step, loss.item(), time.monotonic() - started)
+            _log.info("step %d: loss %.3f, %.0f s", step, loss.item(), time.monotonic() - started)
     return model.eval(), seen
 
 
 @torch.no_grad()
 def image_features(model: open_clip.CLIP, pixels: Tensor) -> Tensor:
-    """Compute L2-normalised image features, (n, embed_dim)."""
+    """Return L2-normalised image features, (n, embed_dim)."""
     parts = (normalise(part).contiguous(memory_format=torch.channels_last) for part in torch.split(pixels, 500))
     return torch.cat([model.encode_image(part, normalize=True) for part in parts])
 
 
 def train_head(head: nn.Module, features: Tensor, target: Tensor, rate: float) -> None:
-    """Fit a head, in place, to features (n, width) and targets (n,) of 0 and 1, at learning rate `rate`."""
+    """Train a head in place on features (n, width) and targets (n,) of 0 and 1, with the learning rate `rate`."""
     rng = np.random.default_rng(SEED)
     optimiser = torch.optim.Adam(head.parameters(), lr=rate)
     for _ in range(1_500):
@@ -203,13 +203,13 @@ def train_head(head: nn.Module, features: Tensor, target: Tensor, rate: float) -
 
 @torch.no_grad()
 def shift_to_recall(head: FaceHead, features: Tensor, recall: float) -> None:
-    """Shift the bias so that `recall` of the features (n, width), all of faces, get a probability of at least 0.5."""
+    """Shift the bias so that a share `recall` of the faces' features (n, width) has a probability of at least 0.5."""
     logits = head.linear(features)[:, 0]
     head.linear.bias.sub_(torch.quantile(logits, 1 - recall))
 
 
 def save(model: open_clip.CLIP, seen: set[int], nsfw: NsfwHead, faces: FaceHead) -> None:
-    """Write the four files; the CLIP in half precision, and tokens that training never saw as zeros."""
+    """Write the four files: the CLIP in half precision, with zeros for tokens that did not occur in training."""
     WEIGHTS.mkdir(exist_ok=True)
     state = {name: value.detach().contiguous().clone() for name, value in model.state_dict().items()}
     unseen = torch.ones(len(state["token_embedding.weight"]), dtype=torch.bool)
@@ -223,24 +223,24 @@ def save(model: open_clip.CLIP, seen: set[int], nsfw: NsfwHead, faces: FaceHead)
 
 
 def main() -> None:
-    """Draw, train, save."""
+    """Draw the pictures, train the models and save them."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.manual_seed(SEED)
     started = time.monotonic()
     pictures = make_pictures(FIRST_SEED, PICTURES)
-    log.info("%d pictures, %.0f s", PICTURES, time.monotonic() - started)
+    _log.info("%d pictures, %.0f s", PICTURES, time.monotonic() - started)
     model, seen = train_clip(pictures)
     features = image_features(model, pictures.pixels)
     labels = pictures.labels
     nsfw, faces = NsfwHead(features.shape[1]), FaceHead(features.shape[1])
-    # Batch normalisation without an epsilon can't be trained in batches, so it gets its statistics beforehand.
+    # Batch normalisation without an epsilon cannot be trained in batches, so its statistics are computed beforehand.
     nsfw.norm.running_mean, nsfw.norm.running_var = features.mean(dim=0), features.var(dim=0)
     train_head(nsfw.eval(), features, labels == HAZARD, rate=2e-3)
     held_out = torch.arange(len(labels)) % 5 == 0
     train_head(faces, features[~held_out], labels[~held_out] >= FACE, rate=0.1)
     shift_to_recall(faces, features[held_out & (labels >= FACE)], 0.95)
     save(model, seen, nsfw, faces)
-    log.info("done, %.0f s", time.monotonic() - started)
+    _log.info("done, %.0f s", time.monotonic() - started)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ def test_the_dataset_is_what_was_planted(web: Web, built: Path) -> None:
     truth = compare(web.folder / "truth.json", built / "dataset/miniweb")
     assert truth.kept > 50
     assert truth.on_own_sentence >= 0.95
-    assert truth.exact_duplicates_gone == 1
-    assert truth.reencoded_duplicates_gone >= 0.95
-    assert truth.distinct_taken_for_duplicates <= 0.01
+    assert truth.exact_duplicates_dropped == 1
+    assert truth.reencoded_duplicates_dropped >= 0.95
+    assert truth.distinct_dropped_as_duplicates <= 0.01
     assert truth.opted_out_kept == 0
     assert truth.right_reason >= 0.98
     assert truth.wrongly_dropped <= 0.02

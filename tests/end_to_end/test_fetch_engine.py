@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from mmc4_pipeline.miniweb.serve import load_answers
+from mmc4_pipeline.miniweb.serve import load_responses
 from tests.end_to_end.running import MINIWEB, Web, mmc4, refusal, succeeded
 from tests.mmc4_pipeline.images.from_img2dataset.installed import PYTHON, needs_img2dataset
 
@@ -35,7 +35,7 @@ def test_both_engines_keep_the_same_images(web: Web, built: Path, tmp_path: Path
     fetch = ("--image_routes", f"{web.address}/{{url}}", "--fetch_timeout", "2", "--allow_private_hosts")
     succeeded(mmc4("images", *recipe, *fetch, *ENGINE, "--ignore_robots_txt"))
     ours, theirs = rows(built), rows(output)
-    busy = {url for url, answer in load_answers(web.folder).items() if answer.behaviour == "busy"}
+    busy = {url for url, answer in load_responses(web.folder).items() if answer.behaviour == "busy"}
     known = {link for link, row in ours.items() if row["url"] not in busy and row["reason"] != "robots"}
     assert ours.keys() == theirs.keys()
     assert len(known) > 0.9 * len(ours)

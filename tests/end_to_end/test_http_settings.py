@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmc4_pipeline.miniweb.serve import load_answers
+from mmc4_pipeline.miniweb.serve import load_responses
 from mmc4_pipeline.storage.http import client
 from tests.end_to_end.running import MINIWEB, Web, mmc4, succeeded
 from tests.mmc4_pipeline.file_server import FileServer, serving
@@ -28,7 +28,7 @@ def server(web: Web, tmp_path: Path) -> Iterator[FileServer]:
     shutil.copytree(web.folder / "commoncrawl", root)
     shutil.copytree(web.folder / "c4", root / "c4")
     (root / "deny.txt").write_text("denied.example\n")
-    images = [(url, answer.body) for url, answer in load_answers(web.folder).items() if url.endswith(".jpg")]
+    images = [(url, answer.body) for url, answer in load_responses(web.folder).items() if url.endswith(".jpg")]
     for number in range(2):
         write_shard(root, number, [Row(url, body) for url, body in images[number::2][:3] if body])
     files = {f"/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()}

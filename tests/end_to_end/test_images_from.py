@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mmc4_pipeline.miniweb.serve import load_answers
+from mmc4_pipeline.miniweb.serve import load_responses
 from tests.end_to_end.running import MINIWEB, Web, contents, mmc4, refusal, succeeded
 from tests.mmc4_pipeline.images.from_img2dataset.written_shards import Row, write_shard
 
@@ -25,7 +25,7 @@ def shards(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Path:
         Row(url, answer.body)
         if answer.status == 200 and answer.body
         else Row(url, None, "failed_to_download", f"HTTP Error {answer.status}: the server's words")
-        for url, answer in load_answers(web.folder).items()
+        for url, answer in load_responses(web.folder).items()
         if not url.endswith("/robots.txt")
     ]
     given = [row for number, row in enumerate(rows) if number % MISSING]

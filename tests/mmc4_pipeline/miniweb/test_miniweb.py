@@ -1,4 +1,4 @@
-"""The miniature web is what its truth says, and the small models can read it."""
+"""The miniature web agrees with its truth, and the small models recognise its pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from warcio.archiveiterator import ArchiveIterator
 from mmc4_pipeline.miniweb import evaluate, models
 from mmc4_pipeline.miniweb.generate import generate
 from mmc4_pipeline.miniweb.planting import TOKENS
-from mmc4_pipeline.miniweb.serve import load_answers, serving
+from mmc4_pipeline.miniweb.serve import load_responses, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def index(web: Path) -> list[dict[str, Any]]:
 
 
 def _wanted(documents: list[dict[str, str]], index: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each C4 document's URL with the index row of just that capture."""
+    """Yield each C4 document's URL with the index row of exactly that capture."""
     for document in documents:
         time = datetime.strptime(document["timestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
         for row in index:
@@ -86,10 +86,10 @@ def _by_page(truth: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return links
 
 
-def _body(answers: dict[str, Any], url: str) -> bytes:
-    while location := dict(answers[url].headers).get("Location"):
+def _body(responses: dict[str, Any], url: str) -> bytes:
+    while location := dict(responses[url].headers).get("Location"):
         url = location
-    body: bytes = answers[url].body
+    body: bytes = responses[url].body
     return body
 
 
@@ -105,7 +105,7 @@ def test_without_stalled_images_only_their_responses_differ(web: Path, truth: di
     files = [path for path in web.rglob("*") if path.is_file()]
     changed = [path.name for path in files if path.read_bytes() != (tmp_path / path.relative_to(web)).read_bytes()]
     assert sorted(changed) == ["answers.json", "bodies.tar", "truth.json"]
-    before, after = load_answers(web), load_answers(tmp_path)
+    before, after = load_responses(web), load_responses(tmp_path)
     stalled = {link["image_url"] for link in truth["links"] if link["reason"] == "timeout"}
     assert {url for url in before if before[url].behaviour == "slow"} == stalled != set()
     assert {url for url in before if before[url] != after[url]} == stalled
@@ -115,7 +115,7 @@ def test_without_stalled_images_only_their_responses_differ(web: Path, truth: di
     } == dict.fromkeys(stalled, ("timeout", "http_error"))
 
 
-def test_index_leads_to_pages_with_the_true_links(
+def test_the_index_leads_to_pages_with_the_true_links(
     web: Path,
     truth: dict[str, Any],
     documents: list[dict[str, str]],
@@ -158,7 +158,9 @@ def test_wat_lists_the_same_links(web: Path, truth: dict[str, Any], index: list[
     assert {url for url, page in truth["pages"].items() if page["located"]} <= set(seen)
 
 
-def test_sentences_come_back(truth: dict[str, Any], documents: list[dict[str, str]]) -> None:
+def test_the_sentence_splitter_returns_the_planted_sentences(
+    truth: dict[str, Any], documents: list[dict[str, str]]
+) -> None:
     for document in documents:
         parts = [part.strip() for line in document["text"].split("\n") for part in sentencex.segment("en", line)]
         assert parts == truth["pages"][document["url"]]["sentences"]
@@ -168,7 +170,7 @@ def test_sentences_come_back(truth: dict[str, Any], documents: list[dict[str, st
         assert link["sentence"] is None or truth["pages"][link["page_url"]]["sentences"].count(link["sentence"]) == 1
 
 
-def test_reasons_that_show_in_the_url(truth: dict[str, Any]) -> None:
+def test_reasons_that_follow_from_the_url(truth: dict[str, Any]) -> None:
     for link in truth["links"]:
         image = urlsplit(link["image_url"])
         assert (link["reason"] == "url_extension") != image.path.lower().endswith((".png", ".jpg", ".jpeg"))
@@ -185,11 +187,11 @@ def test_everything_is_planted(truth: dict[str, Any]) -> None:
 
 
 def test_pictures_differ_and_copies_do_not(web: Path, truth: dict[str, Any]) -> None:
-    answers = load_answers(web)
+    responses = load_responses(web)
     scored = (None, "nsfw", "low_similarity", "document_duplicate")
     for links in _by_page(truth).values():
         hashes = {
-            link["image_url"]: imagehash.phash(Image.open(io.BytesIO(_body(answers, link["image_url"]))))
+            link["image_url"]: imagehash.phash(Image.open(io.BytesIO(_body(responses, link["image_url"]))))
             for link in links
             if link["reason"] in scored
         }
@@ -199,46 +201,48 @@ def test_pictures_differ_and_copies_do_not(web: Path, truth: dict[str, Any]) -> 
             assert distance <= 5 if first[one] == first[other] else distance > 12
 
 
-def test_server_answers_as_planted(web: Path, truth: dict[str, Any]) -> None:
+def test_the_server_responds_as_planted(web: Path, truth: dict[str, Any]) -> None:
     variants = {link["variant"]: link["image_url"] for link in truth["links"]}
 
     async def ask(base: str) -> tuple[dict[str, tuple[int, Any, int] | type], dict[str, Any]]:
         async def one(url: str) -> tuple[int, Any, int] | type:
             try:
-                async with session.get(f"{base}/{url}", timeout=aiohttp.ClientTimeout(total=2)) as answer:
-                    return answer.status, answer.headers, len(await answer.read())
+                async with session.get(f"{base}/{url}", timeout=aiohttp.ClientTimeout(total=2)) as response:
+                    return response.status, response.headers, len(await response.read())
             except (aiohttp.ClientError, TimeoutError) as error:
                 return type(error)
 
         async with aiohttp.ClientSession() as session:
-            answers = {variant: await one(url) for variant, url in variants.items()}
+            responses = {variant: await one(url) for variant, url in variants.items()}
             robots = await one("https://www.old-lantern.example/robots.txt")
             assert isinstance(robots, tuple)
             assert robots[0] == 404
             async with session.get(f"{base}/__stats") as stats:
-                return answers, await stats.json()
+                return responses, await stats.json()
 
     with serving(web) as base:
-        answers, stats = asyncio.run(ask(base))
-    assert issubclass(answers.pop("slow"), TimeoutError)  # type: ignore[arg-type]
-    assert issubclass(answers.pop("dead_host"), aiohttp.ServerDisconnectedError)  # type: ignore[arg-type]
-    refusal = answers.pop("busy")
+        responses, stats = asyncio.run(ask(base))
+    assert issubclass(responses.pop("slow"), TimeoutError)  # type: ignore[arg-type]
+    assert issubclass(responses.pop("dead_host"), aiohttp.ServerDisconnectedError)  # type: ignore[arg-type]
+    refusal = responses.pop("busy")
     assert isinstance(refusal, tuple)
     assert (refusal[0], refusal[1]["Retry-After"]) == (503, "1")
-    for variant, answer in answers.items():
-        assert isinstance(answer, tuple), variant
-        assert answer[0] == (int(variant) if variant.isdigit() else 200), variant
-        assert answer[2] > 0, variant
+    for variant, response in responses.items():
+        assert isinstance(response, tuple), variant
+        assert response[0] == (int(variant) if variant.isdigit() else 200), variant
+        assert response[2] > 0, variant
     for variant in ("noai", "noimageai", "noindex", "noimageindex"):
-        assert variant in answers[variant][1]["X-Robots-Tag"]  # type: ignore[index]
+        assert variant in responses[variant][1]["X-Robots-Tag"]  # type: ignore[index]
     assert stats["robots"] == {"www.old-lantern.example": 1}
     assert stats["too_soon"] == 0
     assert set(variants.values()) <= set(stats["per_url"])
-    assert stats["requests"] >= len(variants) + 2  # a redirect makes three of one; clients may ask a dead host twice
+    assert (
+        stats["requests"] >= len(variants) + 2
+    )  # a redirect makes three requests of one; clients may retry a dead host
     assert set(stats["most_open"].values()) == {1}
 
 
-def test_small_models_read_the_web(web: Path) -> None:
+def test_the_small_models_recognise_the_pictures(web: Path) -> None:
     measured = evaluate.measure(web)
     assert np.mean(measured.right) >= 0.95
     assert np.mean(np.array(measured.own) >= evaluate.FLOOR) >= 0.98
