@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from filters.base import DocumentFilter
 from filters.deny_list import LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.statistics import ImagelessDocument, offsets_of_duplicates, statistics_of_rows
@@ -17,7 +18,7 @@ from mmc4_pipeline.takedown.counts import StageCounts, change_before, counts_of_
 from mmc4_pipeline.takedown.folders import FinishedFolder, mentions, no_such_documents, refuse_changed_bytes, with_files
 from mmc4_pipeline.takedown.stages import Removal, Removed, write_note
 from mmc4_pipeline.takedown.transaction import NewFiles
-from mmc4_pipeline.takedown.verdicts import Verdict, rules_for_fewer_images, verdicts_of
+from mmc4_pipeline.takedown.verdicts import Verdict, verdicts_of
 from schemas.ledger import LedgerRow
 from schemas.manifest import CutPlan, ShardNote, WrittenFile
 from schemas.statistics import Statistics
@@ -58,7 +59,8 @@ def remove_from_dataset(
         return RemovedFromDataset()
     refuse_changed_bytes(dataset, note, [ledger])
     rows = list(storage.read_records(dataset.folder.file(ledger), LedgerRow))
-    verdicts = verdicts_of(rows, deny, rules_for_fewer_images(parse_recipe(plan.recipe, dataset.name)))
+    rules = parse_recipe(plan.recipe, dataset.name).of_kind(DocumentFilter)
+    verdicts = verdicts_of(rows, deny, rules)
     after = [row for verdict in verdicts for row in verdict.after]
     by_number = _by_shard(formats[0], note, verdicts)
     written = _write_shards(dataset, note, formats, by_number, denied_imageless, deny, files)

@@ -10,9 +10,7 @@ from itertools import groupby
 
 from filters.base import AssignedDocument, DocumentFilter
 from filters.deny_list import LoadedDenyList
-from filters.document import DocumentRules
 from mmc4_pipeline.apply_filters import first_drop
-from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.takedown.stages import hashed
 from schemas.ledger import LedgerRow
 from schemas.page import is_hashed
@@ -58,14 +56,6 @@ class Verdict:
         return len(self.remaining) != len(self.kept)
 
 
-def rules_for_fewer_images(recipe: Recipe) -> dict[str, DocumentFilter]:
-    """Return the recipe's document rules without those about sentences, which a takedown does not change."""
-    return {
-        key: replace(item, min_sentences=None, max_sentences=None) if isinstance(item, DocumentRules) else item
-        for key, item in recipe.of_kind(DocumentFilter).items()
-    }
-
-
 def verdicts_of(rows: Sequence[LedgerRow], deny: LoadedDenyList, rules: Mapping[str, DocumentFilter]) -> list[Verdict]:
     """Decide on each document of a ledger."""
     return [_verdict(list(group), deny, rules) for _, group in groupby(rows, key=lambda row: row.document)]
@@ -79,7 +69,7 @@ def _verdict(rows: list[LedgerRow], deny: LoadedDenyList, rules: Mapping[str, Do
     remaining = [row for row, gone in zip(rows, removed, strict=True) if row.reason is None and not gone]
     drop = None
     if len(remaining) < len(kept) and not denied:
-        document = AssignedDocument(0, [row.matched_similarity or 0.0 for row in remaining])
+        document = AssignedDocument(rows[0].sentences or 0, [row.matched_similarity or 0.0 for row in remaining])
         drop = first_drop((name, rule.decide(document)) for name, rule in rules.items())
     after = []
     for row, gone in zip(rows, removed, strict=True):
