@@ -181,7 +181,7 @@ class CutWork:
 
     def count_parts(self, shard: int) -> tuple[int, int]:
         """Return a shard and its number of shards of the dataset, which is noted for resumed runs."""
-        note = self.folder.file(f"{PARTS}/{shard:05d}.json")
+        note = self.folder.note_file(shard, PARTS)
         if not storage.exists(note):
             documents = cut_shard(*self._read(shard), self._recipe_with_lists())
             storage.write_json(note, sum(1 for _ in kept_in_parts(documents, self.settings.shard_bytes)))

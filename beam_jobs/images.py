@@ -236,7 +236,7 @@ class ImagesWork:
         return self.folder.shard_file(stem, shard, self.shards, extension)
 
     def _fetched_note(self, shard: int) -> str:
-        return self.folder.file(f"{FETCHED}/{shard:05d}.json")
+        return self.folder.note_file(shard, FETCHED)
 
     def _pages(self, shard: int) -> Iterator[Page]:
         return storage.read_records(self.pages.shard_file("pages", shard, self.shards), Page)

@@ -1,9 +1,10 @@
-"""locate: C4 documents + Common Crawl's columnar index -> `locations/`, and the documents that were not found.
+"""Runs the locate stage: finds the documents of C4 in Common Crawl's columnar index, and writes `locations/`.
 
-First the documents are read: their references go to the join, hashes of their URLs become the Bloom filters by which
-the index is then read. So what is shuffled of the index is about as many rows as there are documents.
+The documents are read first: their references are joined with the index, and hashes of their URLs become the Bloom
+filters that select rows while the index is read. So about as many rows are shuffled as there are documents.
 """
 
+import logging
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ from schemas.manifest import LocateInput, LocatePlan, Manifest, ShardNote
 from schemas.reasons import Stage
 from schemas.statistics import Counts
 
+_log = logging.getLogger(__name__)
+
 DESCRIPTION = """\
 Find the page of each C4 document in Common Crawl's index.
 
@@ -55,23 +58,23 @@ Example:
 OPTIONS = (CommonOptions, LocateOptions, WebOptions)
 DOCUMENTS_PER_SHARD = 36_000  # whose references and captures fit any worker
 URLS_PER_FILTER = 4 << 20  # a filter's file is then 5 MB for all of C4, and some 13 MB at most
-SHARE_OF_FALSE_ROWS = 0.05  # of the documents: so many rows may be shuffled for nothing
-_FILES_AT_ONCE = 16
-_ROWS_IN_PACK = 1000
+SHARE_OF_FALSE_ROWS = 0.05  # rows that are shuffled needlessly, as a share of the documents
+_CONCURRENT_FILES = 16  # that are inspected: on remote storage each takes a while
+_ROWS_PER_PACK = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# What is shuffled, in compressed packs: URLs of a file and names of WARC files have much in common.
+# These are shuffled in compressed packs: the URLs of a file and the names of WARC files have much in common.
 Reference = tuple[str, int, int, int]  # URL, timestamp in seconds, number of the file, line
 IndexRow = tuple[str, int, str, int, int]  # URL, fetch time in milliseconds, WARC file, offset, length
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LocateWork:
-    """What the steps of the stage must know. `rows` are those of the whole index."""
+    """The settings of the stage's steps. `rows` is the number of rows in the whole index."""
 
     folder: StageFolder
     documents: tuple[str, ...]
-    names: DocumentFields
+    fields: DocumentFields
     rows: int
     shards: int
     filters: int
@@ -79,13 +82,13 @@ class LocateWork:
     inputs: Inputs
 
     def filter_file(self, part: int) -> str:
-        """Give the path of one of the filters of wanted URLs."""
+        """Return the path of one of the filters of wanted URLs."""
         return self.folder.file(f"wanted/part-{part:05d}.bloom")
 
     def build(self, pipeline: beam.Pipeline, groups: list[tuple[str, int]], todo: list[int]) -> None:
         """Wire the pipeline for some of the shards; `groups` are the index's row groups.
 
-        The filters are those of all documents all the same.
+        The filters nevertheless include all documents, so that a resumed run makes the same ones.
         """
         documents = (
             pipeline
@@ -112,23 +115,23 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
     """Run the stage and return its manifest."""
     own, recipe = options.view_as(LocateOptions), recipe_of(options)
     if not own.c4 or not own.cc_root:
-        message = "--c4 and --cc_root: say where the documents and Common Crawl are"
-        raise UserError(message)
-    names, inputs = parse_fields(own.c4_fields), Inputs(http_settings(options))
+        raise UserError("--c4 and --cc_root: are required; they name the C4 files and Common Crawl's folder or URL")
+    fields, inputs = parse_fields(own.c4_fields), Inputs(http_settings(options))
     documents, index = document_files(inputs, own.c4), index_files(inputs, own.cc_root, recipe.crawl)
-    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each look at a file takes a while
-        looks = dict(zip(documents, pool.map(lambda path: inspect(inputs, path, names), documents), strict=True))
+    with ThreadPoolExecutor(_CONCURRENT_FILES) as pool:
+        inspected = dict(zip(documents, pool.map(lambda path: inspect(inputs, path, fields), documents), strict=True))
         index_sizes = dict(zip(index, pool.map(inputs.size, index), strict=True))
         groups = dict(zip(index, pool.map(partial(row_groups, inputs), index), strict=True))
-    rows, expected = sum(map(sum, groups.values())), sum(number for _, number in looks.values())
+    rows, expected = sum(map(sum, groups.values())), sum(number for _, number in inspected.values())
     if not rows:
-        message = f"{index[0]}: the index has no rows in any of its {len(index)} files; check --cc_root and --crawl"
-        raise UserError(message)
+        raise UserError(
+            f"{index[0]}: the index has no rows in any of its {len(index)} files; check --cc_root and --crawl"
+        )
     folder = stage_folder(output_folder(options), Stage.LOCATE)
     work = LocateWork(
         folder=folder,
         documents=tuple(documents),
-        names=names,
+        fields=fields,
         rows=rows,
         shards=max(1, ceil(expected / DOCUMENTS_PER_SHARD)),
         filters=max(1, ceil(expected / URLS_PER_FILTER)),
@@ -139,8 +142,8 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
         shards=work.shards,
         recipe=recipe.part(Stage.LOCATE),
         input=LocateInput(
-            c4={path: size for path, (size, _) in looks.items()},
-            c4_fields=asdict(names),
+            c4={path: size for path, (size, _) in inspected.items()},
+            c4_fields=asdict(fields),
             cc_root=own.cc_root,
             index=index_sizes,
             index_rows=rows,
@@ -154,16 +157,15 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
     manifest = run_stage(folder, plan, options, build, resume=options.view_as(CommonOptions).resume)
     storage.remove_folder(folder.file("wanted"))
     if manifest.counts["documents"].seen == 0:
-        message = "--c4: the files hold no documents"
-        raise UserError(message)
+        raise UserError("--c4: the files have no documents; check that they are C4 files")
     refuse_nothing_kept(folder, manifest, "be located", "Check --c4, --cc_root and --crawl")
     return manifest
 
 
 class ReadReferences(beam.DoFn):
-    """Reads a C4 file into (shard, pack of references, or reject), for the shards still to do.
+    """Reads a C4 file; yields (shard, pack of references or rejected document) for the shards that are still to do.
 
-    And into (part, hashes of URLs) of all documents: the filters must not depend on what a resumed run has to do.
+    It also yields (part, hashes of URLs) of all documents: the filters must not depend on what a resumed run has to do.
     """
 
     def __init__(self, work: LocateWork, todo: list[int]) -> None:
@@ -171,6 +173,7 @@ class ReadReferences(beam.DoFn):
 
     def process(self, file: tuple[int, str]) -> Iterator[Any]:
         hashes: list[int] = []
+        _log.info("locate: reading %s", file[1])
         yield from _in_packs(self._references(*file, hashes))
         for part, of_part in by_part(np.array(hashes, np.uint64), self._work.filters).items():
             yield beam.pvalue.TaggedOutput("wanted", (part, of_part.tobytes()))
@@ -178,7 +181,7 @@ class ReadReferences(beam.DoFn):
     def _references(
         self, number: int, path: str, hashes: list[int]
     ) -> Iterator[tuple[int, Reference | RejectedDocument]]:
-        for line, found in read_references(self._work.inputs, path, self._work.names):
+        for line, found in read_references(self._work.inputs, path, self._work.fields):
             shard = shard_of(found.url, self._work.shards)
             if isinstance(found, DocumentReference):
                 hashes.append(hash_of(found.url))
@@ -191,7 +194,7 @@ class ReadReferences(beam.DoFn):
 
 
 def _in_packs(items: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, bytes | RejectedDocument]]:
-    """Put the tuples of each shard together, a thousand at a time; let rejects pass as they are."""
+    """Pack the tuples of each shard, a thousand at a time; yield rejected documents unchanged."""
     packs: dict[int, list[Any]] = {}
     for shard, item in items:
         if isinstance(item, RejectedDocument):
@@ -199,7 +202,7 @@ def _in_packs(items: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, bytes | R
             continue
         pack = packs.setdefault(shard, [])
         pack.append(item)
-        if len(pack) == _ROWS_IN_PACK:
+        if len(pack) == _ROWS_PER_PACK:
             yield shard, zlib.compress(orjson.dumps(packs.pop(shard)), 1)
     for shard, pack in packs.items():
         yield shard, zlib.compress(orjson.dumps(pack), 1)
@@ -211,7 +214,7 @@ def _unpacked(packs: Iterable[bytes]) -> Iterator[Any]:
 
 
 class WriteFilter(beam.DoFn):
-    """Makes a part's hashes a Bloom filter, writes it, and gives (part, sha256 of the file)."""
+    """Makes a Bloom filter of a part's hashes, writes it, and yields (part, sha256 of the file)."""
 
     def __init__(self, work: LocateWork) -> None:
         self._work = work
@@ -219,20 +222,21 @@ class WriteFilter(beam.DoFn):
     def process(self, item: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, str]]:
         part, pieces = item
         hashes = np.unique(np.concatenate([np.frombuffer(piece, np.uint64) for piece in pieces]))
-        wanted = len(hashes) * self._work.filters  # hashes are spread evenly: a part knows of all
+        wanted = len(hashes) * self._work.filters  # an estimate for all parts, because hashes are spread evenly
         rate = false_positive_rate(wanted, self._work.rows, SHARE_OF_FALSE_ROWS)
         yield part, BloomFilter.of(hashes, rate).write(self._work.filter_file(part)).sha256
 
 
 class ReadCaptures(beam.DoFn):
-    """Reads a row group of the index into (shard, pack of rows), for wanted URLs and the shards still to do."""
+    """Reads a row group of the index; yields (shard, pack of rows) for wanted URLs and the shards still to do."""
 
     def __init__(self, work: LocateWork, todo: list[int]) -> None:
         self._work, self._todo = work, frozenset(todo)
         self._shared = Shared()
 
     def process(self, group: tuple[str, int], filters: Sequence[tuple[int, str]]) -> Iterator[Any]:
-        if filters:  # else there is no document at all
+        if filters:  # otherwise there are no documents
+            _log.info("locate: reading row group %d of %s", group[1], group[0])
             yield from _in_packs(self._rows(read_captures(self._work.inputs, *group, self._wanted(filters))))
 
     def _rows(self, captures: Iterable[Capture]) -> Iterator[tuple[int, IndexRow]]:
@@ -243,14 +247,14 @@ class ReadCaptures(beam.DoFn):
                 yield shard, (capture.url, fetched, capture.warc_filename, capture.offset, capture.length)
 
     def _wanted(self, filters: Sequence[tuple[int, str]]) -> WantedUrls:
-        """Give the filters, read once a worker process; their hashes tell those of another run apart."""
+        """Return the filters, which a worker process reads once; their hashes distinguish them from another run's."""
         files = {part: self._work.filter_file(part) for part, _ in filters}
         tag = repr(sorted((files[part], sha256) for part, sha256 in filters))
         return self._shared.acquire(lambda: WantedUrls.read(files, self._work.filters), tag)  # type: ignore[no-any-return]
 
 
 class WriteLocations(beam.DoFn):
-    """Joins the documents and captures of a shard and writes both sides of the result."""
+    """Joins a shard's documents and captures, and writes the locations and the rejected documents."""
 
     def __init__(self, work: LocateWork) -> None:
         self._work = work

@@ -40,6 +40,14 @@ PACKAGES = (  # whose versions the manifest has, if they are installed: PyTorch 
 )
 
 
+DONE = "done"  # the folder of the shards' notes
+
+
+def note_name(shard: int, notes: str = DONE) -> str:
+    """Return the name of a shard's note: "done/00003.json"."""
+    return f"{notes}/{shard:05d}.json"
+
+
 @dataclass(frozen=True)
 class StageFolder:
     """The folder of one stage (or of one dataset that the cut stage makes). Cheap to send to workers."""
@@ -96,10 +104,11 @@ class StageFolder:
         """Read what the stage was started with."""
         return storage.read_json(self.file("plan.json"), StagePlan)  # type: ignore[no-any-return]
 
-    def _note(self, shard: int) -> str:
-        return self.file(f"done/{shard:05d}.json")
+    def note_file(self, shard: int, notes: str = DONE) -> str:
+        """Return the path of a shard's note; `notes` is the folder of notes of a step within the stage."""
+        return self.file(note_name(shard, notes))
 
-    def done(self, notes: str = "done") -> set[int]:
+    def done(self, notes: str = DONE) -> set[int]:
         """Return the finished shards; `notes` is the folder of notes of a step within the stage."""
         return {
             int(path.rpartition("/")[2].removesuffix(".json"))
@@ -111,11 +120,11 @@ class StageFolder:
         for what, count in note.counts.items():
             count.check(f"{what} of {self.stage} shard {note.shard}")
         ordered = {what: count.in_order() for what, count in note.counts.items()}
-        storage.write_json(self._note(note.shard), msgspec.structs.replace(note, counts=ordered))
+        storage.write_json(self.note_file(note.shard), msgspec.structs.replace(note, counts=ordered))
 
     def note(self, shard: int) -> ShardNote:
         """Read the note of a finished shard."""
-        return storage.read_json(self._note(shard), ShardNote)  # type: ignore[no-any-return]
+        return storage.read_json(self.note_file(shard), ShardNote)  # type: ignore[no-any-return]
 
     def counts(self, shards: Iterable[int]) -> dict[str, Counts]:
         """Add up the counts of some finished shards."""

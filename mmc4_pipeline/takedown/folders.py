@@ -13,7 +13,7 @@ from filters.deny_list import LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.stage_folder import FILES_AT_ONCE, StageFolder, fingerprint
+from mmc4_pipeline.stage_folder import FILES_AT_ONCE, StageFolder, fingerprint, note_name
 from mmc4_pipeline.verify.check_shard import AGAIN, HashingReader
 from schemas.arrow import arrow_schema
 from schemas.ledger import LedgerRow
@@ -37,7 +37,7 @@ class FinishedFolder:
 
     def note_name(self, shard: int) -> str:
         """Return the name of a shard's note, below the folder."""
-        return f"done/{shard:05d}.json"
+        return note_name(shard)
 
     def note(self, shard: int) -> ShardNote:
         """Read a shard's note."""
@@ -111,7 +111,7 @@ def _finished(root: str, name: str, stage: Stage) -> FinishedFolder:
     manifest = folder.manifest()
     if manifest.plan.stage is not stage:
         raise UserError(f"{folder.path}: not of the {stage} stage; give an --output of `mmc4 build`, or a dataset")
-    if not storage.exists(folder.file("done/00000.json")):
+    if not storage.exists(folder.note_file(0)):
         raise UserError(f"{folder.path}: the notes of its shards (done/) are missing; put them back")
     return FinishedFolder(name, folder, manifest.plan.shards)
 

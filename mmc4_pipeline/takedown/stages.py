@@ -15,6 +15,7 @@ import msgspec
 from filters.deny_list import LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.clip.features import copy_features
+from mmc4_pipeline.stage_folder import note_name
 from mmc4_pipeline.takedown.folders import FinishedFolder, mentions, refuse_changed_bytes, replaced, with_files
 from mmc4_pipeline.takedown.transaction import NewFiles
 from mmc4_pipeline.tar import add_file, open_tar, read_image
@@ -187,7 +188,7 @@ def remove_from_images(finished: FinishedFolder, shard: int, removal: Removal, f
         before = storage.read_records(finished.folder.file(fetched), Image)
         measured = [_moved(row, moved) for row in before if not removal.has(row.key, row.position)]
         files.write_records(finished.path(fetched), measured, Image)
-        fetched_note = f"fetched/{shard:05d}.json"
+        fetched_note = note_name(shard, "fetched")
         if storage.exists(finished.folder.file(fetched_note)):
             listed = storage.read_json(finished.folder.file(fetched_note), list[WrittenFile])
             files.write_json(finished.path(fetched_note), replaced(listed, written))

@@ -1,0 +1,187 @@
+"""The two sources of the pages stage: located documents in Common Crawl, and whole WARC files.
+
+A source is read in parts, because reading a crawl can take days: a resumed run does not read a finished part again.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from math import ceil
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+
+from beam_jobs.options.pages import PagesOptions
+from mmc4_pipeline import storage
+from mmc4_pipeline.c4 import DocumentFields
+from mmc4_pipeline.commoncrawl.by_range import pages_by_range
+from mmc4_pipeline.commoncrawl.by_scan import pages_by_scan
+from mmc4_pipeline.commoncrawl.by_wat import pages_by_wat
+from mmc4_pipeline.commoncrawl.from_warcs import documents_of_warc, warc_files
+from mmc4_pipeline.naming import shard_of
+from mmc4_pipeline.pages.captures import decide_captures
+from mmc4_pipeline.pages.page_outcome import pack
+from mmc4_pipeline.pages.page_sorter import PageSorter
+from mmc4_pipeline.recipe import Recipe
+from mmc4_pipeline.stage_folder import StageFolder, fingerprint
+from mmc4_pipeline.storage import Inputs
+from schemas.capture import Location
+from schemas.document import RejectedDocument
+from schemas.manifest import LocatePlan, PagesInput
+from schemas.page import OutcomeKind, Page, PageOutcome
+from schemas.statistics import Counts
+
+READERS = {"warc": pages_by_range, "wat": pages_by_wat, "warc_scan": pages_by_scan}
+_CONCURRENT_FILES = 16  # whose sizes are requested: on remote storage each request takes a while
+# Bytes of a WARC file per document that is kept: Common Crawl has about 20 kB per capture, and about every seventh
+# capture of C4's crawl became a document. It determines the number of shards, which must follow from the input alone.
+_WARC_BYTES_PER_DOCUMENT = 140_000
+
+_DEFAULT_FIELDS = DocumentFields()
+Outcome = Page | RejectedDocument
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageSource(ABC):
+    """Where pages come from. `options` and `input` are for the stage's plan, `remedy` for its error message.
+
+    `parts_with_pages` are the parts in which there is anything to read. `c4` are the files with the documents' texts,
+    empty if the texts are the pages' own.
+    """
+
+    inputs: Inputs
+    shards: int
+    parts_with_pages: int
+    options: dict[str, Any]
+    input: PagesInput
+    remedy: str
+    c4: tuple[str, ...] = ()
+    c4_fields: DocumentFields = _DEFAULT_FIELDS
+
+    @abstractmethod
+    def parts(self, pipeline: beam.Pipeline, done: frozenset[int]) -> PCollection[tuple[int, Iterable[Any]]]:
+        """Return each part's number with what is to be read for it; `done` are the parts that are finished."""
+
+    @abstractmethod
+    def read(self, items: Iterable[Any], sorter: PageSorter) -> Iterator[PageOutcome]:
+        """Read a part and yield its outcomes, packed for their shards."""
+
+    @abstractmethod
+    def decide(self, outcomes: Iterable[tuple[str, Outcome]]) -> list[Outcome]:
+        """Decide about all of a shard's outcomes, each given with the source of its document."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocatedPages(PageSource):
+    """The pages of the documents that the locate stage found in a crawl."""
+
+    locations: tuple[str, ...]
+    cc_root: str
+    page_source: str
+    number_of_parts: int
+
+    @classmethod
+    def of(cls, located: StageFolder, own: PagesOptions, recipe: Recipe, inputs: Inputs) -> "LocatedPages":
+        """Divide the locate stage's output into parts and shards; raises UserError if that stage is not finished."""
+        manifest = located.manifest(LocatePlan)
+        locations = [located.file(file.name) for file in manifest.files if file.name.startswith("locations-")]
+        shards = max(1, ceil(manifest.counts["documents"].kept / own.documents_per_shard))
+        names = {name for path in locations for name in storage.distinct(path, "warc_filename")}
+        # Single records: as many per part as per shard. Whole files: one per part, as far as their hashes differ,
+        # because an interrupted part is read again.
+        parts = max(1, min(shards, len(names)) if own.page_source == "warc" else len(names))
+        return cls(
+            inputs=inputs,
+            shards=shards,
+            parts_with_pages=len({shard_of(name, parts) for name in names}),
+            options={"page_source": own.page_source},
+            input=PagesInput(locations=fingerprint(manifest)),
+            remedy="Check --cc_root and --page_source",
+            c4=tuple(manifest.plan.input.c4) if recipe.text_source == "c4" else (),
+            c4_fields=DocumentFields(**manifest.plan.input.c4_fields),
+            locations=tuple(locations),
+            cc_root=manifest.plan.input.cc_root,
+            page_source=own.page_source,
+            number_of_parts=parts,
+        )
+
+    def parts(self, pipeline: beam.Pipeline, done: frozenset[int]) -> PCollection[tuple[int, Iterable[Any]]]:
+        """Return the locations of each part; those of finished parts are not needed."""
+        new = (
+            pipeline
+            | "Location files" >> beam.Create(self.locations)
+            | "Read locations" >> beam.FlatMap(self._by_part, done).with_output_types(tuple[int, Any])
+        )
+        # Joined before the GroupByKey, because after it Flink's job server cannot fuse the steps that Flatten joins.
+        # Their types are declared, because it does not join collections with different coders.
+        before = pipeline | "Parts read before" >> beam.Create(
+            [(part, None) for part in sorted(done)]
+        ).with_output_types(tuple[int, Any])
+        parts: PCollection[tuple[int, Iterable[Any]]] = (
+            (new, before) | beam.Flatten() | "Group by part" >> beam.GroupByKey()
+        )
+        return parts
+
+    def _by_part(self, path: str, done: frozenset[int]) -> Iterator[tuple[int, Location]]:
+        for location in storage.read_records(path, Location):
+            part = shard_of(location.warc_filename, self.number_of_parts)
+            if part not in done:
+                yield part, location
+
+    def read(self, items: Iterable[Location], sorter: PageSorter) -> Iterator[PageOutcome]:
+        """Read the pages at a part's locations, one WARC file after the other."""
+        pages_of = READERS[self.page_source]
+        ordered = sorted(items, key=lambda location: (location.warc_filename, location.offset, location.key))
+        for warc_filename, of_file in groupby(ordered, key=lambda location: location.warc_filename):
+            outcomes = pages_of(self.inputs, self.cc_root, warc_filename, list(of_file), sorter.reader)
+            yield from sorter.packed(outcomes)
+
+    def decide(self, outcomes: Iterable[tuple[str, Outcome]]) -> list[Outcome]:
+        """Return the outcomes: the locate stage has already decided which captures are documents."""
+        return [outcome for _, outcome in outcomes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarcPages(PageSource):
+    """All HTML pages of some WARC files. Each file is a part."""
+
+    warcs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, own: PagesOptions, inputs: Inputs) -> "WarcPages":
+        """Find the WARC files of --warcs, and divide their pages into shards; raises UserError if one is missing."""
+        files = warc_files(inputs, own.warcs)
+        with ThreadPoolExecutor(_CONCURRENT_FILES) as pool:
+            sizes = dict(zip(files, pool.map(inputs.size, files), strict=True))
+        return cls(
+            inputs=inputs,
+            shards=max(1, ceil(sum(sizes.values()) / (_WARC_BYTES_PER_DOCUMENT * own.documents_per_shard))),
+            parts_with_pages=len(files),
+            options={},
+            input=PagesInput(warcs=sizes),
+            remedy="Check --warcs, and the recipe's text filters",
+            warcs=tuple(files),
+        )
+
+    def parts(self, pipeline: beam.Pipeline, done: frozenset[int]) -> PCollection[tuple[int, Iterable[Any]]]:
+        """Return each WARC file; finished ones are recognised when they would be read."""
+        files = [(part, [path]) for part, path in enumerate(self.warcs)]
+        parts: PCollection[tuple[int, Iterable[Any]]] = (
+            pipeline | "WARC files" >> beam.Create(files) | "Spread WARC files" >> beam.Reshuffle()
+        )
+        return parts
+
+    def read(self, items: Iterable[str], sorter: PageSorter) -> Iterator[PageOutcome]:
+        """Read all pages of a part's WARC files, and count the files' records."""
+        for path in items:
+            records = Counts()
+            yield from sorter.packed(documents_of_warc(self.inputs, path, sorter.reader, records))
+            shard = shard_of(path, self.shards)  # some shard has to count the file's records
+            yield pack(shard, OutcomeKind.COUNTS, {"records": records.to_json()})
+
+    def decide(self, outcomes: Iterable[tuple[str, Outcome]]) -> list[Outcome]:
+        """Decide which captures of a URL are documents."""
+        return list(decide_captures(outcomes))
