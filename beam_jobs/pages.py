@@ -28,6 +28,7 @@ from mmc4_pipeline.pages.page_outcome import unpack
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.pages.page_sorter import PageSorter
 from mmc4_pipeline.progress import Notes
+from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.stage_folder import StageFolder, add_up
 from mmc4_pipeline.storage import Inputs
 from schemas.document import Document, RejectedDocument
@@ -58,10 +59,13 @@ def check(options: PipelineOptions) -> None:
     own, recipe = options.view_as(PagesOptions), recipe_of(options)
     if own.documents_per_shard < 1:
         raise UserError("--documents_per_shard: must be at least 1")
-    if own.page_source == "wat" and recipe.text_source == "page":
+    if own.warcs:
+        _check_warcs(options, own, recipe)
+    elif own.page_source == "wat" and recipe.text_source == "page":
         raise UserError("--page_source wat: WAT files have no text for text_source: page; use warc or warc_scan")
-    if not own.warcs:
-        return
+
+
+def _check_warcs(options: PipelineOptions, own: PagesOptions, recipe: Recipe) -> None:
     if options.view_as(LocateOptions).c4:
         raise UserError("--warcs: makes its own documents; leave out --c4, or --warcs")
     if own.page_source != "warc":

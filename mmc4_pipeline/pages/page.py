@@ -1,10 +1,10 @@
 """Make page records: a document's sentences and the links of its page, each link with the filters' decision."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict
 from types import MappingProxyType
 
-from filters.base import DocumentText, LinkFilter, TextFilter
+from filters.base import DocumentText, Filter, LinkFilter, TextFilter
 from mmc4_pipeline.apply_filters import first_drop, judge_links
 from mmc4_pipeline.pages.content import PageContent, rejected
 from mmc4_pipeline.pages.sentences import sentences_of
@@ -18,8 +18,12 @@ def make_page(
     text: str,
     filters: Mapping[str, LinkFilter],
     text_filters: Mapping[str, TextFilter] = MappingProxyType({}),
+    recipe_filters: Mapping[str, Filter] | None = None,
 ) -> Page | RejectedDocument:
-    """Make the record of a document, or drop it if it has no sentence or a text filter rejects it."""
+    """Make the record of a document, or drop it if it has no sentence or a text filter rejects it.
+
+    `recipe_filters` are the filters as in the recipe, whose settings are reported; by default `text_filters` are.
+    """
     location = found.location
     sentences = sentences_of(text)
     if not sentences:
@@ -27,8 +31,9 @@ def make_page(
     document = DocumentText(text, sentences)
     drop = first_drop((key, item.decide(document)) for key, item in text_filters.items())
     if drop is not None and drop.filter is not None:
-        detail = f"filters.{drop.filter} {_thresholds(text_filters[drop.filter])}".strip()
-        return rejected(location, drop, detail)
+        settings = asdict((recipe_filters or text_filters)[drop.filter])  # type: ignore[call-overload] # a dataclass
+        thresholds = ", ".join(f"{name}: {value}" for name, value in settings.items())
+        return rejected(location, drop, f"filters.{drop.filter} {thresholds}".strip())
     return Page(
         key=location.key,
         url=location.url,
@@ -38,11 +43,3 @@ def make_page(
         sentences=sentences,
         links=judge_links(found.links, filters, location.url),
     )
-
-
-def _thresholds(item: TextFilter) -> str:
-    """Return "min: 3", or nothing for a filter that was loaded from a file."""
-    if not is_dataclass(item):
-        return ""
-    names = [field.name for field in fields(item)]
-    return ", ".join(f"{name}: {getattr(item, name)}" for name in names)

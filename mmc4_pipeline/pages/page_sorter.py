@@ -32,7 +32,8 @@ class PageSorter:
 
     def page(self, found: PageContent, text: str) -> Page | RejectedDocument:
         """Make a page's record, or drop the page, with the recipe's filters."""
-        return make_page(found, text, self.filters.of_kind(LinkFilter), self.filters.of_kind(TextFilter))
+        link_filters, text_filters = self.filters.of_kind(LinkFilter), self.filters.of_kind(TextFilter)
+        return make_page(found, text, link_filters, text_filters, dict(self.filters.filters))
 
     def packed(self, outcomes: Iterable[PageContent | RejectedDocument]) -> Iterator[PageOutcome]:
         """Pack outcomes for their shards, and also the counts of lines if the texts are the pages' own."""
