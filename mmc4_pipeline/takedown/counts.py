@@ -23,14 +23,18 @@ def counts_of_shard(
 ) -> dict[str, Counts]:
     """Return the new counts of a dataset's shard. Denied documents and links no longer reach the cut stage.
 
-    A denied document that the cut had dropped was dropped as `document`: the ledger does not list those without links.
+    The ledger does not list documents without links, so it is unknown why the cut had dropped denied ones:
+    they are subtracted from `document`, the reason of the built-in filter, and then from other reasons.
     """
     documents, links = counts["documents"].in_order(), Counts(counts["links"].seen)
     documents.seen -= denied_documents
     documents.kept -= removed_documents
     documents.dropped.update(verdict.drop.reason for verdict in verdicts if verdict.drop)
-    rest = documents.dropped.total() - documents.dropped[Reason.DOCUMENT]
-    documents.dropped[Reason.DOCUMENT] = documents.seen - documents.kept - rest
+    too_many = documents.dropped.total() - (documents.seen - documents.kept)
+    for reason in (Reason.DOCUMENT.value, *sorted(documents.dropped)):
+        subtracted = min(too_many, documents.dropped[reason])
+        documents.dropped[reason] -= subtracted
+        too_many -= subtracted
     documents.dropped = +documents.dropped
     links.seen -= sum(row.stage in (None, Stage.CUT) for row in newly_denied)
     after = (row for verdict in verdicts for row in verdict.after)

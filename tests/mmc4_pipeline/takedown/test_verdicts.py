@@ -1,5 +1,6 @@
 """Verdicts on documents from which images are removed, under any document filter, and the counts that follow."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
@@ -75,3 +76,17 @@ def test_counts_have_the_reason_of_the_filter() -> None:
     assert counts["links"] == Counts(4, 2, {"nsfw": 1, "few_images": 1})
     for what, count in counts.items():
         count.check(what)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [({"few_images": 1}, {}), ({"document": 1, "few_images": 1}, {"few_images": 1})]
+)
+def test_a_denied_document_that_a_filter_had_dropped_is_subtracted(
+    before: dict[str, int], after: dict[str, int]
+) -> None:
+    counts = {"documents": Counts(3 + len(before), 3, Counter(before)), "links": Counts(6, 5, Counter({"nsfw": 1}))}
+    found = verdicts("https://c.example/", 0.0)
+    (changed,) = (verdict for verdict in found if verdict.denied)
+    new = counts_of_shard(counts, found, changed.before, denied_documents=1, removed_documents=0)
+    assert new["documents"].to_json() == {"in": 2 + len(before), "kept": 3, "dropped": after}
+    new["documents"].check("documents")
