@@ -57,7 +57,7 @@ def apply_filters(
     return drops
 
 
-def judge_links(links: Sequence[ImageLink], filters: Mapping[str, LinkFilter], page_url: str) -> list[ImageLink]:
+def apply_link_filters(links: Sequence[ImageLink], filters: Mapping[str, LinkFilter], page_url: str) -> list[ImageLink]:
     """Return the links of a page, each with the reason and the filter that dropped it, if any did."""
     drops = apply_filters([Candidate(link=link, page_url=page_url) for link in links], filters, {})
     return [

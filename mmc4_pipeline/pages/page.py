@@ -5,7 +5,7 @@ from dataclasses import asdict
 from types import MappingProxyType
 
 from filters.base import DocumentText, Filter, LinkFilter, TextFilter
-from mmc4_pipeline.apply_filters import first_drop, judge_links
+from mmc4_pipeline.apply_filters import apply_link_filters, first_drop
 from mmc4_pipeline.pages.content import PageContent, rejected
 from mmc4_pipeline.pages.sentences import sentences_of
 from schemas.document import RejectedDocument
@@ -41,5 +41,5 @@ def make_page(
         timestamp=location.fetch_time,
         could_have_url_duplicate=location.could_have_url_duplicate,
         sentences=sentences,
-        links=judge_links(found.links, filters, location.url),
+        links=apply_link_filters(found.links, filters, location.url),
     )

@@ -13,7 +13,7 @@ from filters.document_duplicates import DocumentDuplicates
 from filters.resolution import Resolution
 from filters.similarity import Similarity
 from filters.url import Url
-from mmc4_pipeline.apply_filters import Candidate, apply_filters, judge_links
+from mmc4_pipeline.apply_filters import Candidate, apply_filters, apply_link_filters
 from schemas.image import Image
 from schemas.page import ImageLink
 from schemas.reasons import Drop, Reason, Stage
@@ -51,12 +51,12 @@ def test_links_are_returned_with_the_filter_that_dropped_them() -> None:
     urls = ("https://a.example/logo.gif", "https://a.example/a.gif", "https://a.example/a.png")
     links = [ImageLink(position, url, "", None, None) for position, url in enumerate(urls)]
     filters = {"words": Url(("gif", "png"), ("logo",)), "types": Url(("png",))}
-    assert [(link.position, link.reason, link.filter) for link in judge_links(links, filters, "")] == [
+    assert [(link.position, link.reason, link.filter) for link in apply_link_filters(links, filters, "")] == [
         (0, Reason.URL_TOKEN, "words"),
         (1, Reason.URL_EXTENSION, "types"),
         (2, None, None),
     ]
-    assert judge_links(links, {}, "") == links
+    assert apply_link_filters(links, {}, "") == links
 
 
 def test_the_first_reason_counts() -> None:
