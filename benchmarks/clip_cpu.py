@@ -1,8 +1,8 @@
-"""Scoring on a CPU: this project's ClipModel beside open_clip's own transforms and padded batches, in one run.
+"""Measure scoring on a CPU: this project's ClipModel against open_clip's own transforms and padded batches.
 
     python benchmarks/clip_cpu.py --sample ../shared/realweb
 
-The sample is a folder with `c4/*.json.gz` and `images.warc.gz`. The two take turns; the last line is JSON with medians.
+The sample is a folder with `c4/*.json.gz` and `images.warc.gz`. Both run in turns; the last line is JSON with medians.
 """
 
 import argparse
@@ -28,7 +28,7 @@ BATCH = 128
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=Path, default=Path("../shared/realweb"))
     parser.add_argument("--model", default="ViT-L-14")
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 class Peer:
-    """What a user of open_clip writes: its transforms, its tokenizer's full context, batches in the order given."""
+    """A typical use of open_clip: its transforms, padding to the full context, batches in the given order."""
 
     def __init__(self, name: str) -> None:
         torch.manual_seed(0)
@@ -74,7 +74,7 @@ class Peer:
 
 
 def seconds(work: Callable[[], object], threads: int) -> float:
-    """Give how long something takes with so many threads at a product: ours has one on each core."""
+    """Return the seconds of some work with that many threads per product. Ours uses one thread per core."""
     torch.set_num_threads(threads)
     started = time.perf_counter()
     work()
@@ -82,7 +82,7 @@ def seconds(work: Callable[[], object], threads: int) -> float:
 
 
 def sample_sentences(folder: Path, count: int) -> list[str]:
-    """Give distinct sentences, spread evenly over the sample's documents."""
+    """Return distinct sentences, spread evenly over the sample's documents."""
     lines = [
         line for path in sorted(folder.glob("c4/*.gz")) for line in gzip.decompress(path.read_bytes()).splitlines()
     ]
@@ -91,7 +91,7 @@ def sample_sentences(folder: Path, count: int) -> list[str]:
 
 
 def sample_images(folder: Path, count: int) -> list[Image.Image]:
-    """Give the first photographs of the sample that decode."""
+    """Return the first JPEGs of the sample that can be decoded."""
     images: list[Image.Image] = []
     with (folder / "images.warc.gz").open("rb") as stream:
         for record in ArchiveIterator(stream):
@@ -99,7 +99,7 @@ def sample_images(folder: Path, count: int) -> list[Image.Image]:
             if body.startswith(b"\xff\xd8") and len(images) < count:
                 try:
                     images.append(Image.open(BytesIO(body)).convert("RGB"))
-                except OSError:  # one of the sample's truncated files
+                except OSError:  # the sample has truncated files
                     continue
     return images
 

@@ -1,10 +1,11 @@
-"""What scoring gets out of a device: the bare model, the engine from JPEG bytes, and the whole stage on one shard.
+"""Measure how much of a device scoring uses: the model alone, the engine from JPEG bytes, and the stage on one shard.
 
     python benchmarks/clip_throughput.py
 
-Each is held against the rate of a large matrix product, measured in turn with them in the same run. Needs nothing but
-the project: weights are random, JPEGs are generated and lie in a shard as the images stage writes it. On a machine
-without CUDA a few images show that everything runs. The last line is JSON with medians.
+Each rate is compared with that of a large matrix product, measured in turns with them in the same run. No other data is
+needed: the weights are random, and the JPEGs are generated and stored in a shard like that of the images stage. On a
+machine without CUDA the default is a few images, which only show that everything runs. The last line is JSON with
+medians.
 """
 
 import argparse
@@ -41,7 +42,7 @@ from schemas.image import Image
 from schemas.page import Page
 from schemas.reasons import Stage
 
-# Images as pages have them: width, height, how many of ten. 0.19 megapixels on average.
+# Typical images of pages: width, height, and how many of ten. 0.19 megapixels on average.
 SIZES = ((800, 600, 1), (640, 480, 2), (500, 375, 3), (400, 300, 2), (300, 300, 2))
 IMAGES_IN_DOCUMENT, SENTENCES_IN_DOCUMENT = 5, 20
 DISTINCT_IMAGES = 500
@@ -64,7 +65,7 @@ WORDS = (
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the results."""
     arguments = parsed()
     device = find_device(arguments.device)
     on_cuda = torch.device(device).type == "cuda"
@@ -90,20 +91,22 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """Read the command line: what is small on a CPU fills a GPU for a few seconds at a time."""
+    """Read the command line. The defaults are small on a CPU, and fill a GPU for a few seconds at a time."""
     on_cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="ViT-L-14" if on_cuda else "ViT-B-32")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=on_cuda, help="measure that, too")
-    parser.add_argument("--images", type=int, default=10_000 if on_cuda else 20, help="in the shard")
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=on_cuda, help="also measure a compiled model"
+    )
+    parser.add_argument("--images", type=int, default=10_000 if on_cuda else 20, help="number of images in the shard")
     parser.add_argument("--repeats", type=int, default=3)
     return parser.parse_args()
 
 
 class Shard:
-    """A shard of the pages and images stages, generated. No two sentences are the same."""
+    """A generated shard of the pages and images stages. All of its sentences are different."""
 
     def __init__(self, folder: Path, documents: int) -> None:
         self.output = str(folder)
@@ -133,16 +136,16 @@ class Shard:
         storage.write_records(self.pages.shard_file("pages", 0, 1), pages, Page)
 
     def texts_of(self, document: int) -> list[str]:
-        """Give a document's sentences."""
+        """Return a document's sentences."""
         return self.texts[document * SENTENCES_IN_DOCUMENT : (document + 1) * SENTENCES_IN_DOCUMENT]
 
 
 class Bench:
-    """The things that take turns, each giving its count and the floating-point operations of one."""
+    """The measured works. Each returns how many items it has computed, and its floating-point operations."""
 
     def __init__(self, settings: ScorerSettings, shard: Shard, arguments: argparse.Namespace) -> None:
         self.settings, self.shard = settings, shard
-        # The stage keeps the scorer that it has loaded: the engine is measured with the very same.
+        # The stage keeps its loaded scorer, and the engine is measured with the same one.
         folder = StageFolder(storage.join(shard.output, "scores"), Stage.SCORE)
         self.work = ScoreWork(
             pages=shard.pages,
@@ -170,18 +173,18 @@ class Bench:
         self.batch = (self.batch if self.on_cuda else self.batch[:16]).to(device)
         count = 1 << 13 if self.on_cuda else 32
         self.full = torch.randint(1, 49_000, (count, self.context), generator=generator)
-        self.full[:, -1] = 49_407  # each sentence as long as any can be: what 13 GFLOP are counted for
+        self.full[:, -1] = 49_407  # each sentence has the full length, for which 13 GFLOP are counted
         lengths = (self.model.tokenize(shard.texts).argmax(dim=1) + 1).tolist()
         self.texts_flops = sum(length * self.token_flops(length) for length in lengths)
         self.tokens_in_sentence = round(statistics.mean(lengths), 1)
 
     def warm_up(self) -> None:
-        """Run each once: what is loaded, compiled or chosen at first use is no part of the rates."""
+        """Run each work once, so that loading, compiling and autotuning are not part of the rates."""
         for work in self.works().values():
             work()
 
     def works(self) -> dict[str, Callable[[], tuple[int, float]]]:
-        """Give what is measured, by name: each computes and gives how many of what, and operations in all."""
+        """Return the works by name. Each returns its number of items and of operations."""
         return {
             "product": self.product,
             "model_images": self.model_images,
@@ -194,7 +197,7 @@ class Bench:
         }
 
     def rates(self, repeats: int) -> dict[str, float]:
-        """Give medians: so many a second, and the share of the matrix product's rate in the same round."""
+        """Return medians: items per second, and the share of the matrix product's rate in the same round."""
         seconds: dict[str, list[float]] = {}
         done: dict[str, tuple[int, float]] = {}
         for _ in range(repeats):
@@ -212,7 +215,7 @@ class Bench:
             if done[name][1]:
                 shares = (item / ceiling for item, ceiling in zip(items, ceilings, strict=True))
                 result[f"{name}_of_product"] = round(statistics.median(shares), 3)
-        # Of the time that the engine takes for the same images and sentences, one after the other.
+        # Compared with the engine's time for the same images and sentences, one after the other.
         engine = zip(seconds["engine_images"], seconds["engine_sentences"], seconds["stage"], strict=True)
         result["stage_of_engine"] = round(statistics.median((one + two) / stage for one, two, stage in engine), 3)
         return result
@@ -223,16 +226,16 @@ class Bench:
             torch.cuda.synchronize()
 
     def product(self) -> tuple[int, float]:
-        """Multiply two large matrices, some times."""
+        """Multiply two large matrices several times."""
         times, side = (50, len(self.factors[0])) if self.on_cuda else (3, len(self.factors[0]))
-        torch.set_num_threads(cores_for(1))  # a ClipModel on the CPU gives each of its threads one
+        torch.set_num_threads(cores_for(1))  # a ClipModel on the CPU has set it to one per thread
         for _ in range(times):
             torch.mm(*self.factors)
         torch.set_num_threads(1)
         return times, times * 2.0 * side**3
 
     def model_images(self) -> tuple[int, float]:
-        """Encode pixels that are on the device already."""
+        """Encode pixels that are already on the device."""
         times = 16 if self.on_cuda else 1
         for _ in range(times):
             self.model.encode(self.batch)
@@ -240,7 +243,7 @@ class Bench:
         return count, count * self.image_flops
 
     def model_sentences(self) -> tuple[int, float]:
-        """Encode sentences of full length, tokenised already."""
+        """Encode tokenised sentences of full length."""
         self.model.token_features(self.full)
         return len(self.full), len(self.full) * self.context * self.token_flops(self.context)
 
@@ -251,7 +254,7 @@ class Bench:
         return self.shard.images, self.shard.images * self.image_flops
 
     def engine_sentences(self) -> tuple[int, float]:
-        """Encode the shard's sentences; what counts as done are their own tokens, without padding."""
+        """Encode the shard's sentences. Only their own tokens count as operations, not the padding."""
         self.engine.features([], self.shard.texts)
         return self.shard.sentences, self.texts_flops
 
@@ -261,20 +264,20 @@ class Bench:
         return self.shard.sentences, 0.0
 
     def decoder(self) -> tuple[int, float]:
-        """Decode and resize the shard's images by all cores, the device being idle."""
+        """Decode and resize the shard's images on all cores, while the device is idle."""
         with storage.open_read(self.shard.tar) as tar:
             files = [read_image(tar, *place) for place in self.shard.places]
         with ThreadPoolExecutor(cores_for(1), "decode", torch.set_num_threads, (1,)) as pool:
             return sum(pixels is not None for pixels in pool.map(self.model.pixels.of_file, files)), 0.0
 
     def stage(self) -> tuple[int, float]:
-        """Score the shard as the stage does: files in, files out."""
+        """Score the shard with the stage's own code, from file to file."""
         self.work.score(0)
         return self.shard.images, 0.0
 
 
 def image_flops(config: dict[str, dict[str, int]]) -> float:
-    """Give the operations for an image: of the products in the layers of a vision transformer, two for each factor."""
+    """Return the operations for one image: those of all products in a vision transformer, two per multiplication."""
     vision = config["vision_cfg"]
     width, patches = vision["width"], (vision["image_size"] // vision["patch_size"]) ** 2
     length = patches + 1
@@ -283,13 +286,13 @@ def image_flops(config: dict[str, dict[str, int]]) -> float:
 
 
 def token_flops(config: dict[str, dict[str, int]]) -> Callable[[int], float]:
-    """Give a function of a sentence's length in tokens to the operations for one of them."""
+    """Return a function from a sentence's length in tokens to the operations per token."""
     width, layers = config["text_cfg"]["width"], config["text_cfg"]["layers"]
     return lambda length: layers * (24.0 * width**2 + 4.0 * length * width)
 
 
 def deviation(reference: ClipModel, model: ClipModel, shard: Shard) -> float:
-    """Give how far similarities are from those in float32 on the CPU, for some of the shard."""
+    """Return the largest difference from similarities in float32 on the CPU, for some of the shard."""
     with storage.open_read(shard.tar) as tar:
         files = [read_image(tar, *place) for place in shard.places[:24]]
     similarity = []
@@ -300,7 +303,7 @@ def deviation(reference: ClipModel, model: ClipModel, shard: Shard) -> float:
 
 
 def jpeg(seed: int) -> bytes:
-    """Give a JPEG of smooth shapes with some noise, about as many bytes a pixel as photographs have."""
+    """Return a JPEG of smooth shapes with some noise, with about the same bytes per pixel as photographs."""
     generator = np.random.default_rng(seed)
     sizes = [(width, height) for width, height, share in SIZES for _ in range(share)]
     width, height = sizes[seed % len(sizes)]
@@ -313,14 +316,14 @@ def jpeg(seed: int) -> bytes:
 
 
 def sentence(number: int) -> str:
-    """Give a sentence that no other number gives: 4 to 34 words and a number, as long as those of web pages."""
+    """Return a unique sentence of 4 to 34 words and a number, of typical length for web pages."""
     generator = np.random.default_rng(number)
     words = generator.choice(WORDS, int(generator.integers(4, 35)))
     return f"{' '.join(words).capitalize()} {number}."
 
 
 def described(device: str) -> dict[str, object]:
-    """Give what the figures were measured on."""
+    """Return a description of the device and the software."""
     on_cuda = torch.device(device).type == "cuda"
     name = torch.cuda.get_device_name(device) if on_cuda else platform.processor() or platform.machine()
     return {"device": name, "cores": cores_for(1), "torch": torch.__version__, "python": sys.version.split()[0]}

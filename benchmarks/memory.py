@@ -1,10 +1,10 @@
-"""Memory of the images stage on the local runner: the miniature web, and one ten times as large, in turns.
+"""Measure the memory of the images stage on the local runner, for a miniature web and one ten times as large.
 
     python benchmarks/memory.py
 
-What is measured is the largest resident memory of the process that runs the stage. Shards are of the same size, so that
-only what grows with the number of documents tells the two apart; `idle` is a process that has only imported the job.
-The last line is JSON with medians in MB.
+The figure is the peak resident memory of the process that runs the stage. All shards have the same size, so that the
+two differ only by memory that grows with the number of documents. `idle` is a process that only imports the job. They
+run in turns; the last line is JSON with medians in MB.
 """
 
 import argparse
@@ -20,14 +20,14 @@ from mmc4_pipeline.miniweb.serve import serving
 
 MINIWEB = Path(__file__).parents[1] / "mmc4_pipeline" / "miniweb"
 TIMES = 10
-TELL = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+PRINT_PEAK = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
 STAGE = "import sys; from mmc4_pipeline.cli import run_job; run_job(sys.argv[1], sys.argv[2:])"
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pages", type=int, default=150, help="of the smaller web")
+    parser.add_argument("--pages", type=int, default=150, help="number of pages of the smaller web")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     sizes = {"small": arguments.pages, "large": TIMES * arguments.pages}
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def images_stage(web: Path, output: Path) -> float:
-    """Give the memory that the images stage took for a web, in MB."""
+    """Return the peak memory of the images stage for a web, in MB."""
     common = ("--output", str(output), "--recipe", str(MINIWEB / "miniweb.yaml"))
     peak(STAGE, "locate", *common, "--c4", str(web / "c4/*.json.gz"), "--cc_root", str(web / "commoncrawl"))
     peak(STAGE, "pages", *common, "--documents_per_shard", "30")
@@ -59,13 +59,13 @@ def images_stage(web: Path, output: Path) -> float:
 
 
 def peak(program: str, *arguments: str) -> float:
-    """Run Python in a process of its own and give the largest resident memory that it had, in MB (Linux).
+    """Run Python in a separate process and return its peak resident memory in MB (Linux).
 
-    The kernel's figure for a process that ended would be no less than that of the process which started it.
+    The process reads its own figure. The kernel's figure for an ended process includes the process that started it.
     """
-    command = [sys.executable, "-c", f"{program}; {TELL}", *arguments]
-    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return int(told.split()[-2]) / 1000
+    command = [sys.executable, "-c", f"{program}; {PRINT_PEAK}", *arguments]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return int(printed.split()[-2]) / 1000
 
 
 if __name__ == "__main__":

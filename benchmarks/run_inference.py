@@ -1,9 +1,9 @@
-"""Scoring as a DoFn over shards, as the score stage does it, beside Beam's RunInference over images and sentences.
+"""Compare the score stage's DoFn over shards with Beam's RunInference over images and sentences.
 
     python benchmarks/run_inference.py
 
-Both read the same generated shards, compute the same features by the same ClipModel, and give each image's best
-similarity. The two take turns; the last line is JSON with medians.
+Both read the same generated shards, compute the same features with the same ClipModel, and return each image's best
+similarity. They run in turns; the last line is JSON with medians.
 """
 
 import argparse
@@ -39,12 +39,12 @@ BATCH = 32
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(WEIGHTS / "clip.json"))
     parser.add_argument("--pretrained", default=str(WEIGHTS / "clip.pt"))
     parser.add_argument("--shards", type=int, default=2)
-    parser.add_argument("--images", type=int, default=200, help="in a shard")
+    parser.add_argument("--images", type=int, default=200, help="number of images per shard")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -79,12 +79,12 @@ def main() -> None:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Give how many times as long theirs takes."""
+    """Return the median of their time divided by ours."""
     return round(statistics.median(other / own for own, other in zip(ours, theirs, strict=True)), 2)
 
 
 def run(way: Callable[[Any], Any], folders: Sequence[str], out: Path) -> dict[str, float]:
-    """Run a pipeline in this process and give each image's best similarity by its key."""
+    """Run a pipeline in this process and return each image's best similarity by its key."""
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         found = way(pipeline | beam.Create(folders) | beam.Reshuffle())
         lines = found | beam.MapTuple(lambda key, value: json.dumps([key, value]))
@@ -95,12 +95,12 @@ def run(way: Callable[[Any], Any], folders: Sequence[str], out: Path) -> dict[st
 
 @lru_cache(maxsize=1)
 def model_of(choice: ClipChoice) -> ClipModel:
-    """Load the model once a process, for both."""
+    """Load the model once per process, for both."""
     return ClipModel(choice, "cpu")
 
 
 def read(folder: str) -> Iterator[tuple[str, bytes, list[str]]]:
-    """Yield a shard's images, each with its key, its file and its document's sentences."""
+    """Yield the key, the file and the document's sentences of each image of a shard."""
     pages = {page.key: page for page in storage.read_records(f"{folder}/p/pages-00000-of-00001.parquet", Page)}
     with storage.open_read(f"{folder}/i/images-00000-of-00001.tar") as tar:
         for image in storage.read_records(f"{folder}/i/images-00000-of-00001.parquet", Image):
@@ -109,7 +109,7 @@ def read(folder: str) -> Iterator[tuple[str, bytes, list[str]]]:
 
 
 class OverShards(beam.DoFn):
-    """A shard is an element."""
+    """Scores shards: each is one element."""
 
     def __init__(self, choice: ClipChoice) -> None:
         self.choice = choice
@@ -125,7 +125,7 @@ class OverShards(beam.DoFn):
 
 
 class ImagesAndSentences(ModelHandler[Any, Features, ClipModel]):
-    """An image or a sentence is an element; Beam makes the batches."""
+    """Encodes images and sentences: each is one element, and Beam makes the batches."""
 
     def __init__(self, choice: ClipChoice) -> None:
         self.choice = choice
@@ -135,7 +135,7 @@ class ImagesAndSentences(ModelHandler[Any, Features, ClipModel]):
         return model_of(self.choice)
 
     def batch_elements_kwargs(self) -> dict[str, int]:
-        """Say how large Beam's batches are."""
+        """Return the size of Beam's batches."""
         return {"min_batch_size": BATCH, "max_batch_size": BATCH}
 
     def run_inference(
@@ -151,14 +151,14 @@ class ImagesAndSentences(ModelHandler[Any, Features, ClipModel]):
 
 
 class ByRunInference(beam.PTransform):
-    """Images and sentences through RunInference each, joined again by document."""
+    """Encodes images and sentences by two RunInferences, and joins them by document."""
 
     def __init__(self, choice: ClipChoice) -> None:
         super().__init__()
         self.choice = choice
 
     def expand(self, folders: PCollection[str]) -> PCollection[tuple[str, float]]:
-        """Wire it."""
+        """Wire the pipeline."""
         rows = folders | "Read" >> beam.FlatMap(read)
         images = rows | "Images" >> beam.Map(lambda row: (row[0], row[1]))
         texts = (
@@ -178,7 +178,7 @@ class ByRunInference(beam.PTransform):
 
 
 def best_of(_document: str, found: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """Give the best similarity of each image of a document."""
+    """Yield the best similarity of each image of a document."""
     texts = np.stack(list(found["texts"]))
     for key, features in found["images"]:
         yield key, float((texts @ features).max())

@@ -1,13 +1,14 @@
-"""Writing shards: this project's beside what OpenFlamingo's converter does, on the same documents and images.
+"""Compare the writing of shards with OpenFlamingo's converter, on the same documents and images.
 
     python benchmarks/shard_writing.py
 
-The peer takes the steps of open_flamingo/scripts/convert_mmc4_to_wds.py: MMC4's zip line by line, each image file
-opened with PIL, converted, encoded as JPEG again, base64, webdataset's ShardWriter. Ours copies the bytes that the
-images stage has encoded. They take turns; times are seconds of one core (CPU time). `ratio` is of the writing alone,
-`ratio_with_cut` of all that the cut stage does with a shard (its Parquet read, filters and assignment, both twice;
-shard; ledger) against the same peer, which decides nothing. The last line is JSON: medians in images a second of a
-core, ratios (medians of the turns), and microseconds of an assignment of 10 images to 25 sentences.
+The peer has the steps of open_flamingo/scripts/convert_mmc4_to_wds.py: it reads MMC4's zip line by line, opens each
+image file with PIL, converts it, encodes it as JPEG again and as base64, and writes with webdataset's ShardWriter. Ours
+copies the bytes that the images stage has encoded. They run in turns, and times are CPU seconds. `ratio` compares the
+writing alone. `ratio_with_cut` compares everything that the cut stage does with a shard (reading Parquet, filters and
+assignment, all twice, then shard and ledger) with the same peer, which makes no decisions. The last line is JSON:
+medians in images per second and core, ratios (medians of the turns), and the microseconds of an assignment of 10 images
+to 25 sentences.
 """
 
 import argparse
@@ -55,10 +56,10 @@ WIDTH, HEIGHT, QUALITY = 800, 600, 90
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=200)
-    parser.add_argument("--images", type=int, default=4, help="of each document")
+    parser.add_argument("--images", type=int, default=4, help="number of images per document")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
@@ -69,12 +70,11 @@ def main() -> None:
             (seconds(ours.write), seconds(ours.cut_and_write), seconds(peer.convert)) for _ in range(arguments.repeats)
         ]
         if ours.places() != peer.places():
-            message = "the two have not written the same documents"
-            raise AssertionError(message)
+            raise AssertionError("the two have not written the same documents")
     images = arguments.documents * arguments.images
     result = {
         "images": images,
-        "kb_an_image": round(bytes_of_images / images / 1000),
+        "kb_per_image": round(bytes_of_images / images / 1000),
         "images_per_s": round(statistics.median(images / own for own, _, _ in turns)),
         "images_per_s_with_cut": round(statistics.median(images / whole for _, whole, _ in turns)),
         "images_per_s_openflamingo": round(statistics.median(images / other for _, _, other in turns)),
@@ -86,20 +86,20 @@ def main() -> None:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Give how long something keeps a core busy: what else the machine does must not count."""
+    """Return the CPU time of some work, which does not depend on the other load of the machine."""
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
 def assignment_seconds() -> float:
-    """Give the median time of an assignment of 10 images to 25 sentences."""
+    """Return the median time of an assignment of 10 images to 25 sentences."""
     matrices = np.random.default_rng(0).uniform(0.05, 0.35, (1000, 10, 25)).astype(np.float32)
     return statistics.median(seconds(lambda: [assign(matrix) for matrix in matrices]) for _ in range(9)) / len(matrices)
 
 
 def generate(folder: Path, documents: int, images: int) -> int:
-    """Make a scored shard as the cut stage finds it, and its images as files; give the images' bytes together."""
+    """Write a scored shard, the input of the cut stage, and its images as files. Return the images' total bytes."""
     random = np.random.default_rng(0)
     pages, rows, scores = [], [], []
     (folder / "files/0").mkdir(parents=True)
@@ -126,7 +126,7 @@ def generate(folder: Path, documents: int, images: int) -> int:
 
 
 def picture(random: np.random.Generator) -> bytes:
-    """Give a JPEG of about 100 KB: soft shapes with grain."""
+    """Return a JPEG of about 100 KB: soft shapes with grain."""
     soft = cv2.resize(
         random.integers(0, 255, (12, 16, 3), dtype=np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC
     )
@@ -145,11 +145,11 @@ class Ours:
         write_shard(StageFolder(f"{folder}/zip", Stage.CUT), [Mmc4Jsonl("zip")], 0, self._documents, lambda _: b"")
 
     def write(self) -> None:
-        """Write the documents that were decided on before."""
+        """Write the documents that were cut before."""
         self._write(self._documents)
 
     def cut_and_write(self) -> None:
-        """Cut to count, cut again, write shard and ledger."""
+        """Cut once to count, cut again, and write the shard and the ledger."""
         sum(1 for _ in kept_in_parts(self._cut(), SHARD_BYTES))
         documents = self._cut()
         self._write(documents)
@@ -172,12 +172,12 @@ class Ours:
                 write_shard(self._dataset, [OpenFlamingo()], number, part, read)
 
     def places(self) -> list[tuple[str, int]]:
-        """Give URL and sentence of each image written."""
+        """Return URL and sentence of each written image."""
         return places(self._dataset.path)
 
 
 class Peer:
-    """What OpenFlamingo's converter does, with its own libraries and settings."""
+    """The work of OpenFlamingo's converter, with its own libraries and settings."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -201,12 +201,12 @@ class Peer:
                 sink.write({"__key__": uuid.uuid4().hex, "json": sample})
 
     def places(self) -> list[tuple[str, int]]:
-        """Give URL and sentence of each image written."""
+        """Return URL and sentence of each written image."""
         return places(f"{self._folder}/peer")
 
 
 def places(folder: str) -> list[tuple[str, int]]:
-    """Give URL and sentence of each image in a folder of shards, as plain webdataset reads them."""
+    """Return URL and sentence of each image in a folder of shards, read with plain webdataset."""
     shards = sorted(map(str, Path(folder).glob("*.tar")))
     return [
         (info["raw_url"], info["matched_text_index"])

@@ -100,7 +100,7 @@ def _openai_weights(path: str) -> dict[str, torch.Tensor]:
 
 
 def _register(choice: ClipChoice) -> None:
-    """Make the model known to open_clip. Raises UserError if there is no such model or its config is not valid."""
+    """Make the model known to open_clip. Raises UserError if open_clip does not have it or the config is invalid."""
     if choice.model.endswith(".json"):
         _check_config(choice.model)
         open_clip.add_model_config(Path(choice.model))

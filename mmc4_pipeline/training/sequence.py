@@ -68,7 +68,7 @@ class Interleaver:
     `tokenizer` returns the token ids of a text: a list of int, or a mapping with `input_ids`, like the tokenizers of
     transformers. `transform` converts an RGB PIL image of any size to the model's input, for example to a tensor of
     shape (3, height, width); without it the sequence has the PIL images.
-    Raises UserError if the options limit the tokens but there is no tokenizer.
+    Raises UserError if the options limit the tokens and the tokenizer is missing.
     """
 
     def __init__(

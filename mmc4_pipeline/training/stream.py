@@ -24,7 +24,7 @@ class ShardedDocuments(IterableDataset[Sample]):
 
     A sample is a dict with `__key__` (str), `__url__` (path of the shard, str) and `json` (the document, a dict).
 
-    A process is one worker of one node; torch (or RANK and WORLD_SIZE) is asked for its number when iteration begins.
+    A process is one worker of one node. When iteration begins, torch (or RANK and WORLD_SIZE) determines which one.
     With at least as many shards as processes, each process reads its own shards. With fewer shards, m processes share a
     shard, and each takes every m-th document. The numbers of documents per process may differ: if all nodes must take
     the same number of steps, end the epoch after a fixed number of steps.

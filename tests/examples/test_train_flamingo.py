@@ -1,4 +1,4 @@
-"""The training example runs as it is written, with a stand-in for the model's tokenizer and image processor."""
+"""The code of the training example runs, with stand-ins for the model's tokenizer and image processor."""
 
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "train_flamingo.md"
 
 
 class Words:
-    """A token a word."""
+    """A tokenizer with one token per word."""
 
     pad_token_id = 0
     eos_token = "</s>"
 
     def __call__(self, text: str) -> dict[str, list[int]]:
-        """Give the ids of the words."""
+        """Return the ids of the words."""
         return {"input_ids": [1 + len(word) for word in text.replace("<", " <").replace(">", "> ").split()]}
 
 
@@ -27,7 +27,7 @@ def image_processor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image.resize((8, 8)))).permute(2, 0, 1).float() + 1
 
 
-def test_the_loop_gets_batches_as_the_model_takes_them(tmp_path: Path) -> None:
+def test_the_loop_gets_batches_of_the_model_s_shapes(tmp_path: Path) -> None:
     code = EXAMPLE.read_text().split("```python\n")[1].split("```")[0]
     for written, small in (
         ("out/dataset/mmc4", write_dataset(tmp_path / "mmc4").path),
