@@ -1,4 +1,4 @@
-"""What the runner itself measured of the elements that go from step to step in the images stage."""
+"""The size of the elements between the steps of the images stage, as the runner measures it."""
 
 import shutil
 from pathlib import Path
@@ -17,16 +17,16 @@ from schemas.reasons import Stage
 from tests.end_to_end.running import Web
 from tests.mmc4_pipeline.file_server import INPUTS
 
-BYTES_OF_AN_IMAGE = 24  # rank and perceptual hash, with what Beam says about an element
+BYTES_OF_AN_IMAGE = 24  # rank and perceptual hash, with what Beam adds to an element
 
 
-def test_no_image_moves_between_steps_but_at_most_its_hash(web: Web, built: Path, tmp_path: Path) -> None:
+def test_of_an_image_only_its_hash_moves_between_steps(web: Web, built: Path, tmp_path: Path) -> None:
     output = shutil.copytree(built, tmp_path / "out")
     folder, pages = stage_folder(str(output), Stage.IMAGES), stage_folder(str(output), Stage.PAGES)
     counts = folder.manifest().counts["links"]
     options = parse(web.build_arguments(output), "", "", OWN_OPTIONS)
     shards = folder.manifest().plan.shards
-    shutil.rmtree(output / "images/done")  # what was fetched stays
+    shutil.rmtree(output / "images/done")  # fetched shards remain
     work = ImagesWork(
         pages=pages,
         folder=folder,
