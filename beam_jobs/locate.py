@@ -115,7 +115,7 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
     """Run the stage and return its manifest."""
     own, recipe = options.view_as(LocateOptions), recipe_of(options)
     if not own.c4 or not own.cc_root:
-        raise UserError("--c4 and --cc_root: are required; they name the C4 files and Common Crawl's folder or URL")
+        raise UserError("--c4 and --cc_root are required: the C4 files, and the folder or URL of Common Crawl")
     fields, inputs = parse_fields(own.c4_fields), Inputs(http_settings(options))
     documents, index = document_files(inputs, own.c4), index_files(inputs, own.cc_root, recipe.crawl)
     with ThreadPoolExecutor(_CONCURRENT_FILES) as pool:

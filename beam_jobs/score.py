@@ -124,7 +124,7 @@ class ScoreWork:
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
         """Wire the pipeline. After the reshuffle other machines, which have a GPU, may take over."""
         shards = pipeline | beam.Create(todo) | "Spread shards" >> beam.Reshuffle()
-        _ = shards | "Score" >> ScoreShards(self).with_resource_hints(**self.hints)
+        shards | "Score" >> ScoreShards(self).with_resource_hints(**self.hints)
 
     @timed(Stage.SCORE, "score")
     def score(self, shard: int) -> None:
