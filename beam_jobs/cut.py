@@ -13,7 +13,7 @@ from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.dataset import CutOptions, DatasetOptions, dataset_settings
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
-from beam_jobs.stage_runner import run_stage, stage_folder
+from beam_jobs.stage_runner import run_stage
 from filters.base import FileLinkFilter, LinkFilter, ScoreFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows
@@ -23,6 +23,7 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.recipe import Recipe, loosened, parse_recipe
 from mmc4_pipeline.report.page import write_report
+from mmc4_pipeline.run_folders import names_of, stage_folder
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.storage import Inputs
 from mmc4_pipeline.tar import read_image
@@ -63,11 +64,11 @@ def run(options: PipelineOptions, scores: str | None = None) -> Manifest[CutPlan
     """Run the stage and return its manifest; `scores` names the scores to use if `build` has just made them."""
     recipe, settings, output = recipe_of(options), dataset_settings(options), output_folder(options)
     scores = scores or options.view_as(CutOptions).scores or recipe.scores or _only_scores(output)
-    scored = StageFolder(storage.join(output, "scores", scores), Stage.SCORE)
+    scored = stage_folder(output, Stage.SCORE, scores)
     earlier = EarlierStages.read(output, scored)
     _refuse_what_was_not_scored(recipe, earlier, output)
     filters = LoadedFilters.read(recipe.of_kind(FileLinkFilter), Inputs(http_settings(options)))
-    folder = StageFolder(storage.join(output, "dataset", recipe.name), Stage.CUT)
+    folder = stage_folder(output, Stage.CUT, recipe.name)
     fingerprints = {stage.value: fingerprint(manifest) for stage, manifest in earlier.all().items()}
     plan = CutPlan(
         shards=earlier.score.plan.shards,
@@ -122,7 +123,7 @@ class EarlierStages:
 
 
 def _only_scores(output: str) -> str:
-    names = [path.split("/")[-2] for path in storage.matches_below(output, "scores/*/manifest.json")]
+    names = names_of(output, Stage.SCORE, "manifest.json")
     if len(names) == 1:
         return names[0]
     if names:

@@ -26,7 +26,7 @@ from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.images import ImagesOptions, face_detector, fetch_settings
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
-from beam_jobs.stage_runner import run_stage, stage_folder
+from beam_jobs.stage_runner import run_stage
 from filters.base import CopiesFilter, CorpusFilter, ImageFilter, SampleFilter
 from filters.consent import Consent
 from filters.deny_list import DenyList, LoadedDenyList
@@ -42,6 +42,7 @@ from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.naming import stable_hash
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
+from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.storage import Inputs
 from schemas.image import Image

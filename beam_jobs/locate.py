@@ -26,7 +26,7 @@ from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.locate import LocateOptions
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
-from beam_jobs.stage_runner import refuse_nothing_kept, run_stage, stage_folder
+from beam_jobs.stage_runner import refuse_nothing_kept, run_stage
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import DocumentFields, document_files, inspect, parse_fields, read_references
 from mmc4_pipeline.commoncrawl.index import index_files, read_captures, row_groups
@@ -34,6 +34,7 @@ from mmc4_pipeline.commoncrawl.locate import locate
 from mmc4_pipeline.commoncrawl.wanted import BloomFilter, WantedUrls, by_part, false_positive_rate, hash_of
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.naming import document_key, shard_of
+from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import Inputs
 from schemas.capture import Capture, Location

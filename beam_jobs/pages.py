@@ -18,7 +18,7 @@ from beam_jobs.options.pages import PagesOptions
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.page_sources import LocatedPages, PageSource, WarcPages
-from beam_jobs.stage_runner import refuse_nothing_kept, run_stage, stage_folder
+from beam_jobs.stage_runner import refuse_nothing_kept, run_stage
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import read_documents
 from mmc4_pipeline.errors import UserError
@@ -29,6 +29,7 @@ from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.pages.page_sorter import PageSorter
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
+from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder, add_up
 from mmc4_pipeline.storage import Inputs
 from schemas.document import Document, RejectedDocument

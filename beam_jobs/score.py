@@ -19,7 +19,7 @@ from beam_jobs.metrics import begin_shard, finish_shard, timed
 from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.score import ScoreOptions, ScoreWorkersOptions, score_hints, scorer_settings
-from beam_jobs.stage_runner import run_stage, stage_folder
+from beam_jobs.stage_runner import run_stage
 from filters.base import ScoreFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.clip.extra import require_score_extra
@@ -29,6 +29,7 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
 from mmc4_pipeline.models.clip_choice import file_sha256
 from mmc4_pipeline.recipe import Recipe
+from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from schemas.image import Image
 from schemas.manifest import Manifest, ScoreInput, ScorePlan, ShardNote
@@ -66,7 +67,7 @@ def run(options: PipelineOptions) -> Manifest[ScorePlan]:
     work = ScoreWork(
         pages=stage_folder(output, Stage.PAGES),
         images=images,
-        folder=StageFolder(storage.join(output, "scores", settings.clip.name), Stage.SCORE),
+        folder=stage_folder(output, Stage.SCORE, settings.clip.name),
         shards=manifest.plan.shards,
         settings=settings,
         save_features=options.view_as(ScoreOptions).save_features,

@@ -26,15 +26,8 @@ from mmc4_pipeline.progress import Notes, showing_progress
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.document import RejectedDocument
 from schemas.manifest import AnyPlan, Manifest
-from schemas.reasons import Stage
 
 _log = logging.getLogger(__name__)
-FOLDERS = {Stage.LOCATE: "locations", Stage.PAGES: "pages", Stage.IMAGES: "images"}
-
-
-def stage_folder(output: str, stage: Stage) -> StageFolder:
-    """Return the folder of one of the first three stages. Those of scores and datasets also have names."""
-    return StageFolder(storage.join(output, FOLDERS[stage]), stage)
 
 
 def run_stage(

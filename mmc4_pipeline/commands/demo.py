@@ -10,6 +10,7 @@ from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.funnel import print_funnel
+from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.manifest import CutPlan
 from schemas.reasons import Stage
@@ -87,7 +88,7 @@ def _build(folder: Path, pages: int, rest: list[str], console: Console) -> Stage
             ],
             program="mmc4 demo",
         )
-    return StageFolder(str(folder / "out/dataset/miniweb"), Stage.CUT)
+    return stage_folder(str(folder / "out"), Stage.CUT, "miniweb")
 
 
 def _print_truth(folder: Path, dataset: StageFolder, console: Console) -> None:

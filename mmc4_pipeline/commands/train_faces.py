@@ -13,7 +13,8 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models.clip_choice import ClipChoice, file_sha256
 from mmc4_pipeline.progress import counting_files
 from mmc4_pipeline.recipe import Recipe, load_recipe
-from mmc4_pipeline.stage_folder import StageFolder, fingerprint
+from mmc4_pipeline.run_folders import stage_folder
+from mmc4_pipeline.stage_folder import fingerprint
 from schemas.manifest import ImagesPlan
 from schemas.reasons import Stage
 
@@ -51,8 +52,8 @@ def _train(arguments: argparse.Namespace, recipe: Recipe, clip: ClipChoice) -> d
     from mmc4_pipeline.clip.weights import require_weights
     from mmc4_pipeline.images.faces import find_detector
 
-    pages = StageFolder(storage.join(arguments.output, "pages"), Stage.PAGES)
-    images = StageFolder(storage.join(arguments.output, "images"), Stage.IMAGES)
+    pages = stage_folder(arguments.output, Stage.PAGES)
+    images = stage_folder(arguments.output, Stage.IMAGES)
     manifest = images.manifest(ImagesPlan)
     sample = FaceSample(pages, images, recipe.face_head.sample, arguments.seed)
     detector = None if sample.has_detections else find_detector(recipe.face_detector, arguments.face_detector_weights)

@@ -6,6 +6,7 @@ import msgspec
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.run_folders import folder_name
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.manifest import Manifest, ShardNote, WrittenFile
 from schemas.reasons import Stage
@@ -18,7 +19,7 @@ def finished_dataset(path: str) -> StageFolder:
         return folder
     manifests = [
         *storage.matches_below(folder.path, "*/manifest.json"),
-        *storage.matches_below(folder.path, "dataset/*/manifest.json"),
+        *storage.matches_below(folder.path, f"{folder_name(Stage.CUT)}/*/manifest.json"),
     ]
     datasets = [manifest.removesuffix("/manifest.json") for manifest in manifests if _is_dataset(manifest)]
     if datasets:

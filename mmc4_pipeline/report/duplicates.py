@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.thumbnails import Thumbnail, thumbnail
+from mmc4_pipeline.run_folders import output_of, stage_folder
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from schemas.manifest import CutPlan
 from schemas.reasons import Stage
@@ -32,7 +33,7 @@ def pictures(folder: StageFolder, groups: Sequence[Duplicates]) -> list[Picture]
 
 def _images_of(folder: StageFolder) -> StageFolder | None:
     """Give the folder of the images stage that the dataset was made from, if it is still where it was."""
-    images = StageFolder(storage.join(storage.above(folder.path, 2), "images"), Stage.IMAGES)
+    images = stage_folder(output_of(folder), Stage.IMAGES)
     wanted = folder.manifest(CutPlan).plan.input.images
     if wanted and storage.exists(images.file("manifest.json")) and fingerprint(images.manifest()) == wanted:
         return images

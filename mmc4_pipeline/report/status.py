@@ -10,12 +10,13 @@ from rich.table import Table
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.funnel import cells, row_of
+from mmc4_pipeline.run_folders import NAMED, folder_name
 from mmc4_pipeline.stage_folder import FILES_AT_ONCE, StageFolder
 from schemas.manifest import Plan, StagePlan
 from schemas.reasons import Stage
 from schemas.statistics import Counts
 
-_PLANS = ("*/plan.json", "scores/*/plan.json", "dataset/*/plan.json")
+_PLANS = ("*/plan.json", *(f"{folder_name(stage)}/*/plan.json" for stage in NAMED))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from filters.deny_list import LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.run_folders import folder_name, names_of, output_of, stage_folder
 from mmc4_pipeline.stage_folder import FILES_AT_ONCE, StageFolder, fingerprint, note_name
 from mmc4_pipeline.verify.check_shard import AGAIN, HashingReader
 from schemas.arrow import arrow_schema
@@ -79,15 +80,17 @@ def find_folders(path: str) -> OutputFolder:
     root = path.rstrip("/") or "/"
     if any(storage.exists(storage.join(root, name)) for name in ("manifest.json", "plan.json")):
         dataset = _finished(root, "", Stage.CUT)
-        above = storage.above(root, 2)
-        if any(storage.exists(storage.join(above, name, "plan.json")) for name in ("pages", "images")):
+        above = output_of(dataset.folder)
+        if any(storage.exists(stage_folder(above, stage).file("plan.json")) for stage in (Stage.PAGES, Stage.IMAGES)):
             raise UserError(f"{root}: the stages that it was cut from have the same images; give {above}")
         return OutputFolder(root, datasets=(dataset,))
     locations, pages, images = (
-        _finished(root, name, stage) if storage.exists(storage.join(root, name, "plan.json")) else None
-        for name, stage in (("locations", Stage.LOCATE), ("pages", Stage.PAGES), ("images", Stage.IMAGES))
+        _finished(root, folder_name(stage), stage)
+        if storage.exists(stage_folder(root, stage).file("plan.json"))
+        else None
+        for stage in (Stage.LOCATE, Stage.PAGES, Stage.IMAGES)
     )
-    scores, datasets = _finished_below(root, "scores", Stage.SCORE), _finished_below(root, "dataset", Stage.CUT)
+    scores, datasets = _finished_below(root, Stage.SCORE), _finished_below(root, Stage.CUT)
     output = OutputFolder(root, locations, pages, images, scores, datasets)
     if not any(output.all()):
         raise UserError(f"{root}: has no finished stage; give the --output of `mmc4 build`, or a dataset's folder")
@@ -99,9 +102,8 @@ def find_folders(path: str) -> OutputFolder:
     return replace(output, following=tuple(dataset.name for dataset in datasets if _follows(dataset, pages)))
 
 
-def _finished_below(root: str, name: str, stage: Stage) -> tuple[FinishedFolder, ...]:
-    plans = storage.matches_below(storage.join(root, name), "*/plan.json")
-    return tuple(_finished(root, f"{name}/{plan.split('/')[-2]}", stage) for plan in plans)
+def _finished_below(root: str, stage: Stage) -> tuple[FinishedFolder, ...]:
+    return tuple(_finished(root, folder_name(stage, name), stage) for name in names_of(root, stage))
 
 
 def _finished(root: str, name: str, stage: Stage) -> FinishedFolder:

@@ -11,8 +11,8 @@ from beam_jobs.command_line import OWN_OPTIONS, parse
 from beam_jobs.images import ImagesWork
 from beam_jobs.options.images import fetch_settings
 from beam_jobs.options.recipe import recipe_of
-from beam_jobs.stage_runner import stage_folder
 from mmc4_pipeline.loaded_filters import LoadedFilters
+from mmc4_pipeline.run_folders import stage_folder
 from schemas.reasons import Stage
 from tests.end_to_end.running import Web
 from tests.mmc4_pipeline.file_server import INPUTS
