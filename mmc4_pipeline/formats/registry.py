@@ -54,7 +54,9 @@ def format_of(name: str, settings: Mapping[str, Any]) -> Format:
 def _class_of(name: str) -> type[Format]:
     known = known_formats()
     if name not in known:
-        raise UserError(f"--formats {name}: unknown format; known: {', '.join(known)}. Is its package installed?")
+        raise UserError(
+            f"--formats {name}: unknown format; known: {', '.join(known)}. If it is a plug-in's, install the plug-in"
+        )
     return known[name]
 
 

@@ -124,7 +124,8 @@ def _problem(error: ValidationError) -> str:
         case "unexpected_keyword_argument":
             *parents, key = path
             place = f"{'.'.join(parents)}: " if parents else ""
-            return f"{place}unknown key {key!r}; allowed: {', '.join(_keys_at(parents)) or 'nothing'}"
+            hint = ". If it is a plug-in's filter, install the plug-in" if parents == ["filters"] else ""
+            return f"{place}unknown key {key!r}; allowed: {', '.join(_keys_at(parents)) or 'nothing'}{hint}"
         case "missing":
             return f"{'.'.join(path)}: is missing"
     reason = first["msg"].removeprefix("Value error, ")
