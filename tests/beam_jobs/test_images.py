@@ -3,7 +3,6 @@
 import hashlib
 import threading
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -25,8 +24,8 @@ from schemas.statistics import Counts
 from tests.end_to_end.running import mmc4, succeeded
 from tests.mmc4_pipeline.file_server import INPUTS, Handler, serving
 from tests.mmc4_pipeline.planted_plans import pages_plan
+from tests.pages import new_page
 
-MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 SHARDS, PAGES = 3, 21
 
 
@@ -46,17 +45,13 @@ def write_pages(folder: StageFolder, address: str) -> None:
     folder.begin(pages_plan(SHARDS), resume=False)
     for shard in range(SHARDS):
         pages = [
-            Page(
-                key=f"{number:032x}",
-                url=f"https://{number}.example/",
-                site=f"{number}.example",
-                timestamp=MOMENT,
-                could_have_url_duplicate=False,
-                sentences=["One."],
+            new_page(
+                f"{number:032x}",
                 links=[
                     ImageLink(position, f"{address}/{kind}-{number}.jpg", "", None, None)
                     for position, kind in enumerate(("own", "common"))
                 ],
+                site=f"{number}.example",
             )
             for number in range(shard, PAGES, SHARDS)
         ]

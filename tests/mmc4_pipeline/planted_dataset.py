@@ -1,7 +1,6 @@
 """Small datasets, made by the pipeline's own code from planted pages, images and scores."""
 
 import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -21,8 +20,8 @@ from schemas.reasons import Stage
 from schemas.score import DocumentScores, ImageScore
 from schemas.statistics import Counts
 from tests.mmc4_pipeline.planted_plans import cut_plan
+from tests.pages import new_page
 
-MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 SENTENCES = 5
 
 
@@ -37,7 +36,7 @@ def page_of(number: int) -> tuple[Page, list[Image], DocumentScores]:
     key, site = hashlib.sha256(str(number).encode()).hexdigest()[:32], f"site{number}.example"
     links = [ImageLink(at, f"https://{site}/{at}.jpg", "", None, None) for at in range(4)]
     texts = [f"Sentence {at} of document {number}." for at in range(SENTENCES)]
-    page = Page(key, f"https://{site}/", site, MOMENT, False, texts, links)
+    page = new_page(key, texts, links, url=f"https://{site}/", site=site)
     images, scores = [], []
     for link in links:
         at = link.position

@@ -1,7 +1,6 @@
 """The sample that a face head is trained on: distinct kept pictures, the same ones in every run."""
 
 import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -22,8 +21,8 @@ from schemas.manifest import ShardNote
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage
 from tests.mmc4_pipeline.planted_plans import images_plan
+from tests.pages import new_page
 
-MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 SHARDS, SITES, PICTURES = 2, 3, 4  # of each shard, of each site
 PORTRAIT = cv2.imencode(".jpg", cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR))[1].tobytes()
 
@@ -47,7 +46,7 @@ def write_run(output: Path, faces: list[list[float]] | None) -> tuple[StageFolde
             for site in (f"{shard}{number}.example" for number in range(SITES)):
                 files = [jpeg(len(rows) + 100 * shard + at) for at in range(PICTURES)] + [PORTRAIT]
                 links = [ImageLink(at, f"https://{site}/{at}.jpg", "", None, None) for at in range(len(files))]
-                of_shard.append(Page(f"key of {site}", f"https://{site}/", site, MOMENT, False, ["One."], links))
+                of_shard.append(new_page(f"key of {site}", links=links, site=site))
                 for link, data in zip(links, files, strict=True):
                     place = {"offset": add_file(tar, "a.jpg", data), "length": len(data)}
                     reason = Reason.DOCUMENT_DUPLICATE if link.position == 0 else None

@@ -4,7 +4,6 @@ import io
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +25,13 @@ from schemas.image import Image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage
 from schemas.score import DocumentScores
+from tests.pages import new_page
 
-MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 Shard = tuple[list[Page], list[Image], io.BytesIO, dict[int, bytes]]
 
 
 def page(key: str, sentences: list[str]) -> Page:
-    return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, sentences, [])
+    return new_page(key, sentences)
 
 
 def jpeg(seed: int) -> bytes:

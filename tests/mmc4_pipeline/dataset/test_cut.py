@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -16,8 +15,8 @@ from schemas.image import Image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Drop, Reason, Stage
 from schemas.score import DocumentScores, ImageScore
+from tests.pages import new_page
 
-MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 MMC4, CORE = load_recipe("mmc4"), load_recipe("mmc4-core")
 Data = tuple[list[Page], list[Image], list[DocumentScores]]
 
@@ -26,7 +25,7 @@ def one_document(similarity: list[list[float]], sentences: int = 2, **nsfw: floa
     """Return a document with one image per row of `similarity`; `nsfw` is by position: p0=0.9."""
     links = [ImageLink(at, f"https://a.example/{at}.jpg", "", None, None) for at in range(len(similarity))]
     texts = [f"Sentence {number}." for number in range(sentences)]
-    page = Page("k", "https://a.example/", "a.example", MOMENT, False, texts, links)
+    page = new_page("k", texts, links, url="https://a.example/")
     images = [
         Image("k", at, link.url, sha256=str(at), width=300, height=300, phash=(0xFFF << (12 * at)) & (2**64 - 1))
         for at, link in enumerate(links)
@@ -60,7 +59,7 @@ def test_scores_that_are_not_a_row_of_the_matrix_are_an_error_that_names_the_ima
 def test_each_drop_has_its_stage_and_reason() -> None:
     (page,), images, (scores,) = one_document([[0.5, 0.1]] * 5, p3=0.2)
     links = [ImageLink(5, "https://a.example/logo.jpg", "", None, None, reason=Reason.URL_TOKEN, filter="url")]
-    page = Page(page.key, page.url, page.site, MOMENT, True, page.sentences, page.links + links)
+    page = replace(page, could_have_url_duplicate=True, links=page.links + links)
     images[0] = replace(images[0], offset=512, length=700)
     images[1] = Image("k", 1, images[1].url, http_status=404, reason=Reason.HTTP_ERROR)
     marked = [item for item in scores.images if item.position != 1]
@@ -123,7 +122,7 @@ def scored_shards(draw: st.DrawFn) -> Data:
         links = [
             ImageLink(at, f"https://a.example/{at}", "", None, None, reason=reason) for at, reason in enumerate(reasons)
         ]
-        pages.append(Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["S."] * sentences, links))
+        pages.append(new_page(key, ["S."] * sentences, links))
         for link in links:
             if link.reason is None:
                 phash = (1 << draw(st.integers(0, 30))) - 1  # often near one another

@@ -1,7 +1,6 @@
 """Shards: how documents are divided among them, and that all formats are written in one pass over the images."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from mmc4_pipeline.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.manifest import CutOptions, decode
-from schemas.page import ImageLink, Page
+from schemas.page import ImageLink
 from schemas.reasons import Reason, Stage
 from schemas.score import ImageScore
-
-MOMENT = datetime(2019, 4, 25, tzinfo=UTC)
+from tests.pages import new_page
 
 
 def document(number: int, *lengths: int, text: str = "Word. ", reason: Reason | None = None) -> CutDocument:
@@ -28,7 +26,7 @@ def document(number: int, *lengths: int, text: str = "Word. ", reason: Reason | 
     key = f"{number:032x}"
     texts = [text * 20] * 12
     links = [ImageLink(at, f"https://a.example/{number}/{at}.jpg", "", None, None) for at in range(len(lengths))]
-    page = Page(key, f"https://a.example/{number}", "a.example", MOMENT, False, texts, links)
+    page = new_page(key, texts, links)
     placed = [
         Placed(
             Image(key, at, links[at].url, offset=1000 * number + at, length=length),

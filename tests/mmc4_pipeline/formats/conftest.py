@@ -1,5 +1,4 @@
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ from mmc4_pipeline.formats.base import Format
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
-from schemas.page import ImageLink, Page
+from schemas.page import ImageLink
 from schemas.reasons import Stage
 from schemas.score import DocumentScores, ImageScore
 from tests.mmc4_pipeline.formats.pictures import jpeg
-
-MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
+from tests.pages import new_page
 
 # The similarities of each document, one row per image. The images of the second are below every recipe's minimum. The
 # third has more images than sentences, so that two share one. The fourth's second image belongs before its first.
@@ -39,7 +37,7 @@ def documents() -> list[CutDocument]:
             ImageLink(at, f"https://a.example/{item}/{at}.jpg", "An alt." * at, 320 if at else None, None)
             for at in range(len(similarity))
         ]
-        pages.append(Page(key, f"https://a.example/{item}", "a.example", MOMENT, item == 2, texts, links))
+        pages.append(new_page(key, texts, links, url=f"https://a.example/{item}", could_have_url_duplicate=item == 2))
         images += [
             Image(
                 key,

@@ -3,7 +3,6 @@
 import base64
 import io
 import tarfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,10 @@ from mmc4_pipeline.naming import image_name
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
-from schemas.page import ImageLink, Page
+from schemas.page import ImageLink
 from schemas.reasons import Stage
 from schemas.score import DocumentScores, ImageScore
-
-MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
-
+from tests.pages import new_page
 
 FACES = [[], [[10.0, 20.5, 30.0, 40.0, 0.9731]]]  # of each document's images
 
@@ -34,7 +31,7 @@ def documents(number: int = 3) -> list[CutDocument]:
         key = f"{item:032x}"
         links = [ImageLink(at, f"https://a.example/{item}/{at}.jpg", "", None, None) for at in range(2)]
         texts = ["Größe “zählt”.", "Two.", "日本。"]
-        pages.append(Page(key, f"https://a.example/{item}", "a.example", MOMENT, item == 2, texts, links))
+        pages.append(new_page(key, texts, links, url=f"https://a.example/{item}", could_have_url_duplicate=item == 2))
         images += [
             Image(key, at, links[at].url, width=300, height=300, phash=-at % 2**64, face_detections=FACES[at])
             for at in range(2)

@@ -5,7 +5,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -22,9 +21,9 @@ from mmc4_pipeline.tar import read_image
 from schemas.image import Image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason
+from tests.pages import new_page
 
 RECIPE = load_recipe("mmc4")
-MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 
 
 @dataclass
@@ -76,7 +75,7 @@ def page(key: str, *links: str, dropped: tuple[int, ...] = ()) -> Page:
         ImageLink(position, link, "", None, None, reason=Reason.URL_TOKEN if position in dropped else None)
         for position, link in enumerate(links)
     ]
-    return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["One."], made)
+    return new_page(key, links=made)
 
 
 def fetch(pages: list[Page], path: Path, detector: FaceDetector | None = None, **settings: object) -> FetchedShard:

@@ -1,17 +1,14 @@
 """Several captures of a URL: which of them are documents."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from mmc4_pipeline.pages.captures import decide_captures
 from schemas.document import RejectedDocument
 from schemas.page import Page
 from schemas.reasons import Reason
+from tests.pages import new_page
 
-MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
-PAGE = Page(
-    "k1", "https://a.example/", "a.example", MOMENT, could_have_url_duplicate=False, sentences=["One."], links=[]
-)
+PAGE = new_page("k1", url="https://a.example/")
 
 
 def reject(key: str, url: str, source: str) -> RejectedDocument:

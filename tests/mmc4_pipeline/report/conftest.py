@@ -1,6 +1,5 @@
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -15,11 +14,12 @@ from mmc4_pipeline.naming import site_of
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.manifest import CutPlan, Manifest, ShardNote
-from schemas.page import ImageLink, Page
+from schemas.page import ImageLink
 from schemas.reasons import Drop, Reason, Stage
 from schemas.score import ImageScore
 from schemas.statistics import Counts
 from tests.mmc4_pipeline.planted_plans import cut_plan
+from tests.pages import new_page
 
 BEFORE = {
     Stage.LOCATE: {"documents": Counts(9, 8, Counter(not_located=1))},
@@ -56,7 +56,7 @@ def make_document() -> Callable[..., CutDocument]:
     ) -> CutDocument:
         sentences = sentences or [f"Sentence {number} of {key}." for number in range(len(similarities) + 2)]
         links = [ImageLink(position, image_url, "", None, None) for position in range(len(similarities))]
-        page = Page(key, url, site_of(url), datetime(2019, 4, 25, tzinfo=UTC), False, sentences, links)
+        page = new_page(key, sentences, links, url=url, site=site_of(url))
         placed = []
         for position, similarity in enumerate(similarities):
             row = [similarity if number == position else -0.5 for number in range(len(sentences))]

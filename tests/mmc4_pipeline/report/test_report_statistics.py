@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from mmc4_pipeline.dataset.cut import CutDocument
 from mmc4_pipeline.dataset.statistics import statistics_of_documents
 from schemas.image import Image
-from schemas.page import ImageLink, Page
+from schemas.page import ImageLink
 from schemas.reasons import Drop, Reason, Stage
 from schemas.statistics import Statistics
 
@@ -81,8 +82,7 @@ def test_duplicates_are_grouped_by_hash_and_reason_with_the_first_as_an_example(
             place = {"offset": 512 * (at + 1), "length": 9}
             images[at] = Image(key, at, url, width=200, height=200, phash=phash, reason=reason, **place)
             reasons[at] = (Stage.IMAGES, Drop(reason))
-        page = made.page
-        page = Page(page.key, page.url, page.site, page.timestamp, False, page.sentences, links)
+        page = replace(made.page, links=links)
         return CutDocument(page, [], reasons, images, {}, Reason.DOCUMENT)
 
     big, inside, everywhere = 2**64 - 1, Reason.DOCUMENT_DUPLICATE, Reason.CORPUS_DUPLICATE

@@ -9,14 +9,13 @@ import subprocess
 import sys
 import zlib
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 from schemas.reasons import Reason
 from tests.mmc4_pipeline.images.fetching.hostile_files import files, picture, pictures, png, saved, zipped_zeros
 from tests.mmc4_pipeline.images.fetching.hostile_server import Case, Send, endless, ok, redirect, sending
+from tests.pages import new_page
 
-MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 TIMEOUT = 2.0
 ROOT = Path(__file__).parents[4]
 
@@ -37,11 +36,11 @@ def fetch() -> None:
     from mmc4_pipeline.images.fetching.settings import FetchSettings
     from mmc4_pipeline.images.process_shard import fetch_shard
     from mmc4_pipeline.recipe import load_recipe
-    from schemas.page import ImageLink, Page
+    from schemas.page import ImageLink
 
     wanted = json.load(sys.stdin)
     links = [ImageLink(position, url, "", None, None) for position, url in enumerate(wanted["urls"])]
-    page = Page("k", "https://a.example/", "a.example", MOMENT, False, ["One."], links)
+    page = new_page(links=links)
     settings = FetchSettings(
         user_agent="tester (+mailto:tester@a.example)",
         timeout=TIMEOUT,

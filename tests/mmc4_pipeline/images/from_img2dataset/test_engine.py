@@ -17,10 +17,11 @@ from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.from_img2dataset.engine import Img2dataset, version_of
 from mmc4_pipeline.images.process_shard import FetchedShard, fetch_shard
 from mmc4_pipeline.recipe import load_recipe
-from schemas.page import ImageLink, Page
+from schemas.page import ImageLink
 from schemas.reasons import Reason
 from tests.mmc4_pipeline.images.from_img2dataset.installed import PYTHON, needs_img2dataset
 from tests.mmc4_pipeline.images.web_server import MOMENT, USUAL, Handler, Server, serving
+from tests.pages import new_page
 
 DIRECTIVES = ("noai", "noimageai", "noindex", "noimageindex")
 
@@ -73,7 +74,7 @@ def test_both_engines_write_the_same_bytes(tmp_path: Path, photo: Callable[..., 
         async with serving(handler) as server:
             links = [server.address + name for name in (*files, "/moved.jpg", "/no.jpg", "/gone.jpg", "/0.jpg#again")]
             made = [ImageLink(position, link, "", None, None, reason=None) for position, link in enumerate(links)]
-            pages = [Page("k", "https://a.example/", "a.example", MOMENT, False, ["One."], made)]
+            pages = [new_page(links=made)]
             settings, recipe = FetchSettings(**USUAL), load_recipe("mmc4")  # type: ignore[arg-type]
             theirs = Img2dataset(PYTHON, settings, DIRECTIVES)
             both = [

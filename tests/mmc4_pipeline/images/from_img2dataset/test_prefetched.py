@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -22,9 +21,9 @@ from schemas.page import ImageLink, Page
 from schemas.reasons import Reason
 from tests.mmc4_pipeline.file_server import INPUTS
 from tests.mmc4_pipeline.images.from_img2dataset.written_shards import Row, write_shard
+from tests.pages import MOMENT, new_page
 
 RECIPE = load_recipe("mmc4")
-MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 SITE = "https://a.example/"
 
 
@@ -34,7 +33,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 def page(key: str, *links: str) -> Page:
     made = [ImageLink(position, SITE + link, "", None, None, reason=None) for position, link in enumerate(links)]
-    return Page(key, f"https://a.example/{key}", "a.example", MOMENT, False, ["One."], made)
+    return new_page(key, links=made)
 
 
 def prefetched(folder: Path, max_bytes: int = 1 << 20) -> PrefetchedImages:
