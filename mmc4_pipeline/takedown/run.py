@@ -130,8 +130,9 @@ def take_down(
     transaction = None if dry_run else Transaction(output.root)
     if transaction:
         transaction.begin({"list": file.sha256, "manifests": _manifest_hashes(output)})
-    notes = []
-    for note in _run(output, file, transaction, units_of(output), workers):
+    units, notes = units_of(output), []
+    for unit, note in zip(units, _run(output, file, transaction, units, workers), strict=True):
+        logger.info("shard %s: %d files to rewrite", unit.name, len(note.files))
         notes.append(note)
         advance()
     report = _report(output, notes)
@@ -184,7 +185,6 @@ def _do_unit(output: OutputFolder, file: ListFile, transaction: Transaction | No
     note = UnitNote(files=files.names, removed=removed, before=before)
     if transaction:
         transaction.finish_unit(unit.name, note)
-    logger.info("unit %s: %d files to rewrite", unit.name, len(note.files))
     return note
 
 
