@@ -1,19 +1,32 @@
-"""Finds a finished dataset and the files that it consists of: what readers, checks and publishing start from."""
+"""Finds a finished dataset and the files that it consists of, for readers, checks and publishing."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from mmc4_pipeline import storage
+from mmc4_pipeline.dataset.write_shards import DatasetSettings
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.formats.base import Format
 from mmc4_pipeline.run_folders import folder_name
 from mmc4_pipeline.stage_folder import StageFolder
-from schemas.manifest import Manifest, ShardNote, WrittenFile
+from schemas.manifest import CutPlan, Manifest, ShardNote, WrittenFile
 from schemas.reasons import Stage
 
 
+@dataclass(frozen=True, slots=True)
+class ShardFile:
+    """A shard in one of the dataset's formats. `in_ledger` is the path by which the ledger refers to the shard."""
+
+    file: WrittenFile
+    format_name: str
+    format: Format
+    in_ledger: str
+
+
 def finished_dataset(path: str) -> StageFolder:
-    """Give the folder of a finished dataset; raises UserError where it is something else."""
+    """Return the folder of a finished dataset; raises UserError if it is something else."""
     folder = StageFolder(path.rstrip("/") or "/", Stage.CUT)
     if _is_dataset(folder.file("manifest.json")):
         return folder
@@ -23,17 +36,16 @@ def finished_dataset(path: str) -> StageFolder:
     ]
     datasets = [manifest.removesuffix("/manifest.json") for manifest in manifests if _is_dataset(manifest)]
     if datasets:
-        hint = f"give one of the datasets below it: {', '.join(datasets)}"
-    elif _is_dataset(folder.file("plan.json")):
-        hint = "its cut is not finished; run `mmc4 cut` with --resume"
-    else:
-        hint = "give the folder that `mmc4 cut` or `mmc4 build` has made, such as out/dataset/mmc4"
-    message = f"{folder.path}: no finished dataset; {hint}"
-    raise UserError(message)
+        raise UserError(f"{folder.path}: not a dataset; choose one of the datasets below it: {', '.join(datasets)}")
+    if _is_dataset(folder.file("plan.json")):
+        raise UserError(f"{folder.path}: the dataset is not finished; run `mmc4 cut` with --resume")
+    raise UserError(
+        f"{folder.path}: not a dataset; pass a folder that `mmc4 cut` or `mmc4 build` wrote, such as out/dataset/mmc4"
+    )
 
 
 def _is_dataset(path: str) -> bool:
-    """Return whether a plan or manifest is there, and is that of a dataset."""
+    """Return whether a plan or manifest exists, and is that of a dataset."""
     found = storage.read_json(path) if storage.exists(path) else None
     return isinstance(found, dict) and found.get("stage") == Stage.CUT
 
@@ -43,16 +55,22 @@ def files_of(record: Manifest[Any] | ShardNote) -> list[WrittenFile]:
     return [msgspec.structs.replace(file, name=_path(file.name)) for file in record.files]
 
 
+def shards_of(manifest: Manifest[CutPlan]) -> list[ShardFile]:
+    """Return a dataset's shards in all of its formats, in the manifest's order."""
+    settings, files = DatasetSettings.of(manifest.plan.options), files_of(manifest)
+    known = {
+        item.file_name(number): (name, item, settings.named_in_ledger(number))
+        for name, item in settings.formats.items()
+        for number in range(len(files))  # shards are numbered from 0 without a gap
+    }
+    return [ShardFile(file, *known[file.name]) for file in files if file.name in known]
+
+
 def _path(name: str) -> str:
     """Return a file's path below the dataset: manifests name the ledger's files without their folder."""
     return f"ledger/{name}" if name.startswith("ledger-") else name
 
 
-def is_shard(path: str) -> bool:
-    """Tell whether a path below a dataset is one of its shards in OpenFlamingo's format."""
-    return path.startswith("shard-") and path.endswith(".tar")
-
-
 def is_ledger(path: str) -> bool:
-    """Tell whether a path below a dataset is a part of its ledger."""
+    """Return whether a path below a dataset is a file of its ledger."""
     return path.startswith("ledger/") and path.endswith(".parquet")

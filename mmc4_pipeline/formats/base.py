@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, ClassVar
 from mmc4_pipeline.dataset.cut import CutDocument
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import unreadable
+from schemas.mmc4_document import ImageInfo, Mmc4Document
 
 Json = dict[str, Any]
 Add = Callable[[CutDocument, Sequence[bytes]], None]  # a kept document and the JPEG of each image in `placed`
@@ -20,14 +21,15 @@ Choose = Callable[[str, Sequence[str]], Sequence[bool] | None]
 class DocumentView:
     """A stored document as every format can describe it.
 
-    `image_urls` is in reading order. `sentences` is their number, and `image_bytes` has the size of each stored JPEG;
-    both are None if the format does not store them.
+    `image_urls` is in reading order. `key` is that of the document, `sentences` their number, and `image_bytes` has the
+    size of each stored JPEG; each is None if the format does not store it.
     """
 
     url: str
     image_urls: tuple[str, ...]
     sentences: int | None = None
     image_bytes: tuple[int, ...] | None = None
+    key: str | None = None
 
 
 class Format(ABC):
@@ -75,6 +77,20 @@ class Format(ABC):
             except (KeyError, TypeError, AttributeError) as error:
                 raise unreadable(path, f"it has a document that is not of this format: {error!r}") from error
             yield view
+
+    def mmc4_document(self, _stored: Json, /) -> Mmc4Document[ImageInfo] | None:
+        """Return a document that `read_shard` yielded in MMC4's form, None if the format stores another form.
+
+        Raises msgspec.ValidationError if it breaks MMC4's schema.
+        """
+        return None
+
+    def jpeg(self, _stored: Json, _number: int, /) -> bytes | None:
+        """Return one of the images, in reading order from 0, of a document that `read_shard` yielded.
+
+        None if the format does not store images. Raises ValueError if the image is not stored as it must be.
+        """
+        return None
 
     @abstractmethod
     def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, choose: Choose, /) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import IO, BinaryIO, Literal
 
+import msgspec
 import orjson
 
 from mmc4_pipeline.dataset.cut import CutDocument, Placed
@@ -21,6 +22,7 @@ from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.naming import image_name
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import unreadable
+from schemas.mmc4_document import ImageInfo, Mmc4Document
 
 DIGITS = 6  # of a similarity: float32 has no more, and shorter numbers keep shards small
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip entry; any fixed date would do
@@ -75,6 +77,10 @@ class Mmc4Jsonl(Format):
     def view(self, stored: Json) -> DocumentView:
         """Return a view of a document."""
         return view_of(stored)
+
+    def mmc4_document(self, stored: Json, /) -> Mmc4Document[ImageInfo] | None:
+        """Return a document, None if its matrix is left out, which MMC4's schema requires."""
+        return msgspec.convert(stored, Mmc4Document[ImageInfo]) if self.similarity_matrix else None
 
     def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, choose: Choose, /) -> None:
         """Copy a shard without what `choose` removes."""

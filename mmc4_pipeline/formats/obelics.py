@@ -61,7 +61,8 @@ class Obelics(Format):
 
     def view(self, stored: Json) -> DocumentView:
         """Return a view of a row. Its sentences are joined, so that their number is not known."""
-        return DocumentView(stored["general_metadata"]["url"], tuple(_image_urls(stored)))
+        general = stored["general_metadata"]
+        return DocumentView(general["url"], tuple(_image_urls(stored)), key=general.get("key"))
 
     def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, _stem: str, choose: Choose, /) -> None:
         """Copy a shard without what `choose` removes."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import IO, BinaryIO
 
+import msgspec
 import orjson
 
 from mmc4_pipeline.dataset.cut import CutDocument
@@ -17,6 +18,7 @@ from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.formats.mmc4_jsonl import as_json, view_of, with_chosen
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import add_file, open_tar, read_files, unreadable
+from schemas.mmc4_document import EmbeddedImage, Mmc4Document
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,22 @@ class OpenFlamingo(Format):
             yield add
 
     def read_shard(self, stream: BinaryIO, path: str) -> Iterator[Json]:
-        """Yield the documents of a shard."""
-        return (document for _, document in read_shard(stream, path))
+        """Yield samples as webdataset has them: `__key__` and `json` (parsed)."""
+        return ({"__key__": key, "json": document} for key, document in read_shard(stream, path))
 
     def view(self, stored: Json) -> DocumentView:
-        """Return a view of a document."""
-        sizes = tuple(_decoded_bytes(info["image_base64"]) for info in stored["image_info"])
-        return replace(view_of(stored), image_bytes=sizes)
+        """Return a view of a sample's document."""
+        document = stored["json"]
+        sizes = tuple(_decoded_bytes(info["image_base64"]) for info in document["image_info"])
+        return replace(view_of(document), image_bytes=sizes, key=stored["__key__"])
+
+    def mmc4_document(self, stored: Json, /) -> Mmc4Document[EmbeddedImage]:
+        """Return a sample's document."""
+        return msgspec.convert(stored["json"], Mmc4Document[EmbeddedImage])
+
+    def jpeg(self, stored: Json, number: int, /) -> bytes:
+        """Return an image; raises ValueError if its base64 is not valid."""
+        return base64.b64decode(stored["json"]["image_info"][number]["image_base64"], validate=True)
 
     def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, _stem: str, choose: Choose, /) -> None:
         """Copy a shard without what `choose` removes."""

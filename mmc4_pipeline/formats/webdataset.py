@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import BinaryIO
 
+import msgspec
 import orjson
 
 from mmc4_pipeline.dataset.cut import CutDocument
@@ -17,6 +18,7 @@ from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.formats.mmc4_jsonl import as_json, view_of, with_chosen
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import add_file, open_tar, read_files, unreadable
+from schemas.mmc4_document import ImageInfo, Mmc4Document
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,15 @@ class WebDataset(Format):
     def view(self, stored: Json) -> DocumentView:
         """Return a view of a sample's document."""
         sizes = tuple(len(stored[name]) for name in _image_files(stored["json"]))
-        return replace(view_of(stored["json"]), image_bytes=sizes)
+        return replace(view_of(stored["json"]), image_bytes=sizes, key=stored["__key__"])
+
+    def mmc4_document(self, stored: Json, /) -> Mmc4Document[ImageInfo]:
+        """Return a sample's document."""
+        return msgspec.convert(stored["json"], Mmc4Document[ImageInfo])
+
+    def jpeg(self, stored: Json, number: int, /) -> bytes:
+        """Return an image."""
+        return stored[f"{number}.jpg"]  # type: ignore[no-any-return]
 
     def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, _stem: str, choose: Choose, /) -> None:
         """Copy a shard without what `choose` removes; the remaining images of a document are numbered from 0 again."""

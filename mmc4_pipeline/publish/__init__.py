@@ -1,1 +1,1 @@
-"""What goes beside a dataset where it is published: its card and its Croissant metadata."""
+"""Writes what accompanies a published dataset: its card and its Croissant metadata."""

@@ -1,4 +1,4 @@
-"""Writes a dataset's card: README.md with the front matter by which Hugging Face loads its files."""
+"""Writes a dataset's card: README.md, with the front matter that tells Hugging Face how to load the dataset's files."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,14 +6,16 @@ from typing import Any
 import yaml
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.publish.contents import (
+    CRAWL_TERMS,
     DOCUMENT_FIELDS,
     LEDGER_FIELDS,
     PAPER,
     SOURCE_LICENSE,
     FileGroup,
     file_groups,
+    has_c4_texts,
+    has_mmc4_documents,
 )
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.manifest import CutPlan, Manifest
@@ -21,62 +23,85 @@ from schemas.reasons import Stage
 
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
 
+_LEDGER = """One row for each image link of each page, whether its image was kept or dropped. It answers why an image is
+missing, and where a kept image came from."""
+
+_LIMITATIONS = """- Texts and images come from the open web. Filters reduce offensive, private, advertising and
+  duplicate content, but do not remove all of it. Their thresholds are in the recipe; their scores are estimates.
+- Images are assigned to sentences by CLIP's similarity, not by their place on the page. An assignment does not mean
+  that the sentence describes the image.
+- Texts, filters and models favour English. Other languages, and the regions that use them, are underrepresented.
+- Images were fetched later than Common Crawl captured their pages. Some may have changed in between."""
+
+_PERSONAL = """The data may contain names and other personal information, and images may show people, also where no face
+was detected. To remove a page, a host or an image from all files, add it to a deny-list and run `mmc4 takedown`;
+`manifest.json` lists each takedown."""
+
+_C4_LICENCE = f"""The texts come from C4, which is published under [ODC-BY 1.0]({SOURCE_LICENSE}); their use is also
+subject to [Common Crawl's terms of use]({CRAWL_TERMS})."""
+
+_PAGE_LICENCE = f"""The texts come from web pages in Common Crawl. They remain the property of their respective owners,
+and their use is subject to [Common Crawl's terms of use]({CRAWL_TERMS})."""
+
+_IMAGE_LICENCE = """Images remain the property of their respective owners and are subject to their own terms, which have
+not been reviewed. The source URL of each image is included."""
+
+_CITATION = """The dataset follows the method of MMC4:
+
+```bibtex
+@inproceedings{zhu2023multimodal,
+  title = {Multimodal {C4}: An Open, Billion-scale Corpus of Images Interleaved with Text},
+  author = {Zhu, Wanrong and Hessel, Jack and Awadalla, Anas and Gadre, Samir Yitzhak and Dodge, Jesse and Fang, Alex
+    and Yu, Youngjae and Schmidt, Ludwig and Wang, William Yang and Choi, Yejin},
+  booktitle = {Advances in Neural Information Processing Systems: Datasets and Benchmarks Track},
+  year = {2023},
+}
+```"""
+
 
 def write_card(folder: StageFolder, name: str) -> str:
-    """Write the card of a finished dataset and give its path. The same dataset gives the same card."""
+    """Write the card of a finished dataset and return its path. The same dataset gives the same card."""
     path = folder.file("README.md")
     storage.write_bytes(path, card(folder.manifest(CutPlan), name).encode())
     return path
 
 
 def card(manifest: Manifest[CutPlan], name: str) -> str:
-    """Give the card of the dataset that a manifest describes."""
-    groups = file_groups(files_of(manifest))
+    """Return the card of a dataset."""
+    groups = file_groups(manifest)
     front = yaml.safe_dump(_front_matter(manifest, name, groups), sort_keys=False, allow_unicode=True)
-    parts = [
-        f"---\n{front}---",
-        f"# {name}",
-        _introduction(manifest),
-        "## Files",
-        _table(("name", "files", "number", "bytes"), [_file_row(group) for group in groups]),
-        f"```python\n{_loading(name, groups)}\n```",
-        "`manifest.json` has each file's sha256; `mmc4 verify` checks all of it.",
-        "## A document",
-        _table(("field", "what it is"), [(f"`{field}`", text) for field, text in DOCUMENT_FIELDS.items()]),
-        "## The ledger",
-        "One row for every image link of every page, kept or not.",
-        _table(("field", "what it is"), [(f"`{field}`", text) for field, text in LEDGER_FIELDS.items()]),
-        "## What was dropped, and why",
-        _table(("stage", "what", "in", "kept", "dropped"), _count_rows(manifest)),
-        "## Recipe",
-        f"```yaml\n{yaml.safe_dump(manifest.plan.recipe, sort_keys=False, allow_unicode=True)}```",
-        f"Made with {', '.join(f'{package} {version}' for package, version in manifest.versions.items())}.",
-        "## Licence",
-        _LICENCE,
+    sections = [
+        (f"# {name}", _summary(manifest)),
+        ("## Dataset structure", ""),
+        ("### Files", _files(name, groups)),
+        *([("### Fields of a document", _document())] if has_mmc4_documents(manifest) else []),
+        ("### Fields of the ledger", f"{_LEDGER}\n\n{_field_table(LEDGER_FIELDS)}"),
+        ("## Dataset creation", ""),
+        ("### Source data", _source(manifest)),
+        ("### Processing", _processing(manifest)),
+        ("### What was dropped", _table(("stage", "what", "in", "kept", "dropped, by reason"), _count_rows(manifest))),
+        ("## Considerations for using the data", ""),
+        ("### Biases and limitations", _LIMITATIONS),
+        ("### Personal and sensitive information", _PERSONAL),
+        ("## Licence", _licence(manifest)),
+        ("## Citation", _CITATION),
     ]
-    return "\n\n".join(parts) + "\n"
-
-
-_BUILDERS = {"tar": "webdataset", "parquet": "parquet"}  # all other files are JSON lines
-
-_LICENCE = f"""The texts and their selection come from C4, which is published under [ODC-BY]({SOURCE_LICENSE}); use is
-also bound by [Common Crawl's terms](https://commoncrawl.org/terms-of-use). The images belong to whoever made them and
-are under their own terms, which nobody has looked up: each one's URL is beside it. Images whose server refused use for
-AI (`X-Robots-Tag: noai`, `noimageai`) were left out; the ledger names them."""
+    body = "\n\n".join(part for section in sections for part in section if part)
+    return f"---\n{front}---\n\n{body}\n"
 
 
 def _front_matter(manifest: Manifest[CutPlan], name: str, groups: list[FileGroup]) -> dict[str, Any]:
     documents = manifest.counts["documents"].kept
     bounds = [10 ** (3 + power) for power in range(len(_SIZES))]
     size = next((at for at, bound in enumerate(bounds) if documents < bound), len(_SIZES))
-    below = f"n<{_SIZES[0]}" if size == 0 else f"n>{_SIZES[-1]}" if size == len(_SIZES) else None
+    extreme = f"n<{_SIZES[0]}" if size == 0 else f"n>{_SIZES[-1]}" if size == len(_SIZES) else None
     return {
         "pretty_name": name,
-        "license": "odc-by",
+        "license": "odc-by" if has_c4_texts(manifest) else "other",
         "language": ["en"],
         "task_categories": ["image-text-to-text"],
         "tags": ["interleaved", "webdataset"],
-        "size_categories": [below or f"{_SIZES[size - 1]}<n<{_SIZES[size]}"],
+        "size_categories": [extreme or f"{_SIZES[size - 1]}<n<{_SIZES[size]}"],
         "configs": [
             {"config_name": group.name, "data_files": [{"split": "train", "path": group.pattern}]}
             | ({"default": True} if number == 0 else {})
@@ -85,39 +110,84 @@ def _front_matter(manifest: Manifest[CutPlan], name: str, groups: list[FileGroup
     }
 
 
-def _builder(group: FileGroup) -> str:
-    return _BUILDERS.get(group.pattern.rpartition(".")[2], "json")
-
-
 def _configurations(groups: list[FileGroup]) -> list[FileGroup]:
-    """Give what can be loaded by name. The library reads all of a repository as the first is read, so one format it is.
+    """Return the groups that become configurations, the default first.
 
-    Documents as Parquet are preferred to shards: people can look at them on the hub.
+    To load one configuration, `datasets` chooses one builder for the whole repository, so all must have the same.
+    Documents in Parquet are preferred to other shards, because the hub can show them.
     """
-    parquet = [group for group in groups if _builder(group) == "parquet" and group.name != "ledger"]
-    builder = _builder((parquet or groups)[0])
-    same = [group for group in groups if _builder(group) == builder]
-    return sorted(same, key=lambda group: group.name == "ledger")
+    documents = [group for group in groups if group.loader and not group.is_ledger]
+    parquet = [group for group in documents if group.loader == "parquet"]
+    chosen = (parquet or documents or groups)[:1]
+    same = [group for group in groups if chosen and group.loader == chosen[0].loader]
+    return sorted(same, key=lambda group: group.is_ledger)
+
+
+def _summary(manifest: Manifest[CutPlan]) -> str:
+    documents, links = manifest.counts["documents"], manifest.counts["links"]
+    return (
+        f"An interleaved image-text dataset: {documents.kept:,} documents with {links.kept:,} images. A document has "
+        "the sentences of a web page and images of the same page, assigned to sentences by CLIP's similarity, "
+        f"as in [Multimodal C4]({PAPER}) (MMC4). It is meant for training and studying models that read images and "
+        "text together. A ledger says for each image link of each page why it was kept or dropped."
+    )
+
+
+def _files(name: str, groups: list[FileGroup]) -> str:
+    table = _table(("configuration", "files", "number", "bytes"), [_file_row(group) for group in groups])
+    return (
+        f"{table}\n\nThere is one split, `train`. To load the data with Hugging Face `datasets`, put the repository's "
+        f"owner in place of `…`:\n\n```python\n{_loading(name, groups)}\n```\n\n"
+        "`manifest.json` has the SHA-256 of each file; `mmc4 verify` checks the files, the ledger and all counts."
+    )
 
 
 def _loading(name: str, groups: list[FileGroup]) -> str:
-    """Give the lines of Python that load each group."""
+    """Return the lines of Python that load each group."""
     lines = ["from datasets import load_dataset", ""]
-    named = _configurations(groups)
+    configurations = _configurations(groups)
     for group in groups:
+        if group.loader is None:
+            continue
         files = f'data_files="hf://datasets/…/{name}/{group.pattern}"'
-        where = f'"…/{name}", "{group.name}"' if group in named else f'"{_builder(group)}", {files}'
+        where = f'"…/{name}", "{group.name}"' if group in configurations else f'"{group.loader}", {files}'
         lines.append(f'{group.name.replace("-", "_")} = load_dataset({where}, split="train")')
     return "\n".join(lines)
 
 
-def _introduction(manifest: Manifest[CutPlan]) -> str:
-    documents, links = manifest.counts["documents"], manifest.counts["links"]
+def _document() -> str:
+    return f"Documents are in MMC4's form, with one JSON object per document.\n\n{_field_table(DOCUMENT_FIELDS)}"
+
+
+def _source(manifest: Manifest[CutPlan]) -> str:
+    crawl = manifest.plan.recipe["crawl"]
+    if not has_c4_texts(manifest):
+        return f"Texts and image links come from web pages in Common Crawl ({crawl}), images from the web."
     return (
-        f"{documents.kept:,} documents with {links.kept:,} images, interleaved: texts of C4 with the images of "
-        f"their pages in Common Crawl ({manifest.plan.recipe['crawl']}), filtered, scored with CLIP and assigned to "
-        f"sentences as [MMC4]({PAPER}) does it, by mmc4-pipeline."
+        "Texts come from C4 (`allenai/c4`), which is derived from Common Crawl. Image links come from the same pages "
+        f"in Common Crawl ({crawl}), images from the web."
     )
+
+
+def _processing(manifest: Manifest[CutPlan]) -> str:
+    recipe = yaml.safe_dump(manifest.plan.recipe, sort_keys=False, allow_unicode=True)
+    versions = ", ".join(f"{package} {version}" for package, version in manifest.versions.items())
+    return (
+        "mmc4-pipeline filtered the pages and links, fetched the images, filtered them, computed CLIP's similarity of "
+        "each image to each sentence, and assigned images to sentences. No person annotated or reviewed the data. This "
+        f"recipe has all filters, in order, with their thresholds:\n\n```yaml\n{recipe}```\n\nVersions: {versions}."
+    )
+
+
+def _licence(manifest: Manifest[CutPlan]) -> str:
+    texts = _C4_LICENCE if has_c4_texts(manifest) else _PAGE_LICENCE
+    consent = manifest.plan.recipe["filters"].get("consent") or {}
+    words = ", ".join(f"`{word}`" for words in consent.values() if isinstance(words, list) for word in words)
+    opted_out = (
+        f"Images whose server sent one of the directives {words} in an `X-Robots-Tag` were left out; the ledger lists "
+        "them with the reason `opted_out`."
+    )
+    return "\n\n".join([texts, _IMAGE_LICENCE, *([opted_out] if words else [])])
 
 
 def _file_row(group: FileGroup) -> tuple[str, ...]:
@@ -132,6 +202,10 @@ def _count_rows(manifest: Manifest[CutPlan]) -> list[tuple[str, ...]]:
             dropped = ", ".join(f"{reason} {number:,}" for reason, number in count.dropped.items())
             rows.append((stage, what, f"{count.seen:,}", f"{count.kept:,}", dropped or "none"))
     return rows
+
+
+def _field_table(fields: dict[str, str]) -> str:
+    return _table(("field", "meaning"), [(f"`{name}`", text) for name, text in fields.items()])
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -1,79 +1,105 @@
-"""What there is to load in a dataset: its files in groups of a kind, and what their fields mean."""
+"""Describes the contents of a dataset for its card and its Croissant metadata: its files by kind, and their fields."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmc4_pipeline.dataset.files import is_ledger, is_shard
-from schemas.manifest import WrittenFile
+from mmc4_pipeline.dataset.files import ShardFile, files_of, is_ledger, shards_of
+from mmc4_pipeline.formats.base import Format
+from schemas.manifest import CutPlan, Manifest, WrittenFile
+from schemas.mmc4_document import ImageInfo, Mmc4Document, fields_of
 
 SOURCE_LICENSE = "https://opendatacommons.org/licenses/by/1-0/"  # ODC-BY, C4's
+CRAWL_TERMS = "https://commoncrawl.org/terms-of-use"
 PAPER = "https://arxiv.org/abs/2304.06939"
+LEDGER = "ledger"
+PARQUET = "application/x-parquet"
 
 DOCUMENT_FIELDS = {
-    "url": "the page",
-    "text_list": "its sentences, in order",
-    "image_info": "its images in reading order: `image_name`, `raw_url`, `matched_text_index` (the sentence that the "
-    "image was assigned to, from 0), `matched_sim`, `face_detections` (boxes: left, top, width, height in "
-    "pixels, confidence; null: none found, or manifest.json has no `face_detector`), `image_base64` (JPEG)",
-    "similarity_matrix": "CLIP's cosine similarities: a row an image, a column a sentence",
-    "could_have_url_duplicate": "1 if the crawl has the page more than once",
+    **fields_of(Mmc4Document),
+    **{f"image_info[].{name}": text for name, text in fields_of(ImageInfo).items()},
 }
 LEDGER_FIELDS = {
-    "page_url": "the page that has the link; `sha256:` and the URL's hash where it was taken down",
-    "image_url": "the link; as above where it was taken down",
-    "position": "its place among the page's image links, from 0",
-    "document": "the key of the page's document",
-    "route": "the URL template by which the image was fetched",
-    "http_status": "what the server answered",
-    "error": "what went wrong with fetching or decoding",
-    "sha256": "of the bytes as received; they are stored as they came, or smaller and encoded again",
-    "byte_size": "of the bytes as received",
-    "stored_bytes": "size of the JPEG that was stored",
-    "width": "pixels as received, upright",
-    "height": "pixels as received, upright",
+    "page_url": "URL of the page that has the link; after a takedown, `sha256:` and the URL's hash",
+    "image_url": "URL of the image; after a takedown, `sha256:` and the URL's hash",
+    "position": "position of the link among the page's image links, from 0",
+    "document": "key of the page's document",
+    "route": "template of the URL from which the image was fetched",
+    "http_status": "HTTP status of the response",
+    "error": "why the image could not be fetched or decoded",
+    "sha256": "SHA-256 of the image's bytes as received",
+    "byte_size": "number of bytes received",
+    "stored_bytes": "size in bytes of the JPEG that was stored",
+    "width": "width of the image as received, in pixels, upright",
+    "height": "height of the image as received, in pixels, upright",
     "phash": "64-bit perceptual hash",
-    "nsfw": "probability",
-    "face": "probability",
-    "ad": "probability of an advertisement, by CLIP",
-    "best_similarity": "CLIP's highest cosine similarity to any sentence",
-    "matched_similarity": "to the sentence that the image was assigned to",
-    "sentence": "the sentence that the image was assigned to, from 0",
-    "sentences": "number of the document's sentences",
-    "stage": "the stage that dropped the link; null: it was kept",
-    "reason": "why it was dropped; null: it was kept",
-    "filter": "the filter that dropped it, by its key in the recipe; null: none did",
-    "shard": "the file where a kept image lies",
-    "key": "the document there",
+    "nsfw": "probability that the image is not safe for work",
+    "face": "probability that the image shows a face",
+    "ad": "probability that the image is an advertisement, estimated with CLIP",
+    "best_similarity": "CLIP's highest cosine similarity to any sentence of the document",
+    "matched_similarity": "similarity to the sentence that the image was assigned to; null if it was dropped",
+    "sentence": "index of the sentence that the image was assigned to, from 0; null if it was dropped",
+    "sentences": "number of sentences of the document",
+    "stage": "the stage that dropped the link; null if it was kept",
+    "reason": "why the link was dropped; null if it was kept",
+    "filter": "key in the recipe of the filter that dropped the link; null if no filter did",
+    "shard": "path of the shard that has the image; null if it was dropped",
+    "key": "key of the document in that shard; null if the image was dropped",
 }
 
-_LOADABLE = (".tar", ".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zip")
-_NUMBERS = re.compile(r"\d+(?:-(?:of-)?\d+)*")  # of a shard: 00003, 00003-of-00012, 00003-0001
+_NUMBERS = re.compile(r"\d+(?:-of-\d+)?")  # of a file: 00003 of shard-00003.tar, 00003-of-00012 of the ledger's
 
 
 @dataclass(frozen=True, slots=True)
 class FileGroup:
-    """Files of a kind that are loaded together: `name` is what they are loaded by, `pattern` a glob for all of them."""
+    """Files of one kind: the shards of one format, or the ledger.
+
+    `name` is its name as a configuration of the dataset, `pattern` a glob for all of its files. `loader` is the builder
+    of Hugging Face `datasets` that loads them, None if no builder does.
+    """
 
     name: str
     pattern: str
+    loader: str | None
+    media_type: str
     files: tuple[WrittenFile, ...]
 
-
-def file_groups(files: Iterable[WrittenFile]) -> list[FileGroup]:
-    """Group the files that people load: the shards as `documents`, the ledger as `ledger`, others by their folder."""
-    groups: dict[tuple[str, str], list[WrittenFile]] = {}
-    for file in files:
-        if file.name.endswith(_LOADABLE):
-            pattern = _NUMBERS.sub("*", file.name)
-            groups.setdefault((_name(file.name, pattern), pattern), []).append(file)
-    return [FileGroup(name, pattern, tuple(members)) for (name, pattern), members in groups.items()]
+    @property
+    def is_ledger(self) -> bool:
+        """Whether this is the ledger."""
+        return self.name == LEDGER
 
 
-def _name(path: str, pattern: str) -> str:
-    if is_shard(path):
-        return "documents"
-    if is_ledger(path):
-        return "ledger"
-    folder, _, file = pattern.rpartition("/")
-    return folder.replace("/", "-") or file.partition("*")[0].rstrip("-.") or "other"
+def file_groups(manifest: Manifest[CutPlan]) -> list[FileGroup]:
+    """Return the dataset's files by kind: each format by the name of its folder (`documents` if none), then the ledger.
+
+    A kind without files is left out: a dataset that keeps no documents has no shards.
+    """
+    of_format: dict[str, list[ShardFile]] = {}
+    for shard in shards_of(manifest):
+        of_format.setdefault(shard.format_name, []).append(shard)
+    groups = [_of_format(shards[0].format, [shard.file for shard in shards]) for shards in of_format.values()]
+    ledger = tuple(file for file in files_of(manifest) if is_ledger(file.name))
+    if ledger:
+        groups.append(FileGroup(LEDGER, _pattern(ledger[0].name), "parquet", PARQUET, ledger))
+    return groups
+
+
+def _of_format(item: Format, files: Sequence[WrittenFile]) -> FileGroup:
+    name = item.folder.replace("/", "-") or "documents"
+    return FileGroup(name, _pattern(files[0].name), item.loader, item.media_type, tuple(files))
+
+
+def _pattern(name: str) -> str:
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + _NUMBERS.sub("*", file, count=1)
+
+
+def has_c4_texts(manifest: Manifest[CutPlan]) -> bool:
+    """Return whether the texts are C4's, not those of the pages."""
+    return manifest.plan.recipe.get("text_source", "c4") == "c4"  # type: ignore[no-any-return]
+
+
+def has_mmc4_documents(manifest: Manifest[CutPlan]) -> bool:
+    """Return whether a format of the dataset stores documents in MMC4's form."""
+    return any(type(shard.format).mmc4_document is not Format.mmc4_document for shard in shards_of(manifest))

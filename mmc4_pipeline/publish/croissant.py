@@ -1,8 +1,8 @@
 """Writes a dataset's Croissant metadata (MLCommons, https://docs.mlcommons.org/croissant/docs/croissant-spec.html).
 
-Every file is there with its sha256; Parquet files are record sets of their columns. Shards are no record set: their
-JSON would be one column of text, and mlcroissant 1.1 takes the unpacked tars of another dataset for those of this one
-where both have a path such as shard-00000.tar.
+It lists every file with its sha256, and describes the columns of Parquet files as record sets. Tars are not record
+sets: their JSON would be one column of text, and mlcroissant 1.1 confuses the unpacked tars of two datasets if both
+have a path such as shard-00000.tar.
 """
 
 from typing import Any
@@ -11,21 +11,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.files import files_of, is_shard
+from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.publish.contents import LEDGER_FIELDS, PAPER, SOURCE_LICENSE, FileGroup, file_groups
+from mmc4_pipeline.publish.contents import (
+    CRAWL_TERMS,
+    LEDGER_FIELDS,
+    PAPER,
+    PARQUET,
+    SOURCE_LICENSE,
+    FileGroup,
+    file_groups,
+    has_c4_texts,
+)
 from mmc4_pipeline.stage_folder import StageFolder
-from schemas.manifest import WrittenFile
+from schemas.manifest import CutPlan, WrittenFile
 
 _CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
-_FORMATS = {
-    ".tar": "application/x-tar",
-    ".parquet": "application/x-parquet",
-    ".jsonl": "application/jsonlines",
-    ".json": "application/json",
-    ".gz": "application/gzip",
-    ".zip": "application/zip",
-}
+_TAR = "application/x-tar"
 # The specification's own context, name by name.
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -49,10 +51,10 @@ _CONTEXT: dict[str, Any] = {
 
 
 def write_croissant(folder: StageFolder, name: str, url: str) -> str:
-    """Write the metadata of a finished dataset and give its path. `url` is where it is, or will be, published.
+    """Write the metadata of a finished dataset and return its path. `url` is where the dataset is published.
 
-    Paths are relative to it: it belongs beside the dataset's manifest. The same dataset gives the same bytes.
-    Raises UserError where a Parquet file can't be read.
+    Paths in it are relative to the dataset's folder. The same dataset gives the same bytes.
+    Raises UserError if a Parquet file can't be read.
     """
     path = folder.file("croissant.json")
     storage.write_json(path, croissant(folder, name, url))
@@ -60,51 +62,52 @@ def write_croissant(folder: StageFolder, name: str, url: str) -> str:
 
 
 def croissant(folder: StageFolder, name: str, url: str) -> dict[str, Any]:
-    """Give the metadata as JSON-LD."""
-    manifest = folder.manifest()
+    """Return the metadata as JSON-LD."""
+    manifest = folder.manifest(CutPlan)
     files = files_of(manifest)
     documents, links = manifest.counts["documents"].kept, manifest.counts["links"].kept
-    groups = file_groups(files)
+    groups = file_groups(manifest)
+    media_types = {file.name: group.media_type for group in groups for file in group.files}
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": _CONFORMS_TO,
         "name": name,
-        "description": f"{documents} documents of C4 with {links} images of their pages, assigned to sentences as MMC4 "
-        "does it; and a ledger of every image link with the reason why it was kept or dropped.",
+        "description": f"{documents} documents with {links} images of the same web pages, assigned to sentences as in "
+        "MMC4, and a ledger that says for each image link why it was kept or dropped.",
         "url": url,
-        "license": SOURCE_LICENSE,
+        "license": SOURCE_LICENSE if has_c4_texts(manifest) else CRAWL_TERMS,
         "version": manifest.versions["mmc4-pipeline"],
         "citeAs": f"Zhu et al., Multimodal C4 ({PAPER})",
-        "distribution": [_file_object(file) for file in files] + [_file_set(group) for group in groups],
+        "distribution": [_file_object(file, media_types.get(file.name, "application/octet-stream")) for file in files]
+        + [_file_set(group) for group in groups],
         "recordSet": [made for group in groups if (made := _record_set(folder, group))],
     }
 
 
-def _file_object(file: WrittenFile) -> dict[str, Any]:
+def _file_object(file: WrittenFile, media_type: str) -> dict[str, Any]:
     return {
         "@type": "cr:FileObject",
         "@id": file.name,
         "name": file.name,
         "contentUrl": file.name,
         "contentSize": f"{file.bytes} B",
-        "encodingFormat": _FORMATS.get("." + file.name.rpartition(".")[2], "application/octet-stream"),
+        "encodingFormat": media_type,
         "sha256": file.sha256,
     }
 
 
 def _file_set(group: FileGroup) -> dict[str, Any]:
-    """Give a group as a set: Parquet files by their pattern, a tar's files by what they are contained in."""
+    """Return a group as a set of files: tars by the JSON files in them, others by their pattern."""
     described = {"@type": "cr:FileSet", "@id": f"{group.name}-files", "name": f"{group.name}-files"}
-    if is_shard(group.files[0].name):
+    if group.media_type == _TAR:
         tars = [{"@id": file.name} for file in group.files]
-        return {**described, "containedIn": tars, "encodingFormat": _FORMATS[".json"], "includes": "*.json"}
-    encoding = _file_object(group.files[0])["encodingFormat"]
-    return {**described, "encodingFormat": encoding, "includes": group.pattern}
+        return {**described, "containedIn": tars, "encodingFormat": "application/json", "includes": "*.json"}
+    return {**described, "encodingFormat": group.media_type, "includes": group.pattern}
 
 
 def _record_set(folder: StageFolder, group: FileGroup) -> dict[str, Any] | None:
-    if not group.pattern.endswith(".parquet"):
+    if group.media_type != PARQUET:
         return None
     fields = []
     for column in _columns(folder.file(group.files[0].name)):
@@ -112,7 +115,7 @@ def _record_set(folder: StageFolder, group: FileGroup) -> dict[str, Any] | None:
         source = {"fileSet": {"@id": f"{group.name}-files"}, "extract": {"column": column.name}}
         field = {**described, "dataType": _data_type(column.type), "source": source}
         field |= {"repeated": True} if pa.types.is_list(column.type) else {}
-        field |= {"description": LEDGER_FIELDS[column.name]} if group.name == "ledger" else {}
+        field |= {"description": LEDGER_FIELDS[column.name]} if group.is_ledger else {}
         fields.append(field)
     return {"@type": "cr:RecordSet", "@id": group.name, "name": group.name, "field": fields}
 
@@ -122,7 +125,7 @@ def _columns(path: str) -> pa.Schema:
         with storage.open_read(path) as stream:
             return pq.read_schema(stream)
     except (pa.ArrowException, OSError) as error:
-        message = f"{path}: no readable Parquet file ({str(error).splitlines()[0]}); see what `mmc4 verify` says of it"
+        message = f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}); run `mmc4 verify` for details"
         raise UserError(message) from error
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from mmc4_pipeline import storage
+from mmc4_pipeline.dataset.write_shards import DatasetSettings
 from mmc4_pipeline.report.duplicates import pictures
 from mmc4_pipeline.report.figures import funnel_bars, histograms, site_bars
 from mmc4_pipeline.report.funnel import funnel
@@ -36,7 +37,8 @@ def write_report(folder: StageFolder) -> str:
     each picture of a duplicate.
     """
     manifest = folder.manifest(CutPlan)
-    documents, scale = samples(folder, _notes(folder))
+    formats = list(DatasetSettings.of(manifest.plan.options).formats.values())
+    documents, scale = samples(folder, formats, _notes(folder))
     content = _content(folder, manifest, *_statistics(_notes(folder))) | {"scale": scale}
     page = _render(content, documents)
     while len(page) > MAX_BYTES and documents:

@@ -11,10 +11,11 @@ from torch.utils.data import IterableDataset
 from webdataset.utils import pytorch_worker_info
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.files import files_of, finished_dataset, is_shard
+from mmc4_pipeline.dataset.files import finished_dataset, shards_of
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.formats.openflamingo import read_shard
+from mmc4_pipeline.formats.openflamingo import OpenFlamingo, read_shard
 from mmc4_pipeline.training.sequence import Interleaver, Sequence
+from schemas.manifest import CutPlan
 
 Sample = dict[str, Any]
 
@@ -38,7 +39,11 @@ class ShardedDocuments(IterableDataset[Sample]):
 
     def __init__(self, dataset: str, *, seed: int | None = None, shuffle_buffer: int = 256) -> None:
         folder = finished_dataset(dataset)
-        self._shards = [folder.file(file.name) for file in files_of(folder.manifest()) if is_shard(file.name)]
+        self._shards = [
+            folder.file(shard.file.name)
+            for shard in shards_of(folder.manifest(CutPlan))
+            if isinstance(shard.format, OpenFlamingo)
+        ]
         if not self._shards:
             raise UserError(f"{dataset}: has no shards to train from; run `mmc4 cut` with --formats openflamingo")
         self._seed, self._buffer = seed, shuffle_buffer

@@ -1,1 +1,1 @@
-"""Checks a finished dataset against its manifest, its ledger and the published schema."""
+"""Checks a finished dataset against its manifest, its ledger and MMC4's published schema."""

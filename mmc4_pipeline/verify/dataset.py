@@ -1,7 +1,6 @@
 """Checks a whole dataset: each file, each shard against the ledger, all counts, and that it is a subset of another."""
 
 import multiprocessing
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -9,8 +8,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.files import files_of, is_ledger, is_shard
+from mmc4_pipeline.dataset.files import ShardFile, files_of, is_ledger, shards_of
 from mmc4_pipeline.dataset.subsets import missing_from
+from mmc4_pipeline.dataset.write_shards import DatasetSettings
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.verify.check_ledger import LedgerTotals, check_ledger_file
@@ -45,40 +45,40 @@ def verify(
     there is no manifest to check against: whatever else is wrong is in the report.
     """
     manifest = folder.manifest(CutPlan)
-    files = files_of(manifest)
+    files, shards = files_of(manifest), shards_of(manifest)
+    names = {shard.file.name for shard in shards}
     report = Report(files=len(files), bytes=sum(file.bytes for file in files))
     ledger = LedgerTotals()
     for file in files:
         if is_ledger(file.name):
             check_ledger_file(folder.file(file.name), file, ledger)
             advance()
-        elif not is_shard(file.name):
+        elif file.name not in names:
             report.problems += _check_other(folder.file(file.name), file)
             advance()
     report.links = ledger.rows
     report.problems += ledger.problems
-    shards = [file for file in files if is_shard(file.name)]
-    all_whole = True
-    for checked in _check_shards(folder, shards, ledger, workers):
+    totals = {name: Checked() for name in DatasetSettings.of(manifest.plan.options).formats}
+    for shard, checked in zip(shards, _check_shards(folder, shards, ledger, workers), strict=True):
         report.problems += checked.problems
-        report.documents += checked.documents
-        report.images += checked.images
-        all_whole = all_whole and checked.whole
+        totals[shard.format_name] += checked
         advance()
-    report.problems += _strangers(folder, files, ledger)
-    report.problems += _check_counts(folder, manifest, report if all_whole else None, ledger)
+    first = next(iter(totals.values()))
+    report.documents, report.images = first.documents, first.images
+    report.problems += _unlisted(folder, files, shards, ledger)
+    report.problems += _check_counts(folder, manifest, totals, ledger)
     if whole is not None and ledger.whole:
         report.problems += _check_subset(folder, whole)
     return report
 
 
 def _check_shards(
-    folder: StageFolder, shards: list[WrittenFile], ledger: LedgerTotals, workers: int
+    folder: StageFolder, shards: list[ShardFile], ledger: LedgerTotals, workers: int
 ) -> Iterator[Checked]:
     work = (
-        [folder.file(shard.name) for shard in shards],
+        [folder.file(shard.file.name) for shard in shards],
         shards,
-        [ledger.files_of_shard.get(shard.name, []) if ledger.whole else None for shard in shards],
+        [_ledgers_of(shard, ledger) for shard in shards],
     )
     if workers == 1:
         yield from map(check_shard, *work)
@@ -88,39 +88,40 @@ def _check_shards(
         yield from pool.map(check_shard, *work)
 
 
+def _ledgers_of(shard: ShardFile, ledger: LedgerTotals) -> list[str] | None:
+    return ledger.files_of_shard.get(shard.in_ledger, []) if ledger.whole else None
+
+
 def _check_other(path: str, expected: WrittenFile) -> Iterator[str]:
+    """Check the bytes of a file that is neither a shard nor a part of the ledger."""
     try:
         with storage.open_read(path) as stream:
-            reader = HashingReader(stream)
-            if path.endswith(".tar"):
-                with tarfile.open(fileobj=reader, mode="r|") as tar:  # type: ignore[call-overload]
-                    for _ in tar:
-                        pass
-            difference = reader.problem(expected)
+            difference = HashingReader(stream).problem(expected)
     except UserError:
         yield f"{path}: is in the manifest but cannot be read; {AGAIN}"
-    except tarfile.TarError as error:
-        yield f"{path}: not readable as a tar ({error}); {AGAIN}"
     else:
         if difference:
             yield f"{path}: {difference}"
 
 
-def _strangers(folder: StageFolder, files: list[WrittenFile], ledger: LedgerTotals) -> Iterator[str]:
-    """Yield the shards and ledger files that the manifest doesn't list: who reads by a pattern would take them too."""
+def _unlisted(
+    folder: StageFolder, files: list[WrittenFile], shards: list[ShardFile], ledger: LedgerTotals
+) -> Iterator[str]:
+    """Yield shards and ledger files that the manifest doesn't list; readers that use a pattern would read them too."""
     listed = {file.name for file in files}
-    for place, pattern in (("", "shard-*.tar"), ("ledger/", "*.parquet")):
+    places = {(f"{shard.format.folder}/".lstrip("/"), f"shard-*.{shard.format.extension}") for shard in shards}
+    for place, pattern in sorted(places | {("ledger/", "*.parquet")}):
         for path in storage.matches_below(folder.path, place + pattern):
             if place + path.rpartition("/")[2] not in listed:
                 yield f"{path}: is not in the manifest; remove it"
-    for shard in sorted(ledger.files_of_shard.keys() - listed) if ledger.whole else ():
-        yield f"{folder.file(shard)}: the ledger names this shard, the manifest does not; {AGAIN}"
+    for name in sorted(ledger.files_of_shard.keys() - listed) if ledger.whole else ():
+        yield f"{folder.file(name)}: the ledger names this shard, the manifest does not; {AGAIN}"
 
 
 def _check_counts(
-    folder: StageFolder, manifest: Manifest[CutPlan], shards: Report | None, ledger: LedgerTotals
+    folder: StageFolder, manifest: Manifest[CutPlan], formats: Mapping[str, Checked], ledger: LedgerTotals
 ) -> Iterator[str]:
-    """Yield what does not add up: within the manifest, and with what was counted (None: not all could be read)."""
+    """Yield the counts of the manifest that do not add up, or differ from those of the shards or the ledger."""
     path, kept = folder.file("manifest.json"), {what: count.kept for what, count in manifest.counts.items()}
     stages = {**manifest.plan.before, Stage.CUT: manifest.counts}
     for stage, parts in stages.items():
@@ -128,10 +129,11 @@ def _check_counts(
             total = count.kept + count.dropped.total()
             if count.seen != total:
                 yield _count(path, f"{what} that went into {stage}", count.seen, f"{total} kept and dropped")
-    if shards is not None and kept["documents"] != shards.documents:
-        yield _count(path, "documents kept", kept["documents"], f"{shards.documents} in the shards")
-    if shards is not None and kept["links"] != shards.images:
-        yield _count(path, "links kept", kept["links"], f"{shards.images} images in the shards")
+    for name, shards in formats.items():
+        if shards.whole and kept["documents"] != shards.documents:
+            yield _count(path, "documents kept", kept["documents"], f"{shards.documents} in the {name} shards")
+        if shards.whole and kept["links"] != shards.images:
+            yield _count(path, "links kept", kept["links"], f"{shards.images} images in the {name} shards")
     if ledger.whole:
         yield from _compare_with_ledger(path, kept["links"], stages, ledger)
 
@@ -144,15 +146,15 @@ def _compare_with_ledger(
     for stage, parts in stages.items():
         if "links" not in parts:  # locate knows documents only
             continue
-        said, found = parts["links"].dropped, ledger.dropped.get(stage, Counter[str]())
-        for reason in sorted(said.keys() | found.keys()):
-            if said[reason] != found[reason]:
+        expected, found = parts["links"].dropped, ledger.dropped.get(stage, Counter[str]())
+        for reason in sorted(expected.keys() | found.keys()):
+            if expected[reason] != found[reason]:
                 what = f"links dropped in {stage} for {reason}"
-                yield _count(path, what, said[reason], f"{found[reason]} in the ledger")
+                yield _count(path, what, expected[reason], f"{found[reason]} in the ledger")
 
 
-def _count(path: str, what: str, said: int, found: str) -> str:
-    return f"{path}: {said} {what}, but {found}; {AGAIN}"
+def _count(path: str, what: str, expected: int, found: str) -> str:
+    return f"{path}: {expected} {what}, but {found}; {AGAIN}"
 
 
 def _check_subset(folder: StageFolder, whole: StageFolder) -> Iterator[str]:

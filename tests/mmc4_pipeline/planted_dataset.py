@@ -1,6 +1,7 @@
 """Small datasets, made by the pipeline's own code from planted pages, images and scores."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
 from mmc4_pipeline.dataset.write_shards import write_shard
-from mmc4_pipeline.formats.openflamingo import OpenFlamingo
+from mmc4_pipeline.formats.registry import parse_formats
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
@@ -50,10 +51,18 @@ def page_of(number: int) -> tuple[Page, list[Image], DocumentScores]:
     return page, images, DocumentScores(key, scores)
 
 
-def write_dataset(path: Path, *, shards: int = 2, documents: int = 12, recipe: str = "mmc4") -> StageFolder:
+def write_dataset(
+    path: Path,
+    *,
+    shards: int = 2,
+    documents: int = 12,
+    recipe: str = "mmc4",
+    formats: Sequence[str] = ("openflamingo",),
+) -> StageFolder:
     """Write a finished dataset of documents 0, 1, … in shards, as the cut stage does."""
+    items = list(parse_formats(formats).values())
     folder = StageFolder(str(path), Stage.CUT)
-    folder.begin(cut_plan(shards, recipe=load_recipe(recipe).to_json()), resume=False)
+    folder.begin(cut_plan(shards, recipe=load_recipe(recipe).to_json(), formats=formats), resume=False)
     for shard in range(shards):
         numbers = range(shard, documents, shards)
         pages, images, scores = zip(*map(page_of, numbers), strict=True) if numbers else ((), (), ())
@@ -62,7 +71,7 @@ def write_dataset(path: Path, *, shards: int = 2, documents: int = 12, recipe: s
                   for at, image in enumerate(group)}  # fmt: skip
         cut = list(cut_shard(pages, every, scores, load_recipe(recipe)))
         kept = [document for document in cut if document.reason is None]
-        files = write_shard(folder, [OpenFlamingo()], shard, kept, lambda image, stored=stored: stored[image.url])
+        files = write_shard(folder, items, shard, kept, lambda image, stored=stored: stored[image.url])
         rows = [row for document in cut for row in ledger_rows(document, files[0].name)]
         files.append(storage.write_records(folder.shard_file("ledger/ledger", shard, shards), rows, LedgerRow))
         counts = {"documents": Counts(len(pages)), "links": Counts(len(every))}

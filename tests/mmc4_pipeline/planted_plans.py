@@ -1,6 +1,6 @@
 """Plans of stages that were never run, for tests that need a stage's folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mmc4_pipeline.recipe import load_recipe
 from schemas.manifest import (
@@ -35,13 +35,14 @@ def cut_plan(
     recipe: Json | None = None,
     before: Mapping[Stage, dict[str, Counts]] | None = None,
     images: str | None = None,
+    formats: Sequence[str] = ("openflamingo",),
 ) -> CutPlan:
-    """Return the plan of a dataset in OpenFlamingo's format; `images` is the fingerprint of its images stage."""
+    """Return the plan of a dataset; `images` is the fingerprint of its images stage."""
     return CutPlan(
         shards=shards,
         name="planted",
         recipe=recipe or load_recipe("mmc4").to_json(),
-        options=CutOptions(formats=[{"name": "openflamingo"}], shard_bytes=1 << 30),
+        options=CutOptions(formats=[{"name": name} for name in formats], shard_bytes=1 << 30),
         input=CutInput(scores="clip", images=images),
         before=dict(before or {}),
     )

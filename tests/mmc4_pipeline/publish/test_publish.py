@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import mlcroissant
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -14,11 +13,12 @@ import yaml
 from mmc4_pipeline.commands.card import main
 from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.formats.registry import known_formats
 from mmc4_pipeline.publish.contents import DOCUMENT_FIELDS, LEDGER_FIELDS, file_groups
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.arrow import arrow_schema
 from schemas.ledger import LedgerRow
-from schemas.manifest import WrittenFile
+from schemas.manifest import CutPlan
 
 MakeDataset = Callable[..., StageFolder]
 URL = "https://huggingface.co/datasets/someone/mmc4-again"
@@ -54,41 +54,53 @@ def test_the_card_says_what_there_is_to_load(published: StageFolder) -> None:
 def test_every_field_is_explained() -> None:
     schema = json.loads((Path(__file__).parents[3] / "schemas/mmc4_document.schema.json").read_text())
     assert list(LEDGER_FIELDS) == arrow_schema(LedgerRow).names
-    assert list(DOCUMENT_FIELDS) == list(schema["properties"])
+    image = schema["properties"]["image_info"]["items"]["properties"]
+    assert list(DOCUMENT_FIELDS) == [*schema["properties"], *(f"image_info[].{name}" for name in image)]
+    assert all(DOCUMENT_FIELDS.values())
 
 
-def test_other_formats_that_the_manifest_lists_are_in_the_card_and_the_metadata_too(published: StageFolder) -> None:
-    path = Path(published.file("obelics/obelics-00000-of-00001.parquet"))
-    path.parent.mkdir()
-    pq.write_table(pa.table({"texts": [["a", None]], "metadata": ["{}"]}), path)
-    manifest = json.loads(Path(published.file("manifest.json")).read_text())
-    manifest["files"] += [
-        {"name": "obelics/obelics-00000-of-00001.parquet", "bytes": path.stat().st_size, "sha256": "0" * 64},
-        {"name": "sizes.json", "bytes": 2, "sha256": "0" * 64},
-    ]
-    Path(published.file("manifest.json")).write_text(json.dumps(manifest))
-    main([published.path, "--url", URL])
-    config, other = front_matter(published)["configs"]
-    assert (config["config_name"], config["data_files"][0]["path"]) == ("obelics", "obelics/obelics-*.parquet")
+def test_every_format_of_the_dataset_is_in_the_card_and_the_metadata(make_dataset: MakeDataset) -> None:
+    folder = make_dataset("all", formats=list(known_formats()))
+    main([folder.path, "--url", URL])
+    config, other = front_matter(folder)["configs"]
+    assert (config["config_name"], config["data_files"][0]["path"]) == ("obelics", "obelics/shard-*.parquet")
     assert (config["default"], other["config_name"]) == (True, "ledger")
-    dataset = mlcroissant.Dataset(jsonld=published.file("croissant.json"))
+    text = Path(folder.file("README.md")).read_text()
+    assert 'mmc4_jsonl = load_dataset("json", data_files="hf://datasets/…/all/mmc4_jsonl/shard-*.jsonl.gz"' in text
+    dataset = mlcroissant.Dataset(jsonld=folder.file("croissant.json"))
     assert not dataset.metadata.ctx.issues.errors
-    (record,) = dataset.records("obelics")
-    assert list(record["obelics/texts"]) == [b"a", None]
+    rows = pq.read_table(folder.file("obelics"), columns=["texts"]).to_pylist()
+    records = list(dataset.records("obelics"))
+    assert [list(map(_text, record["obelics/texts"])) for record in records] == [row["texts"] for row in rows]
+    media_types = {
+        item["contentUrl"]: item["encodingFormat"]
+        for item in json.loads(Path(folder.file("croissant.json")).read_text())["distribution"]
+        if "contentUrl" in item
+    }
+    for item in (item() for item in known_formats().values()):
+        assert media_types[item.file_name(0)] == item.media_type
 
 
 @pytest.mark.parametrize(
-    ("names", "groups"),
+    ("choices", "groups"),
     [
-        (["shard-00000-000.tar", "shard-00000-001.tar"], {"documents": "shard-*.tar"}),
-        (["files/files-00001.tar"], {"files": "files/files-*.tar"}),
-        (["docs_shard_0_v2.jsonl.gz", "docs_shard_1_v2.jsonl.gz"], {"docs_shard_": "docs_shard_*_v*.jsonl.gz"}),
-        (["sizes.json", "report.html"], {}),
+        (["openflamingo"], {"documents": "shard-*.tar"}),
+        (["webdataset"], {"webdataset": "webdataset/shard-*.tar"}),
+        (["mmc4_jsonl"], {"mmc4_jsonl": "mmc4_jsonl/shard-*.jsonl.gz"}),
     ],
 )
-def test_files_are_grouped_by_what_differs_only_in_numbers(names: list[str], groups: dict[str, str]) -> None:
-    found = file_groups(WrittenFile(name, 1, "0") for name in names)
-    assert {group.name: group.pattern for group in found} == groups
+def test_files_are_grouped_by_format(make_dataset: MakeDataset, choices: list[str], groups: dict[str, str]) -> None:
+    found = file_groups(make_dataset(formats=choices).manifest(CutPlan))
+    assert {group.name: group.pattern for group in found} == groups | {"ledger": "ledger/ledger-*.parquet"}
+    assert all(len(group.files) == 2 for group in found)
+
+
+def test_a_card_without_documents_in_mmc4_s_form_does_not_explain_them(make_dataset: MakeDataset) -> None:
+    folder = make_dataset(formats=["obelics"])
+    main([folder.path, "--url", URL])
+    text = Path(folder.file("README.md")).read_text()
+    assert "`similarity_matrix`" not in text
+    assert "`best_similarity`" in text
 
 
 def test_croissant_is_valid_and_its_records_are_the_ledger_s(published: StageFolder) -> None:
@@ -126,5 +138,5 @@ def test_the_same_dataset_gives_the_same_bytes(published: StageFolder) -> None:
 
 def test_a_ledger_that_cannot_be_read_is_named(published: StageFolder) -> None:
     Path(published.file("ledger/ledger-00000-of-00002.parquet")).write_bytes(b"no Parquet")
-    with pytest.raises(UserError, match=r"ledger-00000-of-00002\.parquet: no readable Parquet file"):
+    with pytest.raises(UserError, match=r"ledger-00000-of-00002\.parquet: .*Parquet.*mmc4 verify"):
         main([published.path, "--url", URL])

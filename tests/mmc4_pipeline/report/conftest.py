@@ -100,7 +100,15 @@ def make_dataset(tmp_path: Path) -> Callable[..., StageFolder]:
             counts["links"].decide(reason for document in documents for reason in document.cut_reasons())
             counts["links"].seen = counts["links"].kept + counts["links"].dropped.total()
             statistics = statistics_of_documents(documents, number).to_json()
-            folder.finish_shard(ShardNote(shard=number, files=files, counts=counts, statistics=statistics))
+            folder.finish_shard(
+                ShardNote(
+                    shard=number,
+                    files=files,
+                    counts=counts,
+                    documents_in_shard={number: len(kept)},
+                    statistics=statistics,
+                )
+            )
         folder.finish()
         return folder
 

@@ -27,7 +27,7 @@ def test_command_writes_the_page_and_shows_the_funnel(
 def test_folder_that_is_no_dataset_is_refused(name: str, tmp_path: Path, make_dataset: MakeDataset) -> None:
     if name:
         make_dataset([])
-    with pytest.raises(UserError, match=r"no finished dataset; give the folder that `mmc4 cut`") as error:
+    with pytest.raises(UserError, match="mmc4 cut") as error:
         main([str(tmp_path / name)])
     assert "\n" not in str(error.value)
 
@@ -37,14 +37,13 @@ def test_folder_above_a_dataset_is_refused_with_the_dataset_s_path(
     name: str, tmp_path: Path, make_dataset: MakeDataset
 ) -> None:
     folder = make_dataset([])
-    with pytest.raises(UserError, match=r"give one of the datasets below it: ") as error:
+    with pytest.raises(UserError, match=f"datasets.*{folder.path}"):
         main([str(tmp_path / name)])
-    assert folder.path in str(error.value)
 
 
 def test_unfinished_dataset_is_refused(make_dataset: MakeDataset) -> None:
     folder = make_dataset([])
     Path(folder.file("manifest.json")).unlink()
-    with pytest.raises(UserError, match="not finished; run `mmc4 cut` with --resume"):
+    with pytest.raises(UserError, match=r"mmc4 cut.*--resume"):
         main([folder.path])
     assert not Path(folder.file("report.html")).exists()

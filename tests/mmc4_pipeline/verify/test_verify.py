@@ -1,18 +1,13 @@
 """`mmc4 verify` finds what was planted, names it, and finds nothing in a clean dataset."""
 
 import base64
-import copy
-import io
 import json
 import re
 import shutil
-import tarfile
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +19,6 @@ from mmc4_pipeline.formats.openflamingo import read_shard
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import add_file, open_tar
-from mmc4_pipeline.verify.check_document import problem_of
 from mmc4_pipeline.verify.dataset import verify
 
 MakeDataset = Callable[..., StageFolder]
@@ -209,7 +203,7 @@ def test_documents_and_images_that_the_ledger_does_not_have_are_found(folder: St
     )
     lost = f"{gone['raw_url']} at sentence {gone['matched_text_index']} of {keys[1]}"
     assert f"an image that the ledger has is not there: {lost}" in found
-    assert "36 links kept, but 35 images in the shards" in found
+    assert "36 links kept, but 35 images in the openflamingo shards" in found
 
 
 def test_an_image_that_cannot_be_decoded_is_found(folder: StageFolder) -> None:
@@ -228,22 +222,6 @@ def test_a_shard_that_is_left_over_from_another_run_is_found(folder: StageFolder
     assert "shard-00007.tar: is not in the manifest; remove it" in found
 
 
-def test_tars_of_other_formats_are_read_to_their_end(folder: StageFolder) -> None:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as tar:
-        add_file(tar, "a.txt", b"x" * 3000)
-    other = path(folder, "webdataset/part-00000.tar")
-    other.parent.mkdir()
-    other.write_bytes(data.getvalue())
-    digest = "0" * 64
-    edit_manifest(folder, lambda manifest: manifest["files"].append(
-        {"name": "webdataset/part-00000.tar", "bytes": len(data.getvalue()), "sha256": digest}))  # fmt: skip
-    (found,) = problems(folder)
-    assert "webdataset/part-00000.tar: its sha256 is not the manifest's" in found
-    other.write_bytes(data.getvalue()[:1000])
-    assert "not readable as a tar" in problems(folder)[0]
-
-
 def test_the_command_lists_all_problems_and_fails(folder: StageFolder, capsys: pytest.CaptureFixture[str]) -> None:
     path(folder).unlink()
     shutil.copy(path(folder, "shard-00000.tar"), path(folder, "shard-00007.tar"))
@@ -253,53 +231,3 @@ def test_the_command_lists_all_problems_and_fails(folder: StageFolder, capsys: p
     assert len(said) == 2
     assert "copy it again" in said[0]
     assert "remove it" in said[1]
-
-
-GOOD = {
-    "url": "https://a.example/",
-    "text_list": ["One.", "Two."],
-    "image_info": [
-        {
-            "image_name": "a.jpg",
-            "raw_url": "https://a.example/a.jpg",
-            "matched_text_index": 1,
-            "matched_sim": 0.5,
-            "face_detections": None,
-            "image_base64": "",
-        }
-    ],
-    "similarity_matrix": [[0, 0.5]],
-    "could_have_url_duplicate": 0,
-}
-WRONG: list[Any] = [None, True, -1, 2, "text", [], [None], {}, [[]], [["0.5", 0.5]], [[0.5, 7]], [{}], [3]]
-
-
-def test_whatever_the_published_schema_refuses_is_found() -> None:
-    published = jsonschema.Draft202012Validator(
-        json.loads((files("schemas") / "mmc4_document.schema.json").read_text())
-    )
-    assert published.is_valid(GOOD)
-    assert problem_of(GOOD) is None
-    wrong = copy.deepcopy([*WRONG, {**GOOD, "more": 1}])
-    for name in GOOD:
-        wrong += [{key: value for key, value in GOOD.items() if key != name}]
-        wrong += [{**GOOD, name: value} for value in WRONG]
-    info = GOOD["image_info"][0]  # type: ignore[index]
-    for name in ("more", *info):
-        changed = [{**info, name: value} for value in WRONG] + [{key: info[key] for key in info if key != name}]
-        wrong += [{**GOOD, "image_info": [item]} for item in changed]
-    refused = [document for document in wrong if not published.is_valid(document)]
-    assert len(refused) > 100
-    assert [document for document in refused if problem_of(document) is None] == []
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        ({"similarity_matrix": [[0.5]]}, "not of 1 images x 2 sentences"),
-        ({"similarity_matrix": [[0.5, 0]]}, "image 0 has the matched_sim 0.5, but 0 in the similarity_matrix"),
-        ({"text_list": ["One."], "similarity_matrix": [[0.5]]}, "image 0 is matched to sentence 1 of 1"),
-    ],
-)
-def test_parts_of_a_document_that_do_not_fit_each_other_are_found(change: dict[str, Any], why: str) -> None:
-    assert why in str(problem_of({**GOOD, **change}))
