@@ -70,6 +70,11 @@ def documents(folder: Path, name: str) -> list[dict[str, Any]]:
     return found
 
 
+def in_mmc4_form(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Return the documents of a dataset in a format that stores them in MMC4's form."""
+    return [stored.get("json", stored) for stored in documents(folder, name)]
+
+
 def everything_in(folder: Path) -> Iterator[bytes]:
     """Yield the content of all files below a folder, also unpacked, and the images that they hold as base64."""
     for path in sorted(folder.rglob("*")):

@@ -16,6 +16,7 @@ from tests.end_to_end.takedown.outputs import (
     cut,
     documents,
     everything_in,
+    in_mmc4_form,
     manifest,
     notes,
     rows,
@@ -89,7 +90,7 @@ def views(folder: Path, name: str) -> list[tuple[str, int]]:
 def test_an_emptied_shard_is_read_as_one_without_documents(alone: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(alone, tmp_path / "all")
     first = {row["page_url"] for row in rows(folder) if row["shard"] == "shard-00000.tar"}
-    remaining = [item["url"] for item in documents(folder, "openflamingo") if item["url"] not in first]
+    remaining = [item["url"] for item in in_mmc4_form(folder, "openflamingo") if item["url"] not in first]
     (tmp_path / "list.txt").write_text("\n".join(first))
     takedown(folder, tmp_path / "list.txt")
     assert json.loads((folder / "sizes.json").read_text())["shard-00000.tar"] == 0

@@ -17,6 +17,7 @@ from tests.end_to_end.takedown.outputs import (
     cut,
     documents,
     everything_in,
+    in_mmc4_form,
     manifest,
     notes,
     rows,
@@ -129,8 +130,8 @@ def test_the_rest_of_a_document_is_as_it_was(before: Path, after: Path, removals
         return document | images if pairs else None
 
     for name in ("openflamingo", "mmc4_jsonl"):
-        remaining = [made for document in documents(before / "dataset/all", name) if (made := expected(document))]
-        assert documents(after / "dataset/all", name) == remaining
+        remaining = [made for document in in_mmc4_form(before / "dataset/all", name) if (made := expected(document))]
+        assert in_mmc4_form(after / "dataset/all", name) == remaining
     samples = documents(after / "dataset/all", "webdataset")
     assert [sample["json"] for sample in samples] == remaining
     images = stored(after)
