@@ -4,6 +4,7 @@ Beam, open_clip and others warn about things that users of this program have not
 """
 
 import logging
+import os
 import sys
 
 OURS = ("mmc4_pipeline", "beam_jobs", "filters")
@@ -35,6 +36,7 @@ def configure(*, verbose: bool) -> None:
     for name in _LOGGED_AND_RAISED:
         logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)
     logging.getLogger("PrismJobServer").disabled = True  # Beam sets the level of this one itself
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it logs with a handler of its own
     root.addFilter(_is_not_of_a_remote_job)
 
 
