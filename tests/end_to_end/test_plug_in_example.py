@@ -61,7 +61,7 @@ def test_its_filter_and_format_work_like_the_built_in_ones(built: Path, installe
     limit = median(row["byte_size"] / row["width"] / row["height"] for row in before)
     recipe = tmp_path / "own.yaml"
     recipe.write_text(f"extends: {MINIWEB}/miniweb.yaml\nfilters: {{bytes_per_pixel: {{min: {limit}}}}}\n")
-    formats = ("--formats", "openflamingo", "interleaved_jsonl")
+    formats = ("--formats", "interleaved_jsonl", "webdataset")
     mmc4(installed, "cut", "--output", str(output), "--recipe", str(recipe), *formats)
 
     dataset = output / "dataset/own"
@@ -73,6 +73,7 @@ def test_its_filter_and_format_work_like_the_built_in_ones(built: Path, installe
     assert expected <= {row["image_url"] for row in dropped}
     kept = [row for row in ledger if row["shard"]]
     assert kept
+    assert {row["shard"].partition("/")[0] for row in kept} == {"interleaved_jsonl"}
     assert sorted((row["page_url"], row["image_url"]) for row in kept) == sorted(
         (url, image) for url, images in documents(dataset).items() for image in images
     )
