@@ -27,7 +27,7 @@ class Tokenizer:
         self._numbers = lru_cache(_WORDS_KEPT)(self._numbers_of)
 
     def __call__(self, sentences: Sequence[str]) -> torch.Tensor:
-        """Return tokens of shape (sentences, the model's context length): truncated sentences, padded with zeros."""
+        """Return tokens of shape (sentences, the model's context length), truncated or padded with zeros."""
         if not self._is_clip_s:
             return torch.as_tensor(self._tokenizer(list(sentences)))
         tokens = np.zeros((len(sentences), self._tokenizer.context_length), dtype=np.int64)

@@ -63,7 +63,7 @@ def test_half_precision_changes_no_assignment(built: Path, tmp_path: Path, preci
     assert 0 < max(apart) < 5e-3
 
 
-def test_another_model_s_scores_stand_beside_the_first_and_the_recipe_says_which_count(
+def test_scores_of_two_models_are_stored_next_to_each_other_and_the_recipe_names_one(
     built: Path, web: Web, tmp_path: Path
 ) -> None:
     output = copied(built, tmp_path / "out", "scores")

@@ -1,4 +1,4 @@
-"""What a build leaves is read by the programs that people use it with, is whole, and can be published."""
+"""A finished dataset can be read by other programs, is complete, and can be published."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ from tests.end_to_end.running import mmc4, succeeded
 
 @pytest.fixture(scope="module")
 def dataset(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of a dataset with its card."""
+    """Return the folder of a dataset with its card."""
     folder = tmp_path_factory.mktemp("use") / "miniweb"
     shutil.copytree(built / "dataset/miniweb", folder)
     succeeded(mmc4("card", str(folder), "--url", "https://example.org/miniweb"))
@@ -30,12 +30,12 @@ def dataset(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def samples(dataset: Path) -> dict[str, dict[str, Any]]:
-    """Give the documents by key, as plain webdataset reads them."""
+    """Return the documents by key, read with plain webdataset."""
     shards = [str(path) for path in sorted(dataset.glob("shard-*.tar"))]
     return {sample["__key__"]: sample["json"] for sample in webdataset.WebDataset(shards, shardshuffle=False).decode()}
 
 
-def test_it_is_whole_and_core_is_a_subset(built: Path, tmp_path: Path) -> None:
+def test_it_is_complete_and_core_is_a_subset(built: Path, tmp_path: Path) -> None:
     output = shutil.copytree(built, tmp_path / "out")
     succeeded(mmc4("cut", "--output", str(output), "--recipe", "mmc4-core"))
     full, core = output / "dataset/miniweb", output / "dataset/mmc4-core"
@@ -91,11 +91,11 @@ def test_two_workers_on_two_nodes_read_every_document_once(
 def openflamingo(
     samples: dict[str, dict[str, Any]], threshold: float, most: int
 ) -> Iterator[tuple[str, str, list[Any]]]:
-    """Do to each document what OpenFlamingo's loader does, but for tokens, random drops and flips.
+    """Process each document like OpenFlamingo's loader, except for tokens, random drops and flips.
 
-    open_flamingo/train/data.py, `preprocess_interleaved`: images of 10 KB or less are passed over, the assignment is
-    solved again with what is left, pairs below the threshold are dropped, an image's mark goes before its sentence.
-    Its images stay in the order of image_info while the marks are in that of the text: so the two must be the same.
+    open_flamingo/train/data.py, `preprocess_interleaved`: it skips images of 10 KB or less, solves the assignment again
+    with the remaining ones, drops pairs below the threshold, and inserts an image's mark before its sentence. Its
+    images are in the order of image_info and the marks in that of the text, so these two orders must be the same.
     """
     for key, document in samples.items():
         raw = [base64.b64decode(info["image_base64"]) for info in document["image_info"]]
@@ -120,9 +120,7 @@ def openflamingo(
         yield key, text + "<|endofchunk|>", images
 
 
-def test_openflamingo_s_loader_makes_sequences_of_it_and_ours_makes_the_same_text(
-    dataset: Path, samples: dict[str, dict[str, Any]]
-) -> None:
+def test_openflamingo_s_loader_and_ours_make_the_same_text(dataset: Path, samples: dict[str, dict[str, Any]]) -> None:
     theirs = {key: (text, images) for key, text, images in openflamingo(samples, threshold=0.24, most=6)}
     assert len(theirs) > 10
     for text, images in theirs.values():
@@ -130,7 +128,7 @@ def test_openflamingo_s_loader_makes_sequences_of_it_and_ours_makes_the_same_tex
         assert text.count("<|endofchunk|>") == len(images)
     ours = InterleavedDataset(ShardedDocuments(str(dataset)), Interleaver(SequenceOptions(min_similarity=0.24)))
     sequences = {sequence.key: sequence for sequence in ours}
-    # Where all of a document's images are larger than 10 KB, each has its own sentence, and there are at most 6.
+    # Documents whose images are all larger than 10 KB, have a sentence each, and are at most 6.
     comparable = [key for key, document in samples.items() if key in theirs and _plain(document)]
     assert len(comparable) > 3
     for key in comparable:
@@ -146,7 +144,7 @@ def _plain(document: dict[str, Any]) -> bool:
     return large and len(sentences) == len(infos) <= 6
 
 
-def test_the_metadata_is_valid_croissant_that_gives_the_ledger_s_rows(
+def test_the_metadata_is_valid_croissant_with_the_ledger_s_rows(
     dataset: Path, samples: dict[str, dict[str, Any]]
 ) -> None:
     import mlcroissant

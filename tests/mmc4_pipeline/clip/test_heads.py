@@ -76,8 +76,8 @@ def test_other_files_are_refused_by_name(tmp_path: Path, head: type[NsfwHead | F
         with pytest.raises(UserError, match=rf"{name}\.pt: .*{head.__name__} .*16"):
             load_head(head, str(tmp_path / f"{name}.pt"), 16)
     assert not (tmp_path / "touched").exists()
-    with pytest.raises(UserError, match=r"gone\.pt: no such file"):
-        load_head(head, str(tmp_path / "gone.pt"), 16)
+    with pytest.raises(UserError, match=r"missing\.pt: no such file"):
+        load_head(head, str(tmp_path / "missing.pt"), 16)
 
 
 def test_a_head_names_the_clip_it_was_made_for(tmp_path: Path) -> None:
