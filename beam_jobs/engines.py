@@ -65,8 +65,8 @@ def runner(options: PipelineOptions) -> PipelineRunner | None:
     """Return the local runner, with one worker process or several, or Flink's. None means that Beam finds the runner.
 
     With Beam's own way to use several processes (--direct_running_mode multi_processing), each of them writes to the
-    terminal. Here their stderr goes to a file, and what our modules log in them goes to this process's log. Errors in
-    them are raised in this process in both cases.
+    terminal. Here their stderr goes to a file, and this process shows what our modules log in them. In both cases, this
+    process raises their errors.
     """
     direct = options.view_as(DirectOptions)
     if _named(options, "FlinkRunner"):
