@@ -9,7 +9,6 @@ import struct
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +65,6 @@ OPTIONS = (CommonOptions, WebOptions, ImagesOptions)
 FETCHED = "fetched"  # the notes of shards whose images have been fetched, which is most of the work
 _LEARNED = tuple[str, bytes]  # declared where several collections are merged: Flink requires equal coders
 _INDEX = "prefetched"  # the folder of the index for --images_from
-_FILES_AT_ONCE = 32
 _RANKED_HASH = ">QQ"  # Beam's integers are signed, hashes are not; big-endian bytes sort like their numbers
 
 _log = logging.getLogger(__name__)
@@ -119,8 +117,8 @@ def _source(
     own = options.view_as(ImagesOptions)
     if own.images_from:
         tars = shard_files(inputs, own.images_from)
-        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # on remote storage each request takes a while
-            sizes = list(pool.map(lambda tar: f"{tar} {inputs.size(tar)} {inputs.size(table_of(tar))}", tars))
+        bytes_of = storage.for_each([*tars, *map(table_of, tars)], inputs.size)
+        sizes = [f"{tar} {bytes_of[tar]} {bytes_of[table_of(tar)]}" for tar in tars]
         files = hashlib.sha256("\n".join(sizes).encode()).hexdigest()[:16]
         prefetched = PrefetchedImages(inputs, tuple(tars), folder.file(_INDEX), settings.max_bytes)
         return prefetched, {"images_from": ImageShards(shards=len(tars), files=files)}

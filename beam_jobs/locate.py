@@ -7,10 +7,8 @@ filters that select rows while the index is read. So about as many rows are shuf
 import logging
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from math import ceil
 from typing import Any
 
@@ -60,7 +58,6 @@ OPTIONS = (CommonOptions, LocateOptions, WebOptions)
 DOCUMENTS_PER_SHARD = 36_000  # whose references and captures fit any worker
 URLS_PER_FILTER = 4 << 20  # a filter's file is then 5 MB for all of C4, and some 13 MB at most
 SHARE_OF_FALSE_ROWS = 0.05  # rows that are shuffled needlessly, as a share of the documents
-_CONCURRENT_FILES = 16  # that are inspected: on remote storage each takes a while
 _ROWS_PER_PACK = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -119,10 +116,9 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
         raise UserError("--c4 and --cc_root are required: the C4 files, and the folder or URL of Common Crawl")
     fields, inputs = parse_fields(own.c4_fields), Inputs(http_settings(options))
     documents, index = document_files(inputs, own.c4), index_files(inputs, own.cc_root, recipe.crawl)
-    with ThreadPoolExecutor(_CONCURRENT_FILES) as pool:
-        inspected = dict(zip(documents, pool.map(lambda path: inspect(inputs, path, fields), documents), strict=True))
-        index_sizes = dict(zip(index, pool.map(inputs.size, index), strict=True))
-        groups = dict(zip(index, pool.map(partial(row_groups, inputs), index), strict=True))
+    inspected = storage.for_each(documents, lambda path: inspect(inputs, path, fields))
+    index_sizes = storage.for_each(index, inputs.size)
+    groups = storage.for_each(index, lambda path: row_groups(inputs, path))
     rows, expected = sum(map(sum, groups.values())), sum(number for _, number in inspected.values())
     if not rows:
         raise UserError(
@@ -236,7 +232,7 @@ class ReadCaptures(beam.DoFn):
         self._shared = Shared()
 
     def process(self, group: tuple[str, int], filters: Sequence[tuple[int, str]]) -> Iterator[Any]:
-        if filters:  # otherwise there are no documents
+        if filters:  # without documents there are none
             _log.info("locate: reading row group %d of %s", group[1], group[0])
             yield from _in_packs(self._rows(read_captures(self._work.inputs, *group, self._wanted(filters))))
 

@@ -5,7 +5,6 @@ A source is read in parts, because reading a crawl can take days: a resumed run 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from math import ceil
@@ -35,7 +34,6 @@ from schemas.page import OutcomeKind, Page, PageOutcome
 from schemas.statistics import Counts
 
 READERS = {"warc": pages_by_range, "wat": pages_by_wat, "warc_scan": pages_by_scan}
-_CONCURRENT_FILES = 16  # whose sizes are requested: on remote storage each request takes a while
 # Bytes of a WARC file per document that is kept: Common Crawl has about 20 kB per capture, and about every seventh
 # capture of C4's crawl became a document. It determines the number of shards, which must follow from the input alone.
 _WARC_BYTES_PER_DOCUMENT = 140_000
@@ -154,8 +152,7 @@ class WarcPages(PageSource):
     def of(cls, own: PagesOptions, inputs: Inputs) -> "WarcPages":
         """Find the WARC files of --warcs, and divide their pages into shards; raises UserError if one is missing."""
         files = warc_files(inputs, own.warcs)
-        with ThreadPoolExecutor(_CONCURRENT_FILES) as pool:
-            sizes = dict(zip(files, pool.map(inputs.size, files), strict=True))
+        sizes = storage.for_each(files, inputs.size)
         return cls(
             inputs=inputs,
             shards=max(1, ceil(sum(sizes.values()) / (_WARC_BYTES_PER_DOCUMENT * own.documents_per_shard))),

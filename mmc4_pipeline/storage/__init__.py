@@ -9,6 +9,7 @@ from mmc4_pipeline.storage.paths import above, filesystem, is_local, join
 from mmc4_pipeline.storage.reading import (
     Inputs,
     exists,
+    for_each,
     matches,
     matches_below,
     modified,
@@ -48,6 +49,7 @@ __all__ = [
     "distinct",
     "exists",
     "filesystem",
+    "for_each",
     "is_local",
     "join",
     "json_bytes",

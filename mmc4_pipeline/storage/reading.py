@@ -24,6 +24,7 @@ Result = TypeVar("Result")
 # Ranges of a file that are read concurrently: enough to hide a latency of 100 ms, few enough for any server.
 _CONCURRENT_RANGES = 8
 _CONCURRENT_BYTES = 64 << 20
+_CONCURRENT_FILES = 16  # that are inspected: on remote storage each takes a while
 
 
 class FileSystems:
@@ -151,6 +152,13 @@ class Inputs(FileSystems):
                     if not stream.ignores_ranges:
                         break
         yield from super().read_ranges(path, todo)
+
+
+def for_each(paths: Iterable[str], inspect: Callable[[str], Result]) -> dict[str, Result]:
+    """Inspect files, several concurrently, and return the results by path."""
+    listed = list(paths)
+    with ThreadPoolExecutor(_CONCURRENT_FILES) as pool:
+        return dict(zip(listed, pool.map(inspect, listed), strict=True))
 
 
 def _outcome(read: Callable[[], bytes]) -> bytes | PermanentReadError:

@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -139,6 +140,9 @@ def test_retry_after_is_waited_for_by_all_threads(
         assert [future.result() for future in [first, *others]] == [FILE[n : n + 10] for n in (0, 0, 1, 2)]
     assert len(server.asked) == 5
     assert all(one.time >= until for one in server.asked[1:])
+    (warning,) = caplog.records
+    assert (warning.levelname, warning.name.split(".")[0]) == ("WARNING", "mmc4_pipeline")
+    assert re.search(rf"{url}: HTTP {code}; .*127\.0\.0\.1:\d+ for \d+\.\d s", warning.getMessage())
 
 
 def test_retry_after_in_seconds_is_waited_for(server: FileServer, url: str) -> None:
@@ -311,6 +315,9 @@ def test_operations_that_http_does_not_have_are_refused(url: str) -> None:
         INPUTS.matches(f"{url}/*.parquet")
     with pytest.raises(UserError, match="HTTP"):
         storage.write_bytes(url, b"")
+    for read in (storage.read_bytes, storage.open_read, storage.size, storage.exists, storage.matches):
+        with pytest.raises(UserError, match="HTTP"):  # nothing is requested without settings
+            read(url)
     assert INPUTS.matches(f"{url}?x=1") == []
     assert INPUTS.matches(url) == [url]
 
