@@ -21,14 +21,13 @@ Choose = Callable[[str, Sequence[str]], Sequence[bool] | None]
 class DocumentView:
     """A stored document as every format can describe it.
 
-    `image_urls` is in reading order. `key` is that of the document, `sentences` their number, and `image_bytes` has the
-    size of each stored JPEG; each is None if the format does not store it.
+    `image_urls` is in reading order. `sentences` is the number of sentences; it and `key`, the document's, are None if
+    the format does not store them.
     """
 
     url: str
     image_urls: tuple[str, ...]
     sentences: int | None = None
-    image_bytes: tuple[int, ...] | None = None
     key: str | None = None
 
 

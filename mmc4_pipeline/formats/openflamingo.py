@@ -46,9 +46,7 @@ class OpenFlamingo(Format):
 
     def view(self, stored: Json) -> DocumentView:
         """Return a view of a sample's document."""
-        document = stored["json"]
-        sizes = tuple(_decoded_bytes(info["image_base64"]) for info in document["image_info"])
-        return replace(view_of(document), image_bytes=sizes, key=stored["__key__"])
+        return replace(view_of(stored["json"]), key=stored["__key__"])
 
     def mmc4_document(self, stored: Json, /) -> Mmc4Document[EmbeddedImage]:
         """Return a sample's document."""
@@ -70,10 +68,6 @@ def _with_images(document: Json, images: Sequence[bytes]) -> Json:
     for info, jpeg in zip(document["image_info"], images, strict=True):
         info["image_base64"] = base64.b64encode(jpeg).decode("ascii")
     return document
-
-
-def _decoded_bytes(image_base64: str) -> int:
-    return len(image_base64) // 4 * 3 - image_base64[-2:].count("=")
 
 
 def read_shard(stream: IO[bytes], path: str) -> Iterator[tuple[str, Json]]:

@@ -51,7 +51,7 @@ class WebDataset(Format):
             sample = {name.partition(".")[2]: data for name, data in group}
             try:
                 document = orjson.loads(sample["json"])
-                expected = {"json", *_image_files(document)}
+                expected = {"json", *(f"{number}.jpg" for number in range(len(document["image_info"])))}
             except (KeyError, TypeError, orjson.JSONDecodeError) as error:
                 raise unreadable(path, f"{key} has no readable document: {error!r}") from error
             if sample.keys() != expected:
@@ -60,8 +60,7 @@ class WebDataset(Format):
 
     def view(self, stored: Json) -> DocumentView:
         """Return a view of a sample's document."""
-        sizes = tuple(len(stored[name]) for name in _image_files(stored["json"]))
-        return replace(view_of(stored["json"]), image_bytes=sizes, key=stored["__key__"])
+        return replace(view_of(stored["json"]), key=stored["__key__"])
 
     def mmc4_document(self, stored: Json, /) -> Mmc4Document[ImageInfo]:
         """Return a sample's document."""
@@ -83,7 +82,3 @@ class WebDataset(Format):
                 kept = [number for number, info in enumerate(document["image_info"]) if info in remaining["image_info"]]
                 for new, number in enumerate(kept):
                     add_file(tar, f"{key}.{new}.jpg", sample[f"{number}.jpg"])
-
-
-def _image_files(document: Json) -> list[str]:
-    return [f"{number}.jpg" for number in range(len(document["image_info"]))]
