@@ -23,7 +23,7 @@ def pages_by_scan(
     wanted = {(location.offset, location.url): location for location in locations}
     offsets = {location.offset for location in locations}
     lost: list[LostRecord] = []
-    why = "the WARC file holds no response record of that URL at that offset"
+    why = "the WARC file has no response record of that URL at that offset"
     end = 0
     try:
         with inputs.open_stream(join(cc_root, warc_filename)) as stream:

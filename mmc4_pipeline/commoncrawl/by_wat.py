@@ -48,7 +48,7 @@ def pages_by_wat(
     except PermanentReadError as error:
         why = f"the WAT file could not be read to its end: {error}"
     else:
-        why = "the WAT file holds no record for that URL at that offset"
+        why = "the WAT file has no record for that URL at that offset"
         why += f" (the file is corrupt or truncated at {lost} place{'s' * (lost > 1)})" if lost else ""
     yield from not_found(wanted.values(), why)
 

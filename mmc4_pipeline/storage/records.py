@@ -57,7 +57,7 @@ def write_table(writer: HashingWriter, records: Iterable[Any], record: type) -> 
 
 
 def read_records(path: str, record: type[Record]) -> Iterator[Record]:
-    """Yield the records of a Parquet file that this program wrote; raises UserError if it does not hold them."""
+    """Yield the records of a Parquet file that this program wrote; raises UserError if it has other contents."""
     try:
         table = pq.read_table(pa.PythonFile(open_read(path), mode="r"), columns=arrow_schema(record).names)
     except (pa.ArrowException, OSError) as error:  # pyarrow raises OSError for damaged pages

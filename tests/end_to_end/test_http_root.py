@@ -62,10 +62,10 @@ def test_a_server_that_fails_every_third_request_changes_no_byte(
     succeeded(pages(tmp_path, "--fetch_user_agent", "tester/1"))
     for pattern in ("locations/*.parquet", "pages/*.parquet"):  # later stages request nothing from this server
         assert contents(tmp_path, pattern) == contents(built, pattern)
-    answers = Counter(one.status for one in mirror.asked)
+    answers = Counter(one.status for one in mirror.requests)
     assert answers[503] > 1
     assert answers[500] > 1
-    assert {one.user_agent for one in mirror.asked} == {"tester/1"}
+    assert {one.user_agent for one in mirror.requests} == {"tester/1"}
 
 
 def test_a_refused_run_drops_nothing_and_goes_on_later(
@@ -92,8 +92,8 @@ def test_what_was_read_before_a_refusal_is_not_asked_for_again(web: Web, mirror:
     mirror.usual = only_the_first
     refusal(pages(tmp_path, "--page_source", "wat"))
     mirror.usual = well
-    mirror.asked.clear()
+    mirror.requests.clear()
     succeeded(pages(tmp_path, "--page_source", "wat", "--resume"))
-    assert len({one.path for one in mirror.asked}) == 2
-    assert first[0] not in {one.path for one in mirror.asked}
+    assert len({one.path for one in mirror.requests}) == 2
+    assert first[0] not in {one.path for one in mirror.requests}
     assert not (tmp_path / "pages/read").exists()

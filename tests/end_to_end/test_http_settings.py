@@ -66,15 +66,15 @@ def locate(server: FileServer, output: Path) -> None:
 
 def only_named(server: FileServer, *paths: str) -> bool:
     """Return whether all requests have the name, having checked that each of these paths was requested."""
-    assert {path for path in paths if not any(path in one.path for one in server.asked)} == set()
-    return {one.user_agent for one in server.asked} == {NAME}
+    assert {path for path in paths if not any(path in one.path for one in server.requests)} == set()
+    return {one.user_agent for one in server.requests} == {NAME}
 
 
 @pytest.mark.parametrize("source", ["warc", "wat", "warc_scan"])
 def test_locate_and_pages(server: FileServer, tmp_path: Path, source: str) -> None:
     locate(server, tmp_path)
     assert only_named(server, "/c4/", "/cc-index/", "cc-index-table.paths.gz")
-    server.asked.clear()
+    server.requests.clear()
     run(tmp_path, "pages", "--page_source", source, *RECIPE, *denied(server), *NAMED, *FAST)
     assert only_named(server, "/c4/", "/wat/" if source == "wat" else "/warc/", "/deny.txt")
 
@@ -126,5 +126,5 @@ def test_the_rate_is_kept(built: Path, server: FileServer, tmp_path: Path, clock
     else:
         arguments = ["--images_from", *urls(server, ".tar"), *RECIPE]
     run(output, stage, *arguments, *denied(server), *NAMED, "--cc_requests_per_second", str(SLOW))
-    assert len(server.asked) > 4
-    assert clock.monotonic() >= (len(server.asked) - 1) / SLOW
+    assert len(server.requests) > 4
+    assert clock.monotonic() >= (len(server.requests) - 1) / SLOW

@@ -18,7 +18,7 @@ LONGEST = 30.0  # seconds that a stalled response waits for its client to give u
 
 
 @dataclass
-class Asked:
+class ReceivedRequest:
     """One request: its Range as (start, end), and its response. `sent` counts bytes of the body."""
 
     path: str
@@ -41,9 +41,9 @@ class Handler(BaseHTTPRequestHandler):
         """Respond to a GET."""
         said = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         start, last = (int(said[1]), said[2]) if said else (0, "")
-        self.asked = Asked(self.path, start, int(last) + 1 if last else None, self.headers["User-Agent"])
+        self.received = ReceivedRequest(self.path, start, int(last) + 1 if last else None, self.headers["User-Agent"])
         with self.server.changed:
-            self.server.asked.append(self.asked)
+            self.server.requests.append(self.received)
             self.server.under_way += 1
             way = self.server.ways.popleft() if self.server.ways else self.server.usual
         body = self.server.files.get(self.path)
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, status: int, body: bytes, headers: dict[str, str], length: int | None = None) -> None:
         """Send a response; `length` is the declared length, if that is not the true one."""
-        self.asked.status = status
+        self.received.status = status
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body) if length is None else length)}.items():
             self.send_header(name, value)
@@ -70,14 +70,14 @@ class Handler(BaseHTTPRequestHandler):
         """Send bytes and count them."""
         self.wfile.write(body)
         self.wfile.flush()
-        self.asked.sent += len(body)
+        self.received.sent += len(body)
 
     def part(self, body: bytes) -> tuple[int, bytes, dict[str, str]]:
         """Return status, body and headers of a correct response."""
         tag = {"ETag": self.server.etag}
         if self.headers.get("Range") is None:
             return 200, body, tag
-        start, end = self.asked.start, min(len(body), self.asked.end or len(body))
+        start, end = self.received.start, min(len(body), self.received.end or len(body))
         if start >= len(body):
             return 416, b"", {"Content-Range": f"bytes */{len(body)}"}
         return 206, body[start:end], {**tag, "Content-Range": f"bytes {start}-{end - 1}/{len(body)}"}
@@ -101,7 +101,7 @@ def without_range(handler: Handler, body: bytes) -> None:
 
 def without_length(handler: Handler, body: bytes) -> None:
     """Send the whole file and close the connection at its end, like HTTP/1.0."""
-    handler.asked.status = 200
+    handler.received.status = 200
     handler.close_connection = True
     handler.send_response(200)
     handler.end_headers()
@@ -172,7 +172,7 @@ class FileServer(ThreadingHTTPServer):
         self.etag = '"1"'
         self.usual: Way = well
         self.ways: deque[Way] = deque()
-        self.asked: list[Asked] = []
+        self.requests: list[ReceivedRequest] = []
         self.under_way = 0
         self.changed = threading.Condition()
         self.stopping = threading.Event()
@@ -190,7 +190,7 @@ class FileServer(ThreadingHTTPServer):
         """Return start and end of what was sent of the file, for each request for which anything was sent."""
         with self.changed:  # a client receives its bytes before they are counted here
             assert self.changed.wait_for(lambda: not self.under_way, LONGEST)
-        begun = [(one.start if one.status == 206 else 0, one) for one in self.asked if one.status in (200, 206)]
+        begun = [(one.start if one.status == 206 else 0, one) for one in self.requests if one.status in (200, 206)]
         return [(start, start + one.sent) for start, one in begun if one.sent]
 
 

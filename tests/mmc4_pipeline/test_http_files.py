@@ -76,10 +76,10 @@ def read_stream(url: str) -> bytes:
 
 def test_a_file_read_in_order_is_one_request_with_the_user_agent(server: FileServer, url: str) -> None:
     assert read_stream(url) == INPUTS.read_bytes(url) == FILE
-    assert [(one.start, one.end, one.sent) for one in server.asked] == [(0, None, len(FILE))] * 2
+    assert [(one.start, one.end, one.sent) for one in server.requests] == [(0, None, len(FILE))] * 2
     named = Inputs(HttpSettings("tester/1 (+https://a.example)"))
     assert named.read_range(url, 7, 3) == FILE[7:10]
-    who = [one.user_agent for one in server.asked]
+    who = [one.user_agent for one in server.requests]
     assert who[0].startswith("mmc4-pipeline/")
     assert "Common Crawl" in who[0]
     assert who[2] == "tester/1 (+https://a.example)"
@@ -90,7 +90,7 @@ def test_temporary_failures_lose_nothing_and_read_nothing_twice(server: FileServ
     server.ways.extend([way, way, well])
     assert read_stream(url) == FILE
     assert once(server)[-1][1] == len(FILE)
-    server.asked.clear()
+    server.requests.clear()
     server.ways.extend([way, way, well])
     assert INPUTS.read_range(url, 100_000, 50_000) == FILE[100_000:150_000]
     assert (once(server)[0][0], once(server)[-1][1]) == (100_000, 150_000)
@@ -109,7 +109,7 @@ def test_tries_are_limited_and_their_end_is_not_a_reason_to_drop(server: FileSer
     with pytest.raises(UserError, match=r"/a: .*in 5 tries .*with --resume") as caught:
         INPUTS.read_range(url, 0, 1000)
     assert not isinstance(caught.value, PermanentReadError)
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
 
 
 def test_a_trickle_counts_as_stalled(server: FileServer, url: str) -> None:
@@ -138,8 +138,8 @@ def test_retry_after_is_waited_for_by_all_threads(
             time.sleep(0.001)
         others = [pool.submit(INPUTS.read_range, url, number, 10) for number in range(3)]
         assert [future.result() for future in [first, *others]] == [FILE[n : n + 10] for n in (0, 0, 1, 2)]
-    assert len(server.asked) == 5
-    assert all(one.time >= until for one in server.asked[1:])
+    assert len(server.requests) == 5
+    assert all(one.time >= until for one in server.requests[1:])
     (warning,) = caplog.records
     assert (warning.levelname, warning.name.split(".")[0]) == ("WARNING", "mmc4_pipeline")
     assert re.search(rf"{url}: HTTP {code}; .*127\.0\.0\.1:\d+ for \d+\.\d s", warning.getMessage())
@@ -148,7 +148,7 @@ def test_retry_after_is_waited_for_by_all_threads(
 def test_retry_after_in_seconds_is_waited_for(server: FileServer, url: str) -> None:
     server.ways.append(status(503, Retry_After="1"))
     assert INPUTS.read_range(url, 0, 10) == FILE[:10]
-    assert server.asked[1].time >= server.asked[0].time + 1
+    assert server.requests[1].time >= server.requests[0].time + 1
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_server_that_demands_a_long_wait_ends_the_run(server: FileServer, url:
     server.usual = status(503, Retry_After=value)
     with pytest.raises(UserError, match=r"HTTP 503.* (\d{5}|inf) s.*--resume"):
         INPUTS.read_range(url, 0, 10)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_the_rate_is_kept(server: FileServer, url: str) -> None:
@@ -167,7 +167,7 @@ def test_the_rate_is_kept(server: FileServer, url: str) -> None:
     began = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda start: slowed.read_range(url, start, 10), range(8)))
-    assert len(server.asked) == 10
+    assert len(server.requests) == 10
     assert time.monotonic() - began >= 9 / 50
 
 
@@ -178,12 +178,12 @@ def test_a_refusal_ends_the_run_and_a_missing_file_does_not(server: FileServer, 
             read(f"{server.address}/gone")
     assert not INPUTS.exists(f"{server.address}/gone")
     server.usual = status(403)
-    before = len(server.asked)
+    before = len(server.requests)
     for read in (INPUTS.read_bytes, INPUTS.open_read, INPUTS.exists):
         with pytest.raises(UserError, match=r"refused \(HTTP 403 Forbidden\)") as caught:
             read(url)
         assert not isinstance(caught.value, PermanentReadError)
-    assert len(server.asked) == before + 3
+    assert len(server.requests) == before + 3
 
 
 def test_a_busy_server_does_not_make_a_file_missing(server: FileServer, url: str) -> None:
@@ -237,7 +237,7 @@ def test_a_server_that_ignores_range_is_read_in_one_stream(server: FileServer, u
     server.usual = without_range
     ranges = [(10, 5), (400_000, 100_000), (2_900_000, 10)]
     assert list(INPUTS.read_ranges(url, ranges)) == [FILE[start : start + length] for start, length in ranges]
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_broken_stream_of_a_server_that_ignores_range_goes_on(server: FileServer, url: str) -> None:
@@ -248,7 +248,7 @@ def test_a_broken_stream_of_a_server_that_ignores_range_goes_on(server: FileServ
     server.ways.append(cut_whole)
     server.usual = without_range
     assert list(INPUTS.read_ranges(url, [(5, 5), (500_000, 200_000)])) == [FILE[5:10], FILE[500_000:700_000]]
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_a_file_of_undeclared_length_is_read_to_its_end(server: FileServer, url: str) -> None:
@@ -275,7 +275,7 @@ def test_a_missing_file_is_not_requested_for_each_range(server: FileServer) -> N
     outcomes = list(INPUTS.read_ranges(f"{server.address}/gone", [(start, 5) for start in range(0, 500, 10)]))
     assert {str(outcome) for outcome in outcomes} == {f"{server.address}/gone: cannot be read (HTTP 404)"}
     assert len(outcomes) == 50
-    assert len(server.asked) <= 2
+    assert len(server.requests) <= 2
 
 
 def test_a_column_of_a_parquet_file_costs_its_own_bytes(serve: Serve) -> None:
@@ -287,7 +287,7 @@ def test_a_column_of_a_parquet_file_costs_its_own_bytes(serve: Serve) -> None:
     server.ways.extend([well, cut(100), status(503)])
     with INPUTS.open_read(f"{server.address}/a") as stream:
         assert pq.ParquetFile(stream).read_row_group(2, columns=["last"])["last"][0].as_py() == rows // 2
-    assert sum(one.sent for one in server.asked) < len(out.getvalue()) / 4
+    assert sum(one.sent for one in server.requests) < len(out.getvalue()) / 4
     once(server)
 
 

@@ -130,9 +130,9 @@ def test_neighbours_are_one_request(server: FileServer, far: Any) -> None:
         f"https://a.example/{group}/{group}{number}.jpg" for group in range(3) for number in range(3)
     ]
     assert pages == read(str(far.root), far)
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
     wanted = sum(location.length for location in far.locations)
-    assert sum(one.sent for one in server.asked) == wanted
+    assert sum(one.sent for one in server.requests) == wanted
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_failures_lose_nothing_and_read_nothing_twice(server: FileServer, far: A
 def test_a_server_that_ignores_range_gets_one_request(server: FileServer, far: Any, usual: Way) -> None:
     server.usual = usual
     assert read(server.address, far) == read(str(far.root), far)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_the_rate_is_kept_while_some_requests_fail(server: FileServer, far: Any) -> None:
@@ -166,7 +166,7 @@ def test_the_rate_is_kept_while_some_requests_fail(server: FileServer, far: Any)
     began = time.monotonic()
     pages = read(server.address, far, Inputs(replace(IMPATIENT, requests_per_second=20)))
     assert time.monotonic() - began >= 4 / 20
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
     assert pages == read(str(far.root), far)
 
 
@@ -185,7 +185,7 @@ def test_a_file_that_is_not_there_is_a_drop_with_its_status(server: FileServer, 
     for page in pages:
         assert isinstance(page, RejectedDocument)
         assert (page.reason, f"HTTP {code}" in page.detail) == (Reason.PAGE_UNREADABLE, True)
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(("way", "why"), [(status(503), "in 5 tries"), (status(403), "refused")])

@@ -98,24 +98,24 @@ def test_rows_that_lack_a_value_are_no_captures(path: str) -> None:
     urls[1] = None
     files[3] = None
     pq.write_table(table(url=pa.array(urls), warc_filename=pa.array(files)), path)
-    asked = wanted("", *(f"https://a.example/{number * 7919}" for number in range(5)))
-    assert [capture.offset for capture in read_captures(INPUTS, path, 0, asked)] == [0, 2, 4]
+    given = wanted("", *(f"https://a.example/{number * 7919}" for number in range(5)))
+    assert [capture.offset for capture in read_captures(INPUTS, path, 0, given)] == [0, 2, 4]
 
 
 def test_times_that_no_calendar_has_are_no_captures(path: str) -> None:
     milliseconds = [2**62, -(2**62), 1556197074000, 253402300800000]
     times = pa.array(milliseconds + [0] * (ROWS - 4), pa.timestamp("ms"))
     pq.write_table(table(fetch_time=times), path)
-    asked = wanted(*(f"https://a.example/{number * 7919}" for number in range(4)))
-    assert [capture.fetch_time for capture in read_captures(INPUTS, path, 0, asked)] == [MOMENT.replace(tzinfo=UTC)]
+    given = wanted(*(f"https://a.example/{number * 7919}" for number in range(4)))
+    assert [capture.fetch_time for capture in read_captures(INPUTS, path, 0, given)] == [MOMENT.replace(tzinfo=UTC)]
 
 
 def test_strings_that_are_no_utf_8_are_no_captures(path: str) -> None:
     raw = pa.array([b"\xff\xfe.warc.gz", b"y.warc.gz"] * (ROWS // 2))
     unchecked = pa.StringArray.from_buffers(ROWS, raw.buffers()[1], raw.buffers()[2])
     pq.write_table(table(warc_filename=unchecked), path)
-    asked = wanted("https://a.example/0", "https://a.example/7919")
-    assert [capture.warc_filename for capture in read_captures(INPUTS, path, 0, asked)] == ["y.warc.gz"]
+    given = wanted("https://a.example/0", "https://a.example/7919")
+    assert [capture.warc_filename for capture in read_captures(INPUTS, path, 0, given)] == ["y.warc.gz"]
 
 
 def test_a_file_without_rows_has_no_captures(path: str) -> None:

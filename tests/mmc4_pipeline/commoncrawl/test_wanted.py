@@ -72,10 +72,10 @@ def test_parts_are_written_and_read(tmp_path: Path) -> None:
     for part, found in split.items():
         BloomFilter.of(found, 1e-9).write(files[part])
     wanted = WantedUrls.read(files, 7)
-    asked = pa.array([*urls, None, "https://b.example/", ""])
-    assert wanted.among(asked).tolist() == [True] * 3000 + [False] * 3
+    given = pa.array([*urls, None, "https://b.example/", ""])
+    assert wanted.among(given).tolist() == [True] * 3000 + [False] * 3
     del files[3]  # a part without documents has no file
-    assert WantedUrls.read(files, 7).among(asked).sum() == 3000 - len(split[3])
+    assert WantedUrls.read(files, 7).among(given).sum() == 3000 - len(split[3])
 
 
 def test_a_null_is_not_wanted_where_the_empty_url_is() -> None:

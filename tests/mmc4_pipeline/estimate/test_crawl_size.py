@@ -71,7 +71,7 @@ def test_the_estimated_index_requests_are_those_that_a_server_receives(
         INPUTS.size(url)
         for group, _ in enumerate(row_groups(INPUTS, url)):
             assert list(read_captures(INPUTS, url, group, wanted))
-    assert len(server.asked) == crawl_size(INPUTS, CRAWL, str(tmp_path)).index_requests
+    assert len(server.requests) == crawl_size(INPUTS, CRAWL, str(tmp_path)).index_requests
 
 
 def test_the_size_of_c4_s_crawl_is_known_and_others_require_a_root() -> None:

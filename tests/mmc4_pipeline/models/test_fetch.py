@@ -52,7 +52,7 @@ def cut_off(server: FileServer, folder: Path) -> Path:
     assert CONTENT.startswith(part.read_bytes())
     assert HALF - (1 << 20) < part.stat().st_size <= HALF
     server.spans()  # waits until all answers have ended
-    server.asked.clear()
+    server.requests.clear()
     return part
 
 
@@ -77,7 +77,7 @@ def test_a_fetched_file_is_not_requested_again(serve: Serve, tmp_path: Path) -> 
     (line,) = fetched(weights(server.address), tmp_path)
     assert line.startswith(f"{tmp_path}/w.pt: already ")
     assert line.endswith(": some weights, licence MIT, of nobody")
-    assert server.asked == []
+    assert server.requests == []
     assert [path.name for path in tmp_path.iterdir()] == ["w.pt"]  # a folder that others own is not written to
 
 
@@ -103,7 +103,7 @@ def test_the_next_run_resumes_an_interrupted_download(serve: Serve, tmp_path: Pa
     have = cut_off(server, tmp_path).stat().st_size
     fetched(weights(server.address), tmp_path)
     assert (tmp_path / "w.pt").read_bytes() == CONTENT
-    assert max(one.start for one in server.asked) == have
+    assert max(one.start for one in server.requests) == have
     assert not (tmp_path / "w.pt.part").exists()
 
 
@@ -203,7 +203,7 @@ def test_of_two_processes_one_fetches_and_the_other_waits(serve: Serve, tmp_path
     first.join()
     assert second.returncode == 0
     assert (tmp_path / "w.pt").read_bytes() == CONTENT
-    assert len([one for one in server.asked if one.end is None]) == 1  # the others requested the size
+    assert len([one for one in server.requests if one.end is None]) == 1  # the others requested the size
 
 
 def test_a_killed_process_leaves_its_part_and_no_lock(serve: Serve, tmp_path: Path) -> None:

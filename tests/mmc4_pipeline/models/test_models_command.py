@@ -44,10 +44,10 @@ def test_everything_a_recipe_needs_is_fetched_once(server: FileServer, files: di
         assert f"from {server.address}{path}" in line
         assert "licence MIT" in line
     assert "`mmc4 train_faces`" in lines[-1]
-    server.asked.clear()
+    server.requests.clear()
     again = succeeded(mmc4("models", "fetch")).stdout.splitlines()
     assert [": already " in line for line in again] == [True, True]
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_for_another_folder_the_environment_variable_is_printed(server: FileServer, tmp_path: Path) -> None:
