@@ -1,1 +1,1 @@
-"""Every record that passes between stages: a frozen dataclass each, from which the Arrow schema follows."""
+"""The records that stages exchange and datasets publish. Arrow and JSON schemas are derived from their classes."""

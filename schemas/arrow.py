@@ -1,6 +1,6 @@
-"""Arrow schemas and tables that follow from the records' classes, so that neither can drift from the other.
+"""Derives Arrow schemas and tables from the records' classes, so that the two can't differ.
 
-Records are dataclasses, or msgspec Structs where they are made by the billion.
+Records are dataclasses, or msgspec Structs if billions of them are made.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +28,7 @@ _PLAIN: dict[Any, pa.DataType] = {
 
 
 def arrow_type(hint: Any) -> pa.DataType:
-    """Give the Arrow type of a field's type hint; raises TypeError for one that records must not use."""
+    """Return the Arrow type of a field's type hint; raises TypeError if records must not use that hint."""
     if hint in _PLAIN:
         return _PLAIN[hint]
     if get_origin(hint) is Annotated:
@@ -39,12 +39,11 @@ def arrow_type(hint: Any) -> pa.DataType:
         return pa.string()
     if isinstance(hint, type) and _is_record(hint):
         return pa.struct(list(arrow_schema(hint)))
-    message = f"no Arrow type for {hint!r}"
-    raise TypeError(message)
+    raise TypeError(f"no Arrow type for {hint!r}")
 
 
 def arrow_schema(record: type) -> pa.Schema:
-    """Give the Arrow schema of a record's class; `X | None` becomes a nullable field of X."""
+    """Return the Arrow schema of a record's class; `X | None` becomes a nullable field of X."""
     columns = []
     for name, hint in get_type_hints(record, include_extras=True).items():
         optional = get_origin(hint) in (Union, UnionType)
@@ -58,13 +57,13 @@ def _is_record(hint: Any) -> bool:
 
 
 def to_table(records: Iterable[Any], record: type) -> pa.Table:
-    """Make a table of records; an empty iterable gives an empty table with the full schema."""
+    """Return a table of records; without records it is empty, with the full schema."""
     rows = msgspec.to_builtins(list(records), builtin_types=(bytes, datetime))
     return pa.Table.from_pylist(rows, schema=arrow_schema(record))
 
 
 def _reader(hint: Any) -> Callable[[Any], Any]:
-    """Give a function that turns what Arrow gives for a field back into what the record holds."""
+    """Return a function that converts Arrow's value of a field to the record's value."""
     if get_origin(hint) in (Union, UnionType):
         inner = _reader(next(arg for arg in get_args(hint) if arg is not NoneType))
         return lambda value: None if value is None else inner(value)
@@ -80,7 +79,7 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
 
 
 def from_table(table: pa.Table, record: type[Record]) -> Iterator[Record]:
-    """Yield the records of a table, batch by batch; raises KeyError where a column is missing."""
+    """Yield the records of a table, batch by batch; raises KeyError if a column is missing."""
     reader = _reader(record)
     for batch in table.to_batches():
         for row in batch.to_pylist():

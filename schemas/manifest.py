@@ -30,7 +30,7 @@ class WrittenFile(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, tag_field="stage"):
-    """What the output of a stage depends on. A stage is resumed only with an equal plan."""
+    """The input, recipe and options that a stage's output depends on. A stage is resumed only with an equal plan."""
 
     stage: ClassVar[Stage]
     shards: int

@@ -1,4 +1,4 @@
-"""What is counted for each shard and added up for a dataset: what was kept or dropped, and histograms."""
+"""Counts and histograms, which are made for each shard and added up for a dataset."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -64,7 +64,7 @@ class Counts(msgspec.Struct, rename={"seen": "in"}):
 
 @dataclass(slots=True)
 class Statistics:
-    """What is counted of a shard, or of a whole dataset: histograms, how many things fell into each bin, and tables.
+    """Histograms and tables of a shard or a whole dataset. A histogram has the number of things in each bin.
 
     Empty bins are left out. Similarities and probabilities are in bins of 0.02 (bin k: from k / 50), the share of a
     document's sentences that have an image in bins of 0.05, short sides in bins of 50 pixels, stored images in bins of
@@ -86,7 +86,7 @@ class Statistics:
     duplicates: DuplicateGroups = field(default_factory=DuplicateGroups)
 
     def __iadd__(self, other: Self) -> Self:
-        """Add another shard's."""
+        """Add another shard's statistics."""
         for name in _HISTOGRAMS:
             getattr(self, name).update(getattr(other, name))
         self.sites += other.sites
@@ -94,7 +94,7 @@ class Statistics:
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """Give each histogram as a JSON object from bin to count, bins in order, and the tables."""
+        """Return the statistics as JSON: each histogram as an object from bin to count, in order, and the tables."""
         histograms = {
             name: {str(number): count for number, count in sorted(getattr(self, name).items())} for name in _HISTOGRAMS
         }
@@ -102,7 +102,7 @@ class Statistics:
 
     @classmethod
     def from_json(cls, statistics: dict[str, Any]) -> Self:
-        """Read what `to_json` gave; what an earlier version did not count stays empty."""
+        """Read what `to_json` returned; what an earlier version did not count stays empty."""
         histograms = {
             name: Counter({int(number): count for number, count in statistics.get(name, {}).items()})
             for name in _HISTOGRAMS

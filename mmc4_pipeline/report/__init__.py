@@ -1,1 +1,1 @@
-"""Statistics for people: what became of everything, histograms, and a page that shows them with sample documents."""
+"""Shows people a dataset or a run: the funnel on a terminal, the report page, and the status of the stages."""

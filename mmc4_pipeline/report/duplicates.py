@@ -1,4 +1,4 @@
-"""What the pictures look like that were dropped most often as duplicates: one small copy each."""
+"""Reads small copies of the pictures that were dropped most often as duplicates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from schemas.manifest import CutPlan
 from schemas.reasons import Stage
 from schemas.tables import Duplicates
 
-WANTED = 12  # pictures, and so reads
+WANTED = 12  # pictures; each takes one read
 _MAX_SIDE = 160  # pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A group of duplicates, and what they look like if that can still be told."""
+    """A group of duplicates with a small copy of the picture, empty if it is not stored any more."""
 
     group: Duplicates
     thumbnail: Thumbnail
 
 
 def pictures(folder: StageFolder, groups: Sequence[Duplicates]) -> list[Picture]:
-    """Give the first of the groups with their pictures, one read each."""
+    """Return the first groups with their pictures."""
     groups = groups[:WANTED]
     images = _images_of(folder) if groups else None
     return [Picture(group, _thumbnail(images, group)) for group in groups]
 
 
 def _images_of(folder: StageFolder) -> StageFolder | None:
-    """Give the folder of the images stage that the dataset was made from, if it is still where it was."""
+    """Return the folder of the images stage that the dataset was made from, if it is still there."""
     images = stage_folder(output_of(folder), Stage.IMAGES)
     wanted = folder.manifest(CutPlan).plan.input.images
     if wanted and storage.exists(images.file("manifest.json")) and fingerprint(images.manifest()) == wanted:
@@ -46,5 +46,5 @@ def _thumbnail(images: StageFolder | None, group: Duplicates) -> Thumbnail:
     path = images.shard_file("images", group.shard, images.plan().shards, "tar")
     try:
         return thumbnail(storage.read_range(path, group.offset, group.length), _MAX_SIDE)
-    except UserError:  # the manifest is there and the tar is not: no reason to have no report
+    except UserError:  # the tar was removed, which must not prevent the report
         return Thumbnail()

@@ -1,4 +1,4 @@
-"""The funnel: what went into each stage, what was kept, and what was dropped for which reason."""
+"""Computes the funnel: how much went into each stage, was kept, and was dropped for each reason."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from schemas.manifest import CutPlan, Manifest
 from schemas.reasons import Stage
 from schemas.statistics import Counts
 
-_SHORTENED_FROM = 10_000_000  # longer numbers are shortened on a terminal, so that the table fits 80 columns
+_SHORTENED_FROM = 10_000_000  # numbers from here on are shortened on a terminal, so that the table fits 80 columns
 
 
 @dataclass(frozen=True, slots=True)
 class FunnelRow:
-    """What one stage did to one kind of thing: "documents", or "links" to images. `dropped` has most first."""
+    """The counts of "documents" or "links" in one stage. `dropped` has the most frequent reason first."""
 
     stage: str
     what: str
@@ -30,12 +30,12 @@ def funnel(manifest: Manifest[CutPlan]) -> list[FunnelRow]:
     return [row_of(stage, what, counts) for stage in Stage for what, counts in stages.get(stage, {}).items()]
 
 
-def _most_first(dropped: Counter[str]) -> list[tuple[str, int]]:
+def _most_frequent_first(dropped: Counter[str]) -> list[tuple[str, int]]:
     return sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
 
 
 def print_funnel(manifest: Manifest[CutPlan], console: Console) -> None:
-    """Print the funnel as a table, one line a stage and one for the whole; readable from 80 columns on."""
+    """Print the funnel as a table, with a line for each stage and one for the total; it fits 80 columns."""
     rows = funnel(manifest)
     table = Table(show_footer=True, show_edge=False, pad_edge=False, footer_style="bold", header_style="bold")
     table.add_column("stage", "all", no_wrap=True)
@@ -48,12 +48,12 @@ def print_funnel(manifest: Manifest[CutPlan], console: Console) -> None:
 
 
 def row_of(stage: str, what: str, counts: Counts) -> FunnelRow:
-    """Make a row from the counts of one kind of thing in one stage."""
-    return FunnelRow(stage, what, counts.seen, counts.kept, _most_first(counts.dropped))
+    """Return a row with the counts of "documents" or "links" in one stage."""
+    return FunnelRow(stage, what, counts.seen, counts.kept, _most_frequent_first(counts.dropped))
 
 
 def cells(rows: list[FunnelRow]) -> tuple[str, str, str]:
-    """Give the columns of one stage: documents, image links, and what was dropped of each."""
+    """Return the columns of one stage: documents, image links, and the reasons for drops of each."""
     of_stage = {row.what: row for row in rows}
     documents, links = (_in_kept(of_stage[what]) if what in of_stage else "" for what in ("documents", "links"))
     return documents, links, "\n".join(f"{row.what}: {_reasons(row)}" for row in rows if row.dropped)
@@ -69,7 +69,7 @@ def _in_kept(row: FunnelRow) -> str:
 
 
 def _reasons(row: FunnelRow) -> str:
-    """Join reasons and counts without a space between them, where a line could be broken."""
+    """Join reasons and counts without a space between them, so that no line is broken there."""
     return ", ".join(f"{reason}={_number(count)}" for reason, count in row.dropped)
 
 

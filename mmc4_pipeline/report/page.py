@@ -1,7 +1,7 @@
-"""The report page: one HTML file beside the shards, with nothing to load and no scripts.
+"""Writes the report page: one HTML file next to the shards, which loads nothing else and has no scripts.
 
 Everything that it shows of documents comes from the web: the template escapes all of it, and the page's own
-Content-Security-Policy forbids whatever might slip through.
+Content-Security-Policy blocks anything that is missed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,9 @@ import jinja2
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.write_shards import DatasetSettings
 from mmc4_pipeline.report.duplicates import pictures
-from mmc4_pipeline.report.figures import funnel_bars, histograms, site_bars
+from mmc4_pipeline.report.figures.funnel_bars import funnel_bars
+from mmc4_pipeline.report.figures.histograms import histograms
+from mmc4_pipeline.report.figures.site_bars import site_bars
 from mmc4_pipeline.report.funnel import funnel
 from mmc4_pipeline.report.published import published_name, rates
 from mmc4_pipeline.report.samples import Sample, samples
@@ -31,10 +33,10 @@ Json = dict[str, Any]
 
 
 def write_report(folder: StageFolder) -> str:
-    """Write the page of a finished dataset into its folder and give its path. The same dataset gives the same bytes.
+    """Write the page of a finished dataset into its folder and return its path. The same dataset gives the same bytes.
 
-    It reads the shards' notes one by one, never a shard, but for the sample documents of the first and one range for
-    each picture of a duplicate.
+    It reads the shards' notes one by one. It reads no shards except the first ones, for sample documents, and one range
+    for each picture of a duplicate.
     """
     manifest = folder.manifest(CutPlan)
     formats = list(DatasetSettings.of(manifest.plan.options).formats.values())
@@ -54,7 +56,7 @@ def _notes(folder: StageFolder) -> Iterator[ShardNote]:
 
 
 def _statistics(notes: Iterable[ShardNote]) -> tuple[Statistics, set[str]]:
-    """Add up the statistics, and name the fields that not every shard has, because an earlier version made it."""
+    """Add up the statistics; return also the fields that some shards lack because an earlier version wrote them."""
     total, uncounted = Statistics(), set[str]()
     for note in notes:
         found = note.statistics or {}
@@ -64,7 +66,7 @@ def _statistics(notes: Iterable[ShardNote]) -> tuple[Statistics, set[str]]:
 
 
 def _content(folder: StageFolder, manifest: Manifest[CutPlan], statistics: Statistics, uncounted: set[str]) -> Json:
-    """Give what the template draws, but for the sample documents."""
+    """Return the template's variables, except the sample documents."""
     rows, name = funnel(manifest), folder.path.rstrip("/").rpartition("/")[2]
     return {
         "name": name,
@@ -78,8 +80,8 @@ def _content(folder: StageFolder, manifest: Manifest[CutPlan], statistics: Stati
         "uncounted": uncounted,
         "sites": statistics.sites.count,
         "site_figures": [
-            ("Sites with most kept images", site_bars(statistics.sites.by_kept())),
-            ("Sites with most dropped links", site_bars(statistics.sites.by_dropped())),
+            ("Sites with the most kept images", site_bars(statistics.sites.by_kept())),
+            ("Sites with the most dropped links", site_bars(statistics.sites.by_dropped())),
         ],
         "pictures": pictures(folder, statistics.duplicates.largest()),
     }
@@ -90,7 +92,7 @@ def _render(content: Json, documents: list[Sample]) -> bytes:
 
 
 def _recipe_rows(recipe: Json) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Give the recipe as sections of keys and values; what is not set (null) is left out."""
+    """Return the recipe as sections of keys and values; values that are not set (null) are left out."""
     plain = {key: value for key, value in recipe.items() if not isinstance(value, dict)}
     sections = {"": plain, "links": recipe["links"], "images": recipe["images"], **recipe["filters"]}
     return [

@@ -1,4 +1,4 @@
-"""MMC4's published totals, as rates to hold a dataset against.
+"""Compares a dataset's rates with those of MMC4, computed from its published totals.
 
 Zhu et al., "Multimodal C4: An Open, Billion-scale Corpus of Images Interleaved with Text", 2023, arXiv:2304.06939,
 section 3, for what went in and the share of NSFW images; the totals of version 1.1 of the four subsets are of the
@@ -25,7 +25,7 @@ _SUBSETS = {  # documents, images
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One rate of this dataset (or why there is none) and MMC4's."""
+    """One rate of this dataset, or why it has none, and MMC4's."""
 
     what: str
     here: str
@@ -33,12 +33,12 @@ class Rate:
 
 
 def published_name(name: str) -> str:
-    """Give the published subset to hold a dataset of that name against: the whole corpus if it is none of the four."""
+    """Return the published subset of that name, or the whole corpus, to compare a dataset with."""
     return name if name in _SUBSETS else "mmc4"
 
 
 def rates(name: str, manifest: Manifest[CutPlan], statistics: Statistics, uncounted: Collection[str]) -> list[Rate]:
-    """Give a dataset's rates beside those of its published counterpart; `uncounted` fields of it are incomplete."""
+    """Return a dataset's rates next to those of its published counterpart; `uncounted` statistics are incomplete."""
     documents, images = _SUBSETS[published_name(name)]
     counts = manifest.counts
     kept, scored = counts["links"].kept, counts["links"].seen
@@ -46,7 +46,7 @@ def rates(name: str, manifest: Manifest[CutPlan], statistics: Statistics, uncoun
     nsfw = counts["links"].dropped[Reason.NSFW]
     return [
         Rate(
-            "C4 documents that were kept, with an image",
+            "C4 documents kept, with an image",
             _percent(counts["documents"].kept, documents_in),
             _percent(documents, _C4_DOCUMENTS),
         ),
@@ -57,7 +57,7 @@ def rates(name: str, manifest: Manifest[CutPlan], statistics: Statistics, uncoun
             else _percent(kept, statistics.decoded_short_side.total()),
             _percent(images, _IMAGES_FETCHED),
         ),
-        Rate("images a document", _ratio(kept, counts["documents"].kept), _ratio(images, documents)),
+        Rate("images per document", _ratio(kept, counts["documents"].kept), _ratio(images, documents)),
         Rate(
             "images dropped as NSFW, of those scored",
             _percent(nsfw, scored) if statistics.nsfw or nsfw else "not scored",

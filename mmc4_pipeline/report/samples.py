@@ -10,7 +10,7 @@ import msgspec
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.formats.base import Format
-from mmc4_pipeline.report.figures import HeatMap, heat_map
+from mmc4_pipeline.report.figures.heat_map import HeatMap, heat_map
 from mmc4_pipeline.report.thumbnails import Thumbnail, thumbnail
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.tar import unreadable
@@ -73,7 +73,7 @@ def samples(
 ) -> tuple[list[Sample], tuple[float, float]]:
     """Return sample documents and the range of their similarities, which all heat maps share.
 
-    They are read from the first of the dataset's formats that stores images; without one there are no samples.
+    They are read from the first of the dataset's formats that stores images; if none does, no samples are returned.
     """
     item = next((item for item in formats if item.needs_images), None)
     documents = _first_documents(folder, item, notes) if item else []

@@ -1,4 +1,4 @@
-"""How far the stages below an output folder are: from their plans, notes and manifests, whoever runs them and where."""
+"""Shows the progress of the stages in an output folder, which it reads from their plans, notes and manifests."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ _PLANS = ("*/plan.json", *(f"{folder_name(stage)}/*/plan.json" for stage in NAME
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
-    """How far a stage is. `folder` is below the output folder, `counts` are those of its finished shards.
+    """The progress of a stage. `folder` is below the output folder, `counts` are those of its finished shards.
 
     Of a stage under way `steps` are those that come before a shard is done, for how many shards, or parts of the crawl,
     each is; `last` is when the newest note was written. A finished stage has neither.
@@ -38,7 +38,7 @@ class StageStatus:
 
 
 def statuses(output: str) -> list[StageStatus]:
-    """Give the stages that have begun below an output folder, in their order; raises UserError where none has."""
+    """Return the progress of each stage that has begun, in the stages' order; raises UserError if none has."""
     found = [
         _status(path.removesuffix("/plan.json"), pattern.count("/"))
         for pattern in _PLANS
@@ -51,7 +51,7 @@ def statuses(output: str) -> list[StageStatus]:
 
 
 def _status(path: str, depth: int) -> StageStatus:
-    """Look at a stage's folder, which lies so many levels below the output folder."""
+    """Return the progress of the stage in a folder that is `depth` levels below the output folder."""
     plan: Plan = storage.read_json(storage.join(path, "plan.json"), StagePlan)
     folder = StageFolder(path, plan.stage)
     is_finished, done = storage.exists(folder.file("manifest.json")), folder.done()
@@ -74,7 +74,7 @@ def _status(path: str, depth: int) -> StageStatus:
 
 
 def status_table(stages: list[StageStatus]) -> Table:
-    """Make a table of how far each stage is; readable from 80 columns on."""
+    """Return the progress as a table, which is readable in 80 columns or more."""
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("folder", overflow="fold")
     table.add_column("shards", justify="right", no_wrap=True)

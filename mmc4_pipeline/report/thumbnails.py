@@ -1,4 +1,4 @@
-"""Small copies of images: encoded again, so that none of the web's bytes get into the page."""
+"""Makes small copies of images. They are encoded again, so that the page has no bytes from the web."""
 
 import base64
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _QUALITY = 75
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A small copy; `data` is base64 JPEG, empty where the image could not be decoded. Width and height in pixels."""
+    """A small copy; `data` is base64 JPEG, empty if the image could not be decoded. Sizes are in pixels."""
 
     data: str = ""
     width: int = 0
@@ -21,7 +21,7 @@ class Thumbnail:
 
 
 def thumbnail(image: bytes, max_side: int) -> Thumbnail:
-    """Encode an image again, at most `max_side` pixels wide and high."""
+    """Return a copy of an image that is at most `max_side` pixels wide and high."""
     try:
         pixels = cv2.imdecode(np.frombuffer(image, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:

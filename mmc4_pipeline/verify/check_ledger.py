@@ -1,4 +1,4 @@
-"""Checks the ledger: its bytes, that each row is either dropped or kept, and what its rows add up to."""
+"""Checks the ledger: its bytes, and that each row is either kept or dropped. Adds up its rows."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ _COLUMNS = ["stage", "reason", "shard", "key", "sha256"]
 
 @dataclass(slots=True)
 class LedgerTotals:
-    """What the ledger's files hold together: links kept, dropped by stage and reason, and where each shard's rows are.
+    """The totals of the ledger: links kept, links dropped by stage and reason, and the files with rows of each shard.
 
-    `whole` says that all files are as they were written, so that their rows mean something.
+    They are meaningful only if `whole`: all files are as they were written.
     """
 
     rows: int = 0
@@ -30,7 +30,7 @@ class LedgerTotals:
 
 
 def check_ledger_file(path: str, expected: WrittenFile, totals: LedgerTotals) -> None:
-    """Check one of the ledger's files and add it to the totals, if it is what was written."""
+    """Check one of the ledger's files, and add it to the totals if it is intact."""
     try:
         with storage.open_read(path) as stream:
             if difference := HashingReader(stream).problem(expected):
@@ -45,7 +45,7 @@ def check_ledger_file(path: str, expected: WrittenFile, totals: LedgerTotals) ->
         totals.problems.append(f"{path}: is in the manifest but cannot be read; {AGAIN}")
         totals.whole = False
     except (pa.ArrowException, OSError) as error:
-        totals.problems.append(f"{path}: no readable ledger ({str(error).splitlines()[0]}); {AGAIN}")
+        totals.problems.append(f"{path}: not readable as a ledger ({str(error).splitlines()[0]}); {AGAIN}")
         totals.whole = False
 
 

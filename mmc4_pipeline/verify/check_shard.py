@@ -54,7 +54,7 @@ class HashingReader:
 
 @dataclass(slots=True)
 class Checked:
-    """What was found in a shard. Its counts are meaningful only if `whole`: the shard was read to its end."""
+    """The problems and counts of one or more shards. Counts are meaningful only if `whole`: all could be read."""
 
     problems: list[str] = field(default_factory=list)
     documents: int = 0
@@ -120,9 +120,9 @@ class _LedgerRows:
 def check_shard(path: str, shard: ShardFile, ledgers: Sequence[str] | None) -> Checked:
     """Check a shard. `ledgers` are the ledger's files that have rows of it, None if they are damaged.
 
-    Of each image only the header is decoded: the shard's sha256 shows that the rest is as it was written. If that
-    differs, images are named whose bytes do not have the sha256 that the ledger has of the image as received; this is
-    possible only for images that were stored as received.
+    Only the header of each image is decoded, because the shard's sha256 covers the rest. If that differs, the damaged
+    images are named. They are found by the sha256 of the image as received, which the ledger has; so this works only
+    for images that were stored as received.
     """
     checked, found, differing = Checked(), _Findings(), _Findings()
     rows = _LedgerRows(ledgers, shard.in_ledger)

@@ -22,7 +22,7 @@ from schemas.statistics import Counts
 
 @dataclass(slots=True)
 class Report:
-    """What a check found, and how much it looked at. A problem is one line: the file, what is wrong, what to do."""
+    """The extent of a check, and its problems. A problem is one line: the file, what is wrong, and what to do."""
 
     files: int = 0
     bytes: int = 0
@@ -41,8 +41,8 @@ def verify(
 ) -> Report:
     """Check a finished dataset, and that it is a subset of `whole` if that is given.
 
-    `workers` processes check shards side by side; `advance` is called after each file. Raises UserError only where
-    there is no manifest to check against: whatever else is wrong is in the report.
+    `workers` processes check shards in parallel; `advance` is called after each file. Raises UserError only if the
+    manifest can't be read: all other problems are in the report.
     """
     manifest = folder.manifest(CutPlan)
     files, shards = files_of(manifest), shards_of(manifest)
@@ -164,5 +164,5 @@ def _check_subset(folder: StageFolder, whole: StageFolder) -> Iterator[str]:
             more = f" and {len(urls) - 1} more" if len(urls) > 1 else ""
             message = f"{folder.path}: document {document} has an image that {whole.path} lacks: {urls[0]}{more}"
             yield f"{message}; cut both from the same scores, with a recipe that extends the other's"
-    except UserError as error:  # a problem among the others, which are listed all the same
+    except UserError as error:  # one more problem: the others are still reported
         yield str(error)

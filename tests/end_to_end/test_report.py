@@ -17,8 +17,8 @@ def test_every_figure_is_drawn(built: Path) -> None:
             assert_reads_well(seen, size, page)
             drawn = seen.result
             assert [figure["title"] for figure in drawn["histograms"] if figure["marks"] == 0] == []
-            cutoffs = [cutoff for figure in drawn["histograms"] for cutoff in figure["cutoffs"]]
-            assert cutoffs == ["≥ 1", "≥ 0.15", "≥ 150", "≤ 0.1"]
+            thresholds = [label for figure in drawn["histograms"] for label in figure["thresholds"]]
+            assert thresholds == ["≥ 1", "≥ 0.15", "≥ 150", "≤ 0.1"]
             assert [published for _, published in drawn["rates"]] == ["27.7%", "41.7%", "5.64", "about 10%"]
             assert drawn["sites"] > 20
             assert drawn["pictures"] == len(drawn["heat_maps"]) == 12

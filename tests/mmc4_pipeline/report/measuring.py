@@ -35,7 +35,7 @@ MEASURE = """(() => {
       title: figure.querySelector("figcaption b").textContent,
       summary: figure.querySelector("figcaption span").textContent,
       marks: all("rect", figure).filter(drawn).length,
-      cutoffs: all(".cutoff", figure).map(element => element.textContent),
+      thresholds: all("span.threshold", figure).map(element => element.textContent),
       axes: all(".things, .values", figure).filter(drawn).length,
       top: all("span.level", figure).at(-1)?.textContent,
     })),

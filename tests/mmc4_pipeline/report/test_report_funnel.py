@@ -3,7 +3,7 @@ from collections import Counter
 
 from rich.console import Console
 
-from mmc4_pipeline.report.figures import funnel_bars
+from mmc4_pipeline.report.figures.funnel_bars import funnel_bars
 from mmc4_pipeline.report.funnel import FunnelRow, funnel, print_funnel
 from schemas.manifest import CutPlan, Manifest
 from schemas.reasons import Stage

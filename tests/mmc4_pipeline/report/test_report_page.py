@@ -66,7 +66,7 @@ def test_page_of_a_dataset_without_documents(
 ) -> None:
     dropped = [make_document(f"{number:032x}", [0.1], reason=Reason.DOCUMENT) for number in range(documents)]
     page = page_of(make_dataset(dropped))
-    assert "No document was kept." in page
+    assert "no document was kept" in page
     assert (
         page.count("<svg") == (1 if documents else 0) * 2
     )  # what was measured on dropped images is shown all the same
@@ -95,9 +95,9 @@ def test_dataset_of_an_earlier_version_says_what_was_not_counted(
     note["statistics"] = {"images": note["statistics"]["images"]}
     storage.write_json(path, note)
     page = page_of(folder)
-    assert page.count("<span>not counted by the version that cut this dataset</span>") == 8
+    assert len(re.findall("<span>not counted[^<]*</span>", page)) == 8
     assert "<span>2 counted, median 1</span>" in page
-    assert page.count("<p>Not counted by the version that cut this dataset.</p>") == 2
+    assert len(re.findall("<p>Not counted[^<]*</p>", page)) == 2
     assert "<td>not counted</td>" in page
 
 
@@ -113,7 +113,7 @@ def test_long_documents_are_shortened_around_their_images(
     assert "This is number 2." in page
     assert "This is number 3." not in page
     assert "… 497 sentences …" in page
-    assert "A column is the best of 8 sentences." in page
+    assert re.search("<p[^>]*>[^<]* 8 sentences", page)
 
 
 def test_documents_of_several_images_go_first_and_no_shard_is_read_in_vain(
