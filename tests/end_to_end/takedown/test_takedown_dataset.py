@@ -50,6 +50,7 @@ def test_a_dataset_of_one_format(before: Path, removals: Removals, name: str, tm
     folder = shutil.move(output / "dataset/one", tmp_path / "one")
     shutil.rmtree(output)
     takedown(folder, removals.path)
+    verified(folder)
     assert len(documents(folder, name)) == manifest(folder)["counts"]["documents"]["kept"]
     assert not any(removals.site.encode() in data for data in everything_in(folder))
     succeeded(mmc4("report", str(folder)))
@@ -69,6 +70,7 @@ def test_documents_without_images_are_removed_too(before: Path, removals: Remova
     assert any(not images and removals.page(url) for url, images in old)
     assert any(images for _, images in old)
     takedown(output, removals.path)
+    verified(folder)
     remaining = views(folder, name)
     assert [url for url, _ in remaining] == [url for url, _ in old if not removals.page(url)]
     cut(output, tmp_path / "again.yaml", "--formats", name)
