@@ -14,7 +14,9 @@ class _NarrowerError(PermanentReadError):
 
 def as_text(error: Exception) -> str:
     """Return the traceback of an error as another process reports it."""
-    return "".join(traceback.format_exception(error))
+    with pytest.raises(type(error)) as raised:
+        raise error
+    return "".join(traceback.format_exception(raised.value))
 
 
 @pytest.mark.parametrize("kind", [UserError, PermanentReadError, _NarrowerError])
