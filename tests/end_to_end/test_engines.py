@@ -48,13 +48,13 @@ def local(stalled: Web, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[flink.Cluster]:
-    """Run a Flink cluster of a job manager and two task managers with two slots each."""
+    """Run a Flink cluster of a job manager and two task managers."""
     with flink.cluster(tmp_path_factory.mktemp("flink")) as running:
         yield running
 
 
 def on_cluster(cluster: flink.Cluster) -> list[str]:
-    return [*cluster.arguments(), "--parallelism", "4"]
+    return [*cluster.arguments(), "--parallelism", "2"]
 
 
 def wait_for(happened: Callable[[], bool], what: str) -> None:
