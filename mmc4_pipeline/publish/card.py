@@ -37,8 +37,8 @@ _PERSONAL = """The data may contain names and other personal information, and im
 was detected. To remove a page, a host or an image from all files, add it to a deny-list and run `mmc4 takedown`;
 `manifest.json` lists each takedown."""
 
-_C4_LICENCE = f"""The texts come from C4, which is published under [ODC-BY 1.0]({SOURCE_LICENSE}); their use is also
-subject to [Common Crawl's terms of use]({CRAWL_TERMS})."""
+_C4_LICENCE = f"""The texts come from C4, which is published under [ODC-BY 1.0]({SOURCE_LICENSE}).
+Their use is also subject to [Common Crawl's terms of use]({CRAWL_TERMS})."""
 
 _PAGE_LICENCE = f"""The texts come from web pages in Common Crawl. They remain the property of their respective owners,
 and their use is subject to [Common Crawl's terms of use]({CRAWL_TERMS})."""
@@ -100,7 +100,7 @@ def _front_matter(manifest: Manifest[CutPlan], name: str, groups: list[FileGroup
         "license": "odc-by" if has_c4_texts(manifest) else "other",
         "language": ["en"],
         "task_categories": ["image-text-to-text"],
-        "tags": ["interleaved", "webdataset"],
+        "tags": ["interleaved", *(["webdataset"] if any(group.loader == "webdataset" for group in groups) else [])],
         "size_categories": [extreme or f"{_SIZES[size - 1]}<n<{_SIZES[size]}"],
         "configs": [
             {"config_name": group.name, "data_files": [{"split": "train", "path": group.pattern}]}
@@ -182,7 +182,8 @@ def _processing(manifest: Manifest[CutPlan]) -> str:
 def _licence(manifest: Manifest[CutPlan]) -> str:
     texts = _C4_LICENCE if has_c4_texts(manifest) else _PAGE_LICENCE
     consent = manifest.plan.recipe["filters"].get("consent") or {}
-    words = ", ".join(f"`{word}`" for words in consent.values() if isinstance(words, list) for word in words)
+    directives = [word for name, words in consent.items() if name.endswith("directives") for word in words or ()]
+    words = ", ".join(f"`{word}`" for word in directives)
     opted_out = (
         f"Images whose server sent one of the directives {words} in an `X-Robots-Tag` were left out; the ledger lists "
         "them with the reason `opted_out`."

@@ -41,19 +41,19 @@ def ledger(dataset: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def output(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give scored data of the miniature web, not cut yet."""
+    """Return the output of the stages up to the scores for the miniature web."""
     folder = tmp_path_factory.mktemp("datasets") / "out"
     return shutil.copytree(built, folder, ignore=lambda _, names: {"dataset"} & set(names))
 
 
 @pytest.fixture(scope="module")
 def full(output: Path) -> Path:
-    """Give the full dataset in every format, in small shards."""
+    """Return the full dataset in every format, in small shards."""
     return cut(output, "mmc4", *FORMATS, "--shard_bytes", str(SHARD_BYTES))
 
 
 def shards(dataset: Path, name: str) -> dict[str, list[dict[str, Any]]]:
-    """Give the documents of each shard of a format, by the shard's number, as the format's own reader has them."""
+    """Return the documents of each shard of a format, by the shard's name, as the format stores them."""
     item = known_formats()[name]()
     folder = dataset / item.folder
     found = {}
@@ -195,7 +195,7 @@ def test_the_paper_s_other_assignment_keeps_the_same_images(output: Path, full: 
 
 @pytest.fixture(scope="module")
 def subsets(output: Path, full: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Give a dataset for each published recipe and for a user's own."""
+    """Return a dataset for each published recipe and for a recipe of a user."""
     own = tmp_path_factory.mktemp("recipes") / "own.yaml"
     own.write_text("extends: mmc4-ff\nfilters: {similarity: {min: 0.2}, document: {max_sentences: 12}}")
     recipes = ("mmc4-ff", "mmc4-core", "mmc4-core-ff", str(own))

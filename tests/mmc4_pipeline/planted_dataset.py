@@ -27,13 +27,13 @@ SENTENCES = 5
 
 
 def jpeg(number: int) -> bytes:
-    """Give a small picture of its own for each number."""
+    """Return a small picture, different for each number."""
     coarse = np.random.default_rng(number).integers(0, 255, (4, 5, 3), dtype=np.uint8)
     return bytes(cv2.imencode(".jpg", cv2.resize(coarse, (200, 160)))[1])
 
 
 def page_of(number: int) -> tuple[Page, list[Image], DocumentScores]:
-    """Give a page of four images: the third unlike any sentence, the last stored otherwise than received."""
+    """Return a page of four images. The third matches no sentence; the last was not stored as received."""
     key, site = hashlib.sha256(str(number).encode()).hexdigest()[:32], f"site{number}.example"
     links = [ImageLink(at, f"https://{site}/{at}.jpg", "", None, None) for at in range(4)]
     texts = [f"Sentence {at} of document {number}." for at in range(SENTENCES)]

@@ -1,11 +1,13 @@
 """The card and the Croissant metadata: what Hugging Face's and MLCommons' own libraries make of them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlcroissant
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -14,6 +16,7 @@ from mmc4_pipeline.commands.card import main
 from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.registry import known_formats
+from mmc4_pipeline.publish.card import card
 from mmc4_pipeline.publish.contents import DOCUMENT_FIELDS, LEDGER_FIELDS, file_groups
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.arrow import arrow_schema
@@ -48,7 +51,17 @@ def test_the_card_says_what_there_is_to_load(published: StageFolder) -> None:
     assert "max_probability: 0.1" in text
     assert 'documents = load_dataset("…/mmc4", "documents", split="train")' in text
     assert 'ledger = load_dataset("parquet", data_files="hf://datasets/…/mmc4/ledger/ledger-*.parquet"' in text
-    assert "their own terms" in text
+    assert re.search("`noai`, `noimageai`[^.]*X-Robots-Tag[^.]*`opted_out`", text)
+    assert "commoncrawl.org/terms-of-use" in text
+
+
+def test_a_recipe_without_consent_does_not_claim_it(make_dataset: MakeDataset) -> None:
+    folder = make_dataset(recipe="mmc4")
+    manifest = folder.manifest(CutPlan)
+    plan = msgspec.structs.replace(manifest.plan, recipe={**manifest.plan.recipe, "filters": {}, "text_source": "page"})
+    text = card(msgspec.structs.replace(manifest, plan=plan), "mmc4")
+    assert "X-Robots-Tag" not in text
+    assert "odc-by" not in text.lower()
 
 
 def test_every_field_is_explained() -> None:

@@ -79,7 +79,7 @@ def _score(item: Placed) -> ImageScore:
 
 
 def jpeg() -> bytes:
-    """Give a JPEG of 640 x 400 pixels."""
+    """Return a JPEG of 640 x 400 pixels."""
     gradient = np.linspace(0, 255, 640 * 400 * 3).reshape(400, 640, 3).astype(np.uint8)
     return bytes(cv2.imencode(".jpg", gradient)[1])
 

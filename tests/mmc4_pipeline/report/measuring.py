@@ -1,4 +1,4 @@
-"""What is measured on a report page in a browser, and what must hold on any screen."""
+"""Measures a report page in a browser, and checks what must be true on every screen."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ MEASURE = """(() => {
 
 
 def assert_reads_well(seen: Look, size: tuple[int, int], page: Path) -> None:
-    """Assert what holds for every report page at every width."""
+    """Assert what must be true of every report page at every width."""
     drawn = seen.result
     assert seen.console == []
     assert [url for url in seen.requests if not url.startswith("data:image/jpeg;base64,")] == [page.as_uri()]

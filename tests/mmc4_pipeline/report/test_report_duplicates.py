@@ -18,7 +18,7 @@ from tests.mmc4_pipeline.planted_plans import cut_plan, images_plan
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> tuple[StageFolder, Duplicates]:
-    """Give a dataset beside the images that it was made from, and the place of one of them."""
+    """Return a dataset whose images stage is still there, and a group with the place of one image in it."""
     images = StageFolder(str(tmp_path / "out" / "images"), Stage.IMAGES)
     images.begin(images_plan(2), resume=False)
     jpeg = bytes(cv2.imencode(".jpg", np.full((300, 600, 3), (0, 0, 255), dtype=np.uint8))[1])

@@ -98,7 +98,7 @@ def test_a_flipped_byte_in_an_image_is_found_and_the_image_named(folder: StageFo
     at = path(folder).read_bytes().index(image["image_base64"].encode())
     flip(path(folder), at + 400)
     found = problems(folder)
-    assert f"{path(folder)}: its sha256 is not the manifest's" in found[0]
+    assert re.match(f"{path(folder)}: .*sha256", found[0])
     assert any(f"{image['raw_url']} of {key}" in problem for problem in found[1:])
     assert all("shard-00001.tar" in problem for problem in found)
 
@@ -119,15 +119,15 @@ def test_a_missing_file_is_found(folder: StageFolder) -> None:
     path(folder, "ledger/ledger-00000-of-00002.parquet").unlink()
     found = problems(folder)
     assert len(found) == 2
-    assert "ledger-00000-of-00002.parquet: is in the manifest but cannot be read" in found[0]
-    assert "shard-00001.tar: is in the manifest but cannot be read" in found[1]
+    assert re.search(r"ledger-00000-of-00002\.parquet: ", found[0])
+    assert re.search(r"shard-00001\.tar: ", found[1])
 
 
 def test_a_shard_that_the_manifest_forgot_too_is_missed_by_the_ledger(folder: StageFolder) -> None:
     path(folder).unlink()
     edit_manifest(folder, lambda manifest: manifest["files"].pop(2))
     found = problems(folder)
-    assert any("shard-00001.tar: the ledger names this shard, the manifest does not" in problem for problem in found)
+    assert any(re.search(r"shard-00001\.tar: .*ledger.*manifest", problem) for problem in found)
 
 
 def test_a_shard_cut_short_is_found_wherever_it_is_cut(folder: StageFolder) -> None:
@@ -135,7 +135,7 @@ def test_a_shard_cut_short_is_found_wherever_it_is_cut(folder: StageFolder) -> N
     for length in (0, 100, 512, 5000, len(whole) // 2, len(whole) - 10240, len(whole) - 512, len(whole) - 1):
         path(folder).write_bytes(whole[:length])
         found = problems(folder)
-        assert any(f"has {length} bytes, the manifest says {len(whole)}" in problem for problem in found)
+        assert any(re.search(rf"\b{length} bytes.*\b{len(whole)}\b", problem) for problem in found)
         assert all("shard-00001.tar" in problem for problem in found)
 
 
@@ -158,17 +158,16 @@ def test_counts_that_were_changed_so_that_they_add_up_are_found(folder: StageFol
         manifest["counts"]["links"]["dropped"] = {"nsfw": 12}
 
     edit_manifest(folder, edit)
-    assert [problem.partition(": ")[2].partition(";")[0] for problem in problems(folder)] == [
-        "0 links dropped in cut for low_similarity, but 12 in the ledger",
-        "12 links dropped in cut for nsfw, but 0 in the ledger",
-    ]
+    similarity, nsfw = problems(folder)
+    assert re.search(r": 0 links .*\blow_similarity, but 12\b", similarity)
+    assert re.search(r": 12 links .*\bnsfw, but 0\b", nsfw)
 
 
 def test_a_document_in_core_that_full_lacks_is_found(make_dataset: MakeDataset, folder: StageFolder) -> None:
     core = make_dataset("core", recipe="mmc4-core", documents=14)
     found = problems(core, folder)
     assert len(found) == 2
-    assert all(f"that {folder.path} lacks: https://site1" in problem for problem in found)
+    assert all(re.search(rf"{folder.path}\b.*https://site1", problem) for problem in found)
     assert problems(folder, folder) == []
 
 
@@ -180,7 +179,7 @@ def test_an_image_in_core_that_full_lacks_is_found(make_dataset: MakeDataset, fo
     rows[0] |= {"reason": "nsfw", "stage": "cut", "shard": None, "key": None}
     pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(ledger)), ledger)
     (found,) = problems(core, folder)
-    assert f"document {rows[0]['document']} has an image that {folder.path} lacks: {rows[0]['image_url']}" in found
+    assert all(part in found for part in (rows[0]["document"], folder.path, rows[0]["image_url"]))
 
 
 def test_datasets_of_other_shards_are_not_compared(make_dataset: MakeDataset, folder: StageFolder) -> None:
@@ -196,14 +195,11 @@ def test_documents_and_images_that_the_ledger_does_not_have_are_found(folder: St
     content[keys[1]]["similarity_matrix"].pop()
     rewrite(folder, content)
     found = "\n".join(problems(folder))
-    assert f"the ledger has kept images of a document that is not in it: {keys[0]}" in found
-    assert (
-        f"the ledger has no such image at that sentence: https://site1.example/0.jpg at sentence 1 of {'f' * 32}"
-        in found
-    )
+    assert re.search(f"ledger has kept.*: {keys[0]}", found)
+    assert re.search(rf"ledger has no.*: https://site1\.example/0\.jpg at sentence 1 of {'f' * 32}", found)
     lost = f"{gone['raw_url']} at sentence {gone['matched_text_index']} of {keys[1]}"
-    assert f"an image that the ledger has is not there: {lost}" in found
-    assert "36 links kept, but 35 images in the openflamingo shards" in found
+    assert re.search(rf"ledger has.*: {re.escape(lost)}", found)
+    assert re.search("36 links.* 35 images", found)
 
 
 def test_an_image_that_cannot_be_decoded_is_found(folder: StageFolder) -> None:
@@ -212,14 +208,14 @@ def test_an_image_that_cannot_be_decoded_is_found(folder: StageFolder) -> None:
     document["image_info"][0]["image_base64"] = base64.b64encode(b"GIF89a").decode()
     rewrite(folder, content)
     (found,) = problems(folder)
-    assert "an image that cannot be decoded" in found
+    assert "decoded" in found
     assert f"{document['image_info'][0]['raw_url']} of {key}" in found
 
 
 def test_a_shard_that_is_left_over_from_another_run_is_found(folder: StageFolder) -> None:
     shutil.copy(path(folder), path(folder, "shard-00007.tar"))
     (found,) = problems(folder)
-    assert "shard-00007.tar: is not in the manifest; remove it" in found
+    assert re.search(r"shard-00007\.tar: .*manifest; remove", found)
 
 
 def test_the_command_lists_all_problems_and_fails(folder: StageFolder, capsys: pytest.CaptureFixture[str]) -> None:
