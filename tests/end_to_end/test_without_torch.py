@@ -56,7 +56,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}:
             if not (site / name).exists():
                 (site / name).symlink_to(Path(str(package.locate_file(name))))
-    information = next(file for file in distribution("mmc4-pipeline").files or [] if file.name == "METADATA")
+    # A checkout may have an egg-info folder too, which is found first, but has no METADATA.
+    own = Distribution.discover(name="mmc4-pipeline")
+    information = next(file for found in own for file in found.files or [] if file.name == "METADATA")
     (site / information.parts[0]).symlink_to(Path(str(information.locate())).parent)
     (site / "mmc4.pth").write_text(f"{ROOT}\n")
     return folder / "bin" / "python"
