@@ -48,8 +48,8 @@ def local(stalled: Web, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[flink.Cluster]:
-    """Run a Flink cluster of a job manager and two task managers."""
-    with flink.cluster(tmp_path_factory.mktemp("flink")) as running:
+    """Run a Flink cluster of a job manager and two task managers, both of which a job with two workers needs."""
+    with flink.cluster(tmp_path_factory.mktemp("flink"), slots=1) as running:
         yield running
 
 

@@ -23,7 +23,6 @@ SETTINGS = {
     "taskmanager.memory.process.size": "3g",
     "taskmanager.memory.network.min": "512m",
     "taskmanager.memory.network.max": "512m",
-    "taskmanager.numberOfTaskSlots": "2",
     "heartbeat.interval": "2000",  # milliseconds; a task manager that misses two heartbeats is given up
     # Beam's --number_of_execution_retries is for streams; without these settings, losing one worker ends the job.
     "restart-strategy.type": "fixed-delay",
@@ -43,6 +42,7 @@ class Cluster:
 
     folder: Path
     address: str
+    slots: int  # per task manager
     task_managers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def arguments(self) -> list[str]:
@@ -82,6 +82,7 @@ class Cluster:
     def _start(self, service: str) -> subprocess.Popen[bytes]:
         port = self.address.rpartition(":")[2]
         settings = SETTINGS | {
+            "taskmanager.numberOfTaskSlots": str(self.slots),
             "rest.port": port,
             "jobmanager.rpc.port": (self.folder / "rpc-port").read_text(),
             "blob.storage.directory": str(self.folder),
@@ -101,8 +102,8 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, task_managers: int = 2) -> Iterator[Cluster]:
-    """Run a cluster with two slots per task manager while the body runs, with logs and temporary files in `folder`."""
+def cluster(folder: Path, task_managers: int = 2, slots: int = 2) -> Iterator[Cluster]:
+    """Run a cluster with `slots` per task manager while the body runs; logs and temporary files are in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     rest, rpc = free_ports(2)
     (folder / "rpc-port").write_text(str(rpc))
@@ -115,7 +116,7 @@ def cluster(folder: Path, task_managers: int = 2) -> Iterator[Cluster]:
     }
     worker.write_text(WORKER.format_map({name: shlex.quote(str(path)) for name, path in names.items()}))
     worker.chmod(0o755)
-    running = Cluster(folder, f"127.0.0.1:{rest}")
+    running = Cluster(folder, f"127.0.0.1:{rest}", slots)
     with ExitStack() as stack:
         stack.callback(_stop_all, running.task_managers)
         manager = running._start("jobmanager")  # noqa: SLF001 - of this module
