@@ -26,6 +26,7 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     PrismRunnerOptions,
     StandardOptions,
+    WorkerOptions,
 )
 from apache_beam.runners.portability.flink_runner import MAGIC_HOST_NAMES, FlinkRunner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
@@ -87,6 +88,17 @@ def runs_here(options: PipelineOptions) -> bool:
     if _named(options, LOCAL_RUNNER) or _named(options, "PrismRunner"):
         return True
     return _named(options, "FlinkRunner") and options.view_as(FlinkRunnerOptions).flink_master in MAGIC_HOST_NAMES
+
+
+def worker_processes(options: PipelineOptions) -> int:
+    """Return how many worker processes a job may have at a time, as far as its options say; at least 1."""
+    if _named(options, LOCAL_RUNNER):
+        direct = options.view_as(DirectOptions)
+        several = direct.direct_running_mode != "multi_threading"
+        return int(direct.direct_num_workers or os.cpu_count() or 1) if several else 1
+    workers = options.view_as(WorkerOptions)
+    machines = workers.max_num_workers or workers.num_workers or options.view_as(FlinkRunnerOptions).parallelism
+    return max(1, int(machines or 1)) * max(1, int(options.view_as(PortableOptions).sdk_worker_parallelism))
 
 
 def check_engine(options: PipelineOptions) -> None:

@@ -8,7 +8,7 @@ import logging
 import struct
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms import combiners
 
 from beam_jobs.command_line import parse
-from beam_jobs.metrics import begin_shard, finish_shard, timed
+from beam_jobs.engines import worker_processes
+from beam_jobs.metrics import begin_shard, finish_shard, record_duration
 from beam_jobs.near_copies import TooManyCopies, pack, unpack
 from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.images import ImagesOptions, face_detector, fetch_settings
@@ -36,7 +37,13 @@ from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.from_img2dataset.engine import Img2dataset, version_of
 from mmc4_pipeline.images.from_img2dataset.prefetched import PrefetchedImages
 from mmc4_pipeline.images.from_img2dataset.shards import shard_files, table_of
-from mmc4_pipeline.images.process_shard import FetchedShard, decide_shard, fetch_shard
+from mmc4_pipeline.images.process_shard import (
+    FetchedShard,
+    ShardToFetch,
+    decide_shard,
+    fetch_from_source,
+    fetch_shards,
+)
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.naming import stable_hash
 from mmc4_pipeline.progress import Notes
@@ -65,6 +72,7 @@ OPTIONS = (CommonOptions, WebOptions, ImagesOptions)
 FETCHED = "fetched"  # the notes of shards whose images have been fetched, which is most of the work
 _LEARNED = tuple[str, bytes]  # declared where several collections are merged: Flink requires equal coders
 _INDEX = "prefetched"  # the folder of the index for --images_from
+_GROUP = 64  # shards; as many as a process has in flight
 _RANKED_HASH = ">QQ"  # Beam's integers are signed, hashes are not; big-endian bytes sort like their numbers
 
 _log = logging.getLogger(__name__)
@@ -100,6 +108,7 @@ def run(options: PipelineOptions) -> Manifest[ImagesPlan]:
         deny_lists=deny_lists,
         detector=detector,
         source=source,
+        processes=worker_processes(options),
     )
     resume, progress = options.view_as(CommonOptions).resume, Notes(FETCHED, shards, "shards")
     finished = run_stage(folder, plan, options, work.build, resume=resume, progress=progress)
@@ -142,11 +151,15 @@ class ImagesWork:
     deny_lists: LoadedFilters
     detector: FaceDetector | None = None
     source: Img2dataset | PrefetchedImages | None = None
+    processes: int = 1
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
-        """Build the pipeline: fetch all shards, learn from all of them, then decide the shards that are still to do."""
-        shards = pipeline | beam.Create(list(range(self.shards))) | "Spread shards" >> beam.Reshuffle()
-        fetched = shards | "Fetch" >> beam.Map(self.fetch, *self._indexed(pipeline))
+        """Build the pipeline: fetch all shards, learn from all of them, then decide the shards that are still to do.
+
+        Shards are fetched in groups, because a process needs many of them in flight to be busy.
+        """
+        groups = pipeline | beam.Create(self._groups()) | "Spread groups" >> beam.Reshuffle()
+        fetched = groups | "Fetch" >> beam.FlatMap(self.fetch, *self._indexed(pipeline))
         learned = [
             fetched | f"Learn {key}" >> Learn(self, key, item)
             for key, item in self.recipe.of_kind(CorpusFilter).items()
@@ -159,6 +172,11 @@ class ImagesWork:
             | "Decide" >> beam.Map(self.decide, all_learned)
         )
 
+    def _groups(self) -> list[list[int]]:
+        """Return the shards in groups, at least one for each process. Another source is not faster with groups."""
+        size = 1 if self.source else max(1, min(_GROUP, self.shards // self.processes))
+        return [list(range(first, min(first + size, self.shards))) for first in range(0, self.shards, size)]
+
     def _indexed(self, pipeline: beam.Pipeline) -> list[beam.pvalue.AsSingleton]:
         """Index the image shards of --images_from; all of them must be indexed before images are looked up."""
         if not isinstance(self.source, PrefetchedImages):
@@ -167,44 +185,52 @@ class ImagesWork:
         indexed = numbers | "Spread image shards" >> beam.Reshuffle() | "Index" >> beam.Map(self.source.index_shard)
         return [beam.pvalue.AsSingleton(indexed | "Indexed all" >> combiners.Count.Globally())]
 
-    def fetch(self, shard: int, _indexed: int = 0) -> int:
-        """Fetch a shard unless it has been fetched; the note is written last, after the tar and the rows.
+    def fetch(self, group: list[int], _indexed: int = 0) -> list[int]:
+        """Fetch the shards of a group, except those that have been fetched, and return the whole group."""
+        done = self.folder.done(FETCHED) if len(group) > 1 else set()
+        remaining = [shard for shard in group if shard not in done and not storage.exists(self._fetched_note(shard))]
+        seconds: list[float] = []
+        if self.source is None:
+            lists = self.deny_lists.of_kind(LoadedDenyList).values()
+            shards = (self._begin(shard, lists) for shard in remaining)
+            fetch_shards(shards, self.settings, lambda shard, fetched: seconds.append(self._finish(shard, fetched)))
+        else:
+            for shard in remaining:
+                begun = self._begin(shard, ())
+                seconds.append(self._finish(begun, fetch_from_source(begun, self.source)))
+        for each in seconds:
+            record_duration(Stage.IMAGES, "fetch", each)
+        return group
+
+    def _begin(self, shard: int, lists: Collection[LoadedDenyList]) -> ShardToFetch:
+        begin_shard(self.folder, shard)
+        return ShardToFetch(
+            number=shard,
+            read_pages=lambda: list(self._pages(shard)),
+            recipe=self.recipe,
+            tar_path=f"{self._file('images', shard, 'tar')}.tmp-{uuid.uuid4().hex[:12]}",
+            detector=self.detector,
+            denies=lambda url: any(item.denies(url) for item in lists),
+        )
+
+    def _finish(self, shard: ShardToFetch, fetched: FetchedShard) -> float:
+        """Move the tar into place, write the rows and then the note; return the seconds that the shard took.
 
         A worker that the runner believed lost may still be fetching a shard that another worker has finished. The web
         may have responded differently to it, so that its tar would not match the other's rows: a late result is
         discarded.
         """
-        note, tar = self._fetched_note(shard), self._file("images", shard, "tar")
+        note, tar = self._fetched_note(shard.number), self._file("images", shard.number, "tar")
         if storage.exists(note):
-            return shard
-        attempt = f"{tar}.tmp-{uuid.uuid4().hex[:12]}"
-        begin_shard(self.folder, shard)
-        with timed(Stage.IMAGES, "fetch"):
-            result = self._fetch(shard, attempt)
-        if storage.exists(note):
-            storage.remove(attempt)
+            storage.remove(shard.tar_path)
         else:
-            storage.rename(attempt, tar)
-            storage.write_records(self._file("fetched", shard, "parquet"), result.images, Image)
-            file = msgspec.structs.replace(result.tar, name=tar.rpartition("/")[2])
-            storage.write_json(note, [file])
-        return shard
-
-    def _fetch(self, shard: int, tar: str) -> FetchedShard:
-        lists = self.deny_lists.of_kind(LoadedDenyList).values()
-        started = time.monotonic()
-        fetched = fetch_shard(
-            list(self._pages(shard)),
-            self.recipe,
-            self.settings,
-            tar,
-            detector=self.detector,
-            denies=lambda url: any(item.denies(url) for item in lists),
-            source=self.source,
-        )
-        received, seconds = sum(image.reason is None for image in fetched.images), time.monotonic() - started
-        _log.info("images: shard %d: %d of %d images fetched in %.1f s", shard, received, len(fetched.images), seconds)
-        return fetched
+            storage.rename(shard.tar_path, tar)
+            storage.write_records(self._file("fetched", shard.number, "parquet"), fetched.images, Image)
+            storage.write_json(note, [msgspec.structs.replace(fetched.tar, name=tar.rpartition("/")[2])])
+        seconds = time.monotonic() - shard.begun
+        received, images = sum(image.reason is None for image in fetched.images), len(fetched.images)
+        _log.info("images: shard %d: %d of %d images fetched in %.1f s", shard.number, received, images, seconds)
+        return seconds
 
     def ranked_hashes(self, shard: int) -> Iterator[bytes]:
         """Yield rank and perceptual hash, 8 bytes each, of the images that the other filters keep."""

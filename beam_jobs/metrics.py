@@ -49,7 +49,12 @@ def timed(stage: Stage, step: str) -> Iterator[None]:
     """Measure the duration of the body, or of each call of a decorated function."""
     started = time.monotonic()
     yield
-    Metrics.distribution(_namespace(stage), f"{step}/milliseconds").update(round(1000 * (time.monotonic() - started)))
+    record_duration(stage, step, time.monotonic() - started)
+
+
+def record_duration(stage: Stage, step: str, seconds: float) -> None:
+    """Record how long a step took; must be called in the thread in which Beam calls the step."""
+    Metrics.distribution(_namespace(stage), f"{step}/milliseconds").update(round(1000 * seconds))
 
 
 def record(output: str, folder: StageFolder, runner: str, result: PipelineResult, shards: list[int]) -> None:

@@ -112,6 +112,14 @@ def _add_limits(group: argparse._ArgumentGroup, default: FetchSettings) -> None:
         help=f"maximum open requests per host (default: {default.max_open_per_host})",
     )
     group.add_argument(
+        "--max_open_per_shared_host",
+        type=int,
+        default=default.max_open_per_shared_host,
+        metavar="N",
+        help="maximum open requests to a host that serves images to several sites (--max_open_per_host for each site, "
+        f"up to this number), and to all hosts of a registered domain (default: {default.max_open_per_shared_host})",
+    )
+    group.add_argument(
         "--max_open_requests",
         type=int,
         default=default.max_open,
@@ -145,6 +153,7 @@ def fetch_settings(options: PipelineOptions) -> FetchSettings:
         max_bytes=images.max_image_bytes,
         max_open=images.max_open_requests,
         max_open_per_host=images.max_open_per_host,
+        max_open_per_shared_host=images.max_open_per_shared_host,
         delay_per_host=images.delay_per_host,
         shard_seconds=images.shard_seconds or inf,
         robots_txt=not images.ignore_robots_txt,
@@ -174,7 +183,7 @@ def _check_sources(images: ImagesOptions, inputs: Inputs) -> None:
 
 
 def _check_limits(images: ImagesOptions) -> None:
-    for flag in ("max_open_requests", "max_open_per_host"):
+    for flag in ("max_open_requests", "max_open_per_host", "max_open_per_shared_host"):
         if getattr(images, flag) < 1:
             raise UserError(f"--{flag} {getattr(images, flag)}: must be at least 1")
     for flag in ("delay_per_host", "shard_seconds"):

@@ -57,6 +57,7 @@ def build_arguments(server: str, output: Path, **changed: str) -> list[str]:
         "recipe": str(REALWEB / "recipe.yaml"),
         "image_routes": f"{server}/{{url}}",
         "delay_per_host": "0",
+        "max_open_per_shared_host": "4",  # no host is treated as shared
         "clip_model": "ViT-B-32",
         "clip_pretrained": "random",
         "output": str(output),

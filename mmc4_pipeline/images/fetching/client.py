@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from math import inf
 
 import aiohttp
 from yarl import URL
@@ -29,7 +30,6 @@ MAX_LARGE_BODIES = 64
 _DRAIN_BYTES, _DRAIN_SECONDS = 64 << 10, 2.0  # at most this much of the body of an error or redirect is read
 _ABANDONED_SECONDS = 1.0  # for which a slot stays taken after a response was not read to its end
 _CONNECT_SECONDS = 10.0  # for opening a connection; the whole request has more time
-_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _REDIRECTS = (
     HTTPStatus.MOVED_PERMANENTLY,
     HTTPStatus.FOUND,
@@ -41,11 +41,15 @@ _REDIRECTS = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An image, or a robots.txt, to download by one route. `url` names its result."""
+    """An image, or a robots.txt, to download by one route. `url` names its result.
+
+    No request for it begins after `deadline`, in the event loop's time.
+    """
 
     url: str
     route: Route
     handler: ImageHandler
+    deadline: float = inf
     is_robots_txt: bool = False
 
     @property
@@ -56,19 +60,23 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one request ended. The result is final unless one of the other two is set.
+    """How one request ended. The result is final unless one of the others is set.
 
-    `retry_after` is how many seconds to wait before a retry, `location` where a redirect leads.
+    `pushback` is set if the host gets too many requests (429): how many seconds it asked to wait, 0 if it did not say.
+    `may_retry` is set after a failure that may pass; `wait` is how long the host is paused after it (503). `location`
+    is where a redirect leads.
     """
 
     result: FetchResult
-    retry_after: float | None = None
+    pushback: float | None = None
+    may_retry: bool = False
+    wait: float = 0.0
     location: str | None = None
 
 
 def is_server_failure(status: int) -> bool:
-    """Return whether a status says that the server is busy or broken, whatever was requested."""
-    return status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    """Return whether a status says that the server is broken, whatever was requested."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class ImageClient:
@@ -115,8 +123,8 @@ class ImageClient:
                 stack.push_async_callback(_wait_if_abandoned, response)
                 return await self._read(response, target, stack)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            reason, text, wait = _failure(error)
-            return Outcome(replace(target.empty_result, reason=reason, error=text), wait)
+            reason, text, may_retry = _failure(error)
+            return Outcome(replace(target.empty_result, reason=reason, error=text), may_retry=may_retry)
 
     async def _read(self, response: aiohttp.ClientResponse, target: Target, stack: AsyncExitStack) -> Outcome:
         status = response.status
@@ -127,8 +135,12 @@ class ImageClient:
         await _drain(response)
         if status in _REDIRECTS and response.headers.get("Location"):
             return Outcome(result, location=_location(response))
-        wait = retry_after(response.headers) if status in _BUSY else None
-        return Outcome(replace(result, reason=Reason.HTTP_ERROR, error=f"HTTP {status}"), wait)
+        result, wait = replace(result, reason=Reason.HTTP_ERROR, error=f"HTTP {status}"), retry_after(response.headers)
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            return Outcome(result, pushback=wait)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return Outcome(result, may_retry=True, wait=wait)
+        return Outcome(result)
 
     async def _read_body(
         self, response: aiohttp.ClientResponse, target: Target, result: FetchResult, stack: AsyncExitStack
@@ -178,24 +190,24 @@ def _location(response: aiohttp.ClientResponse) -> str:
     return str(target)
 
 
-def _failure(error: Exception) -> tuple[Reason, str, float | None]:
-    """Return reason and text for an exception of a request, and the wait before a retry (None: do not retry).
+def _failure(error: Exception) -> tuple[Reason, str, bool]:
+    """Return reason and text for an exception of a request, and whether a retry may help.
 
     Raises UserError if the fault is this machine's.
     """
     match error:
         case TimeoutError():
-            return Reason.TIMEOUT, "no answer in time", 0.0
+            return Reason.TIMEOUT, "no answer in time", True
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | ValueError():
-            return Reason.HTTP_ERROR, "no valid URL", None
+            return Reason.HTTP_ERROR, "no valid URL", False
         case aiohttp.ClientPayloadError():
-            return Reason.CORRUPT, f"the answer broke off: {error}", None
+            return Reason.CORRUPT, f"the answer broke off: {error}", True
     if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
         raise UserError("cannot open more connections (see ulimit -n): lower --max_open_requests") from error
     cause = str(error.os_error) if isinstance(error, aiohttp.ClientConnectorError) else str(error)
     if FORBIDDEN in cause:
-        return Reason.FORBIDDEN_ADDRESS, cause, None
-    return Reason.HOST_UNAVAILABLE, f"{type(error).__name__}: {error}", 0.0
+        return Reason.FORBIDDEN_ADDRESS, cause, False
+    return Reason.HOST_UNAVAILABLE, f"{type(error).__name__}: {error}", True
 
 
 def _raise_open_files_limit(wanted: int) -> None:

@@ -5,18 +5,18 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from math import inf
 
 from mmc4_pipeline.images.fetching.client import ImageClient, Outcome, Target, is_server_failure
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler, ImageRequest
 from mmc4_pipeline.images.fetching.origins import origin_of
-from mmc4_pipeline.images.fetching.rate_limits import Host, Hosts, SkippedRequestError
+from mmc4_pipeline.images.fetching.rate_limits import Host, Hosts, Limits, SkippedRequestError
 from mmc4_pipeline.images.fetching.robots_cache import RobotsCache
 from mmc4_pipeline.images.fetching.routes import Route
 from mmc4_pipeline.images.fetching.settings import MAX_REDIRECTS, FetchSettings
 from schemas.reasons import Reason
 
-MAX_TRIES = 3  # of a request that got 429 or 503, timed out, or never got a connection
-MAX_RETRY_AFTER = 20.0  # seconds; a host that sends a longer Retry-After is skipped
+MAX_TRIES = 3  # of a request that timed out, never got a connection, got a 503, or whose body broke off
 _FIRST_BACKOFF = 0.5  # seconds before the first retry; twice as long before the next
 
 _log = logging.getLogger(__name__)
@@ -36,25 +36,32 @@ class Fetcher:
     @asynccontextmanager
     async def open(cls, settings: FetchSettings) -> AsyncIterator["Fetcher"]:
         """Open connections, with rate limits of their own, until the `with` block ends."""
-        hosts = Hosts(settings.max_open, settings.max_open_per_host, settings.delay_per_host)
+        hosts = Hosts(
+            Limits(
+                max_open=settings.max_open,
+                max_open_per_host=settings.max_open_per_host,
+                max_open_per_shared_host=max(settings.max_open_per_shared_host, settings.max_open_per_host),
+                delay_per_host=settings.delay_per_host,
+            )
+        )
         async with ImageClient.open(settings) as client:
             yield cls(client, hosts, settings)
 
-    def set_time_limit(self, seconds: float) -> None:
-        """Let requests begin for this long from now; those that would begin later end as `deferred`."""
-        self._hosts.set_time_limit(seconds)
+    def first_host(self, request: ImageRequest) -> Host:
+        """Return the host that gets the first request for an image."""
+        return self._hosts.get(origin_of(self._routes[0].at(request.timestamp).start_url(request.url)).host)
 
-    async def fetch(self, request: ImageRequest, handler: ImageHandler) -> FetchResult:
+    async def fetch(self, request: ImageRequest, handler: ImageHandler, deadline: float = inf) -> FetchResult:
         """Try the routes in order until one has an image that the handler keeps; else return the first one's result.
 
-        A host's refusal is final: an archive's copy must not circumvent it. Raises UserError if this machine can't open
-        more connections.
+        No request begins after `deadline` (in the event loop's time); the image is then `deferred`. A host's refusal is
+        final: an archive's copy must not circumvent it. Raises UserError if this machine can't open more connections.
         """
         first: FetchResult | None = None
         for template in self._routes:
             route = template.at(request.timestamp)
             url = route.start_url(request.url)
-            result = await self._follow(Target(route.address(url), route, handler), url)
+            result = await self._follow(Target(route.address(url), route, handler, deadline), url)
             if result.filter or route.is_final(result.reason):
                 return result
             first = first or result
@@ -86,42 +93,49 @@ class Fetcher:
     async def _request_with_retries(self, target: Target, url: str) -> Outcome:
         """Make a request, and retry if the server is busy or the connection fails, each time within the rate limits.
 
-        The slots are held until the body has been handled: if decoding falls behind, bodies must not pile up in memory.
+        After a 429 the request is repeated until the deadline: no image is lost because requests came too fast. After a
+        503 it is repeated a few times, because many addresses never respond otherwise. The slots are held until the
+        body has been handled: if decoding falls behind, bodies must not pile up in memory.
         """
-        outcome: Outcome | None = None
-        tries = 0
+        outcome, failures, name = None, 0, origin_of(url).host
         while True:
             try:
-                async with self._hosts.slot(origin_of(url).host) as host, AsyncExitStack() as stack:
-                    outcome = _record(host, await self._client.request(target, url, stack))
+                async with self._hosts.slot(name, target.deadline) as host, AsyncExitStack() as stack:
+                    started = asyncio.get_running_loop().time()
+                    outcome = await self._client.request(target, url, stack)
+                    _record(host, outcome, started)
                     if outcome.result.reason is None and outcome.location is None:
                         reason = await target.handler.receive(outcome.result)
                         return Outcome(replace(outcome.result, reason=reason)) if reason else outcome
             except SkippedRequestError as skipped:
-                return outcome or Outcome(replace(target.empty_result, reason=skipped.reason, error=skipped.text))
-            tries += 1
-            if outcome.retry_after is None or tries == MAX_TRIES:
+                return Outcome(_skipped(target.empty_result, outcome, skipped))
+            failures += outcome.may_retry
+            if outcome.pushback is None and (not outcome.may_retry or failures == MAX_TRIES):
                 return outcome
-            wait = max(outcome.retry_after, _FIRST_BACKOFF * 2 ** (tries - 1))
-            _log.debug("%s: %s; retry in %.1f s", url, outcome.result.error, wait)
-            await asyncio.sleep(wait)
+            _log.debug("%s: %s; will be retried", url, outcome.result.error)
+            if outcome.may_retry:
+                await asyncio.sleep(_FIRST_BACKOFF * 2 ** (failures - 1))
 
 
-def _record(host: Host, outcome: Outcome) -> Outcome:
-    """Note how the host responded; return the outcome, without a retry if the host wants too long a wait."""
+def _skipped(empty: FetchResult, outcome: Outcome | None, skipped: SkippedRequestError) -> FetchResult:
+    """Return the result for a request that was not made: that of the last try, unless it could still succeed later."""
+    if outcome is None:
+        return replace(empty, reason=skipped.reason, error=skipped.text)
+    if outcome.pushback is not None or (outcome.may_retry and skipped.reason is Reason.DEFERRED):
+        error = f"{outcome.result.error}; {skipped.text}"
+        return replace(outcome.result, reason=Reason.DEFERRED, error=error)
+    return outcome.result
+
+
+def _record(host: Host, outcome: Outcome, started: float) -> None:
+    """Note how the host responded to a request."""
     result = outcome.result
-    if result.status is None:
-        if result.reason in (Reason.TIMEOUT, Reason.HOST_UNAVAILABLE):
-            host.record_failure(result.error or "")
-        return outcome
-    if is_server_failure(result.status):
-        host.record_failure(f"HTTP {result.status}")
-    else:
+    if outcome.pushback is not None:
+        host.record_pushback(outcome.pushback, started)
+    elif result.status is None and result.reason in (Reason.TIMEOUT, Reason.HOST_UNAVAILABLE):
+        host.record_failure(result.error or "", started)
+    elif result.status is not None and is_server_failure(result.status):
+        host.record_failure(f"HTTP {result.status}", started if outcome.may_retry else None)
+        host.pause(outcome.wait)
+    elif result.status is not None:
         host.record_response()
-    if outcome.retry_after:
-        host.pause(outcome.retry_after)
-    if outcome.retry_after is not None and outcome.retry_after > MAX_RETRY_AFTER:
-        error = f"asked to wait {outcome.retry_after:.0f} s"
-        host.skip(f"host {error}")
-        return Outcome(replace(result, error=error))
-    return outcome

@@ -1,15 +1,34 @@
-"""Rate limits: how many requests are open at a time, how far apart they start, and when a host is skipped."""
+"""Rate limits of one process: how many requests a host gets at a time, how far apart, and when it gets none.
+
+- A host of one site has `max_open_per_host` slots, and requests start `delay_per_host` (or its Crawl-delay) apart.
+- A host that serves images to the pages of many sites is infrastructure, such as a CDN: its limits are multiplied by
+  the number of sites that use it in this process, up to `max_open_per_shared_host` slots.
+- All hosts of a registered domain together have `max_open_per_shared_host` slots, so that the subdomains of one
+  provider do not add up.
+- A host that pushes back (429) is paused and then probed with one request. From then on it gets half as many requests
+  as before; each response restores a little (additive increase, multiplicative decrease, as in RFC 5681). A host that
+  does not respond, or with 503, is slowed down in the same way.
+"""
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
 
+from mmc4_pipeline.naming import site_of
 from schemas.reasons import Reason
 
-MAX_FAILURES_IN_A_ROW = 10  # requests without a response, or with one of 429 and 5xx; then the host is skipped
+MAX_FAILURES_IN_A_ROW = 10  # requests without a response, or with a 5xx status; then the host is skipped
+MAX_PUSHBACKS_IN_A_ROW = 8  # pauses without any other response in between; then the host's images are deferred
+SKIPPED_SECONDS = 1800.0  # after which a skipped host gets another chance, for other shards
+MAX_PAUSE = 3600.0  # seconds; a host that wants a longer pause is skipped
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 300.0  # seconds, if the host does not say how long; doubled each time
+_SLOWEST = 1 / 16  # of the normal rate
+_RECOVERY = 0.02  # of the normal rate, for each response
+_MAX_IDLE_HOSTS = 50_000
 _NOTABLE_PAUSE = 5.0  # seconds; shorter pauses are routine and are not worth a warning
 
 _log = logging.getLogger(__name__)
@@ -23,92 +42,228 @@ class SkippedRequestError(Exception):
         self.reason, self.text = reason, text
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Slots and seconds between starts: see the module's description."""
+
+    max_open: int
+    max_open_per_host: int
+    max_open_per_shared_host: int
+    delay_per_host: float
+
+
+@dataclass(slots=True)
+class Domain:
+    """The state that all hosts of a registered domain share."""
+
+    slots: asyncio.Semaphore
+    delay: float
+    next_start: float = 0.0
+
+    async def wait_for_start(self) -> None:
+        """Wait for a start time of its own, so that the hosts of the domain start requests one after another."""
+        now = asyncio.get_running_loop().time()
+        start = max(now, self.next_start)
+        self.next_start = start + self.delay
+        if start > now:
+            await asyncio.sleep(start - now)
+
+
 @dataclass(slots=True)
 class Host:
     """The state of one host and the requests that wait for it. Times are the event loop's, in seconds."""
 
     name: str
-    slots: asyncio.Semaphore
-    delay: float
+    limits: Limits
+    domain: Domain
+    crawl_delay: float = 0.0
+    sites: Counter[str] = field(default_factory=Counter)  # pending images by the site of their page
     start_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    open: int = 0
     next_start: float = 0.0
+    health: float = 1.0  # share of the normal rate
+    pushbacks: int = 0
     failures: int = 0
-    skipped: str | None = None  # why no more requests are made to it
+    skipped: SkippedRequestError | None = None
+    skipped_until: float = 0.0
+    _slowed_at: float = -inf
+    _waiter: asyncio.Future[None] | None = None
+
+    @property
+    def share(self) -> float:
+        """Return by how much the limits of a host of one site are multiplied."""
+        most = self.limits.max_open_per_shared_host / self.limits.max_open_per_host
+        return max(1.0, min(len(self.sites), most))
+
+    @property
+    def max_open(self) -> int:
+        """Return the number of slots: a single one to probe a host that pushed back."""
+        return 1 if self.pushbacks else max(1, int(self.limits.max_open_per_host * self.share * self.health))
+
+    @property
+    def delay(self) -> float:
+        """Return the seconds between the starts of two requests. A Crawl-delay is not divided among sites."""
+        return max(self.limits.delay_per_host / self.share, self.crawl_delay) / self.health
 
     def record_response(self) -> None:
-        """Note that the host responded, whatever the response."""
-        self.failures = 0
+        """Note that the host responded normally, whatever the response."""
+        self.failures = self.pushbacks = 0
+        self.health = min(1.0, self.health + _RECOVERY)
+        self.notify()
 
-    def record_failure(self, why: str) -> None:
-        """Note a request that failed because of the host; too many in a row, and the host is skipped."""
+    def record_failure(self, why: str, started: float | None) -> None:
+        """Note a request that failed because of the host; too many in a row, and the host is skipped.
+
+        If the failure may be due to too many requests, `started` is when the request was made.
+        """
+        if started is not None:
+            self._slow_down(started)
         self.failures += 1
         if self.failures >= MAX_FAILURES_IN_A_ROW:
-            self.skip(f"host given up after {self.failures} failed requests in a row: {why}")
+            text = f"host given up after {self.failures} failed requests in a row: {why}"
+            self._skip(SkippedRequestError(Reason.HOST_UNAVAILABLE, text))
 
-    def skip(self, why: str) -> None:
-        """Make no more requests to this host."""
-        if self.skipped is None:
-            _log.warning("%s: no more requests: %s", self.name, why)
-            self.skipped = why
+    def record_pushback(self, retry_after: float, started: float) -> None:
+        """Pause a host that pushed back; requests that started before the last pause count as one."""
+        if self._slow_down(started):
+            self.pushbacks += 1
+        if self.pushbacks > MAX_PUSHBACKS_IN_A_ROW:
+            text = f"host still busy after {MAX_PUSHBACKS_IN_A_ROW} pauses"
+            self._skip(SkippedRequestError(Reason.DEFERRED, text))
+        else:
+            self.pause(max(retry_after, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self.pushbacks - 1))))
 
     def pause(self, seconds: float) -> None:
-        """Let no request to this host begin for some time, for any image."""
-        level = logging.WARNING if seconds >= _NOTABLE_PAUSE else logging.INFO
-        _log.log(level, "%s: busy, no requests for %.0f s", self.name, seconds)
-        self.next_start = max(self.next_start, asyncio.get_running_loop().time() + seconds)
+        """Let no request to this host begin for some time."""
+        if seconds > MAX_PAUSE:
+            self._skip(SkippedRequestError(Reason.DEFERRED, f"host busy: asked to wait {seconds:.0f} s"))
+        elif seconds:
+            level = logging.WARNING if seconds >= _NOTABLE_PAUSE else logging.INFO
+            _log.log(level, "%s: busy, no requests for %.0f s", self.name, seconds)
+            self.next_start = max(self.next_start, asyncio.get_running_loop().time() + seconds)
+
+    def _slow_down(self, started: float) -> bool:
+        """Halve the rate, once for all requests that were open together; return whether it was halved."""
+        if started < self._slowed_at:
+            return False
+        self._slowed_at = asyncio.get_running_loop().time()
+        self.health = max(_SLOWEST, self.health / 2)
+        return True
+
+    def _skip(self, error: SkippedRequestError) -> None:
+        if not self.is_skipped:
+            _log.warning("%s: no more requests: %s", self.name, error.text)
+            self.skipped, self.skipped_until = error, asyncio.get_running_loop().time() + SKIPPED_SECONDS
+            self.failures = self.pushbacks = 0
+        self.notify()
+
+    @property
+    def is_skipped(self) -> bool:
+        """Return whether the host gets no requests at present."""
+        return self.skipped is not None and asyncio.get_running_loop().time() < self.skipped_until
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nothing would be lost if this state were forgotten."""
+        now = asyncio.get_running_loop().time()
+        busy = self.open or self.sites or self.start_lock.locked() or self.is_skipped
+        return not busy and self.health == 1.0 and self.next_start <= now
+
+    def notify(self) -> None:
+        """Let the first waiting request look at the limits again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until something changes, or for some seconds."""
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = None if seconds == inf else loop.call_later(seconds, self.notify)
+        try:
+            await waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
 
 
 class Hosts:
-    """Hands out slots for requests, within the limits for each host and for all hosts together, until the deadline.
+    """Gives slots to requests, within the limits of their host, its domain and the process, before their deadline.
 
-    A request waits for its own host first and only then for one of the slots shared by all hosts, so that a slow host
-    delays only itself.
+    A request waits for its own host first, then for the domain, and only then for one of the slots that all hosts
+    share, so that a slow host delays only itself.
     """
 
-    def __init__(self, max_open: int, max_open_per_host: int, delay: float) -> None:
+    def __init__(self, limits: Limits) -> None:
         """Start without knowing any host."""
-        self._slots = asyncio.Semaphore(max_open)
-        self._max_open_per_host, self._delay = max_open_per_host, delay
+        self._limits = limits
+        self._slots = asyncio.Semaphore(limits.max_open)
         self._hosts: dict[str, Host] = {}
-        self._deadline = inf
-
-    def set_time_limit(self, seconds: float) -> None:
-        """Let requests begin for this long from now."""
-        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._domains: dict[str, Domain] = {}
 
     def get(self, name: str) -> Host:
         """Return the state of a host."""
         known = self._hosts.get(name)
         if known is None:
-            known = self._hosts[name] = Host(name, asyncio.Semaphore(self._max_open_per_host), self._delay)
+            if len(self._hosts) >= _MAX_IDLE_HOSTS:
+                self._forget_idle_hosts()
+            known = self._hosts[name] = Host(name, self._limits, self._domain(name))
         return known
 
+    def _domain(self, host: str) -> Domain:
+        name = site_of(f"//{host}") or host
+        if name not in self._domains:
+            limits = self._limits
+            slots = asyncio.Semaphore(max(limits.max_open_per_shared_host, limits.max_open_per_host))
+            delay = limits.delay_per_host * limits.max_open_per_host / limits.max_open_per_shared_host
+            self._domains[name] = Domain(slots, min(delay, limits.delay_per_host))
+        return self._domains[name]
+
+    def _forget_idle_hosts(self) -> None:
+        self._hosts = {name: host for name, host in self._hosts.items() if not host.is_idle}
+        used = {id(host.domain) for host in self._hosts.values()}
+        self._domains = {name: domain for name, domain in self._domains.items() if id(domain) in used}
+
     @asynccontextmanager
-    async def slot(self, name: str) -> AsyncIterator[Host]:
+    async def slot(self, name: str, deadline: float) -> AsyncIterator[Host]:
         """Wait until a request to a host may begin, and hold its slots for the `with` block.
 
-        Raises SkippedRequestError if the request must not be made.
+        Raises SkippedRequestError if the request must not be made, or could not begin before the deadline.
         """
         host = self.get(name)
-        async with host.slots:
-            async with host.start_lock:  # one after another: each start determines the time of the next
-                await self._wait(host)
+        async with host.start_lock:  # one after another: each start determines the time of the next
+            while True:
+                await self._wait(host, deadline)
+                await host.domain.slots.acquire()
                 await self._slots.acquire()
-                host.next_start = max(host.next_start, asyncio.get_running_loop().time() + host.delay)
-            try:
-                self._check(host)  # it may have been skipped in the meantime
-                yield host
-            finally:
-                self._slots.release()
+                now = asyncio.get_running_loop().time()
+                if not host.is_skipped and host.next_start <= now and host.open < host.max_open:
+                    break
+                self._release(host)  # it pushed back while the request waited for the others
+            host.open += 1
+            host.next_start = max(host.next_start, now + host.delay)
+        try:
+            yield host
+        finally:
+            host.open -= 1
+            self._release(host)
+            host.notify()
 
-    async def _wait(self, host: Host) -> None:
+    async def _wait(self, host: Host, deadline: float) -> None:
+        """Wait until the host and its domain are ready for a request."""
         now = asyncio.get_running_loop().time
-        while not host.skipped and (wait := min(host.next_start, self._deadline) - now()) > 0:  # noqa: ASYNC110 - this does not poll: the time may move
-            await asyncio.sleep(wait)
-        self._check(host)
+        while True:
+            if host.is_skipped and host.skipped is not None:
+                raise host.skipped
+            start = host.next_start
+            if max(start, now()) >= deadline:
+                raise SkippedRequestError(Reason.DEFERRED, "the shard's time was over before its turn came")
+            if host.open >= host.max_open:
+                await host.wait(deadline - now())
+            elif start > now():
+                await host.wait(start - now())
+            else:
+                return await host.domain.wait_for_start()
 
-    def _check(self, host: Host) -> None:
-        if host.skipped:
-            raise SkippedRequestError(Reason.HOST_UNAVAILABLE, host.skipped)
-        if asyncio.get_running_loop().time() >= self._deadline:
-            raise SkippedRequestError(Reason.DEFERRED, "the shard's time was over before its turn came")
+    def _release(self, host: Host) -> None:
+        self._slots.release()
+        host.domain.slots.release()

@@ -14,8 +14,9 @@ class FetchSettings:
     """Limits and routes of the fetcher. Times are in seconds, sizes in bytes.
 
     `routes` are URL templates, tried in order. `delay_per_host` is the minimum time between the starts of two requests
-    to the same host. No request begins after `shard_seconds`; the images that remain then get one more pass of the same
-    length (see `Fetcher.set_time_limit`).
+    to the same host. A host that serves images to the pages of several sites may get up to `max_open_per_shared_host`
+    requests at a time (see rate_limits.py). No request begins after `shard_seconds`; the images that remain then get
+    one more pass of the same length.
     """
 
     routes: tuple[str, ...] = (LIVE,)
@@ -24,6 +25,7 @@ class FetchSettings:
     max_bytes: int = 20 << 20
     max_open: int = 1024
     max_open_per_host: int = 4
+    max_open_per_shared_host: int = 32
     delay_per_host: float = 0.25
     shard_seconds: float = inf
     robots_txt: bool = True

@@ -15,12 +15,13 @@ from aiohttp import web
 
 from mmc4_pipeline.images.faces import FaceDetector, find_detector
 from mmc4_pipeline.images.fetching.settings import FetchSettings
-from mmc4_pipeline.images.process_shard import FetchedShard, decide_shard, fetch_shard, wanted_links
+from mmc4_pipeline.images.process_shard import FetchedShard, decide_shard, wanted_links
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.tar import read_image
 from schemas.image import Image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason
+from tests.mmc4_pipeline.images.one_shard import fetch_shard
 from tests.pages import new_page
 
 RECIPE = load_recipe("mmc4")

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 
 from aiohttp import web
 
@@ -83,10 +84,13 @@ class Receiver:
         return await self.accept(result)
 
 
-async def fetch_all(fetcher: Fetcher, *urls: str, receiver: Receiver | None = None) -> list[FetchResult]:
-    """Fetch some URLs concurrently."""
+async def fetch_all(
+    fetcher: Fetcher, *urls: str, receiver: Receiver | None = None, seconds: float = inf
+) -> list[FetchResult]:
+    """Fetch some URLs concurrently; no request begins later than `seconds` from now."""
+    deadline = asyncio.get_running_loop().time() + seconds
     requests = [ImageRequest(url, MOMENT) for url in urls]
-    return list(await asyncio.gather(*(fetcher.fetch(item, receiver or Receiver()) for item in requests)))
+    return list(await asyncio.gather(*(fetcher.fetch(item, receiver or Receiver(), deadline) for item in requests)))
 
 
 def fetch_from(
@@ -96,6 +100,7 @@ def fetch_from(
     routes: tuple[str, ...] = ("{url}",),
     robots: Handler | None = None,
     consent: Callable[[str], Drop | None] = refuse_noai,
+    seconds: float = inf,
     **settings: object,
 ) -> tuple[list[FetchResult], Server]:
     """Fetch some paths from a server concurrently; "SERVER" in a route is replaced by its address."""
@@ -106,7 +111,7 @@ def fetch_from(
             options = FetchSettings(routes=chosen, **{**USUAL, **settings})
             async with Fetcher.open(options) as fetcher:
                 urls = [server.address + path for path in paths]
-                return await fetch_all(fetcher, *urls, receiver=Receiver(accept, consent)), server
+                return await fetch_all(fetcher, *urls, receiver=Receiver(accept, consent), seconds=seconds), server
 
     return asyncio.run(run())
 

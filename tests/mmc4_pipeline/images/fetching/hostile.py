@@ -34,9 +34,9 @@ def fetched(urls: list[str], tar: Path, *, allow_private_hosts: bool) -> dict:
 def fetch() -> None:
     """Run in that process."""
     from mmc4_pipeline.images.fetching.settings import FetchSettings
-    from mmc4_pipeline.images.process_shard import fetch_shard
     from mmc4_pipeline.recipe import load_recipe
     from schemas.page import ImageLink
+    from tests.mmc4_pipeline.images.one_shard import fetch_shard
 
     wanted = json.load(sys.stdin)
     links = [ImageLink(position, url, "", None, None) for position, url in enumerate(wanted["urls"])]

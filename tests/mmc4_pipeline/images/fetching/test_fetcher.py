@@ -65,23 +65,50 @@ def test_retry_after_is_honoured() -> None:
     assert (result.body, len(server.requested)) == (BODY, 2)
 
 
-@pytest.mark.parametrize("wait", ["86400", "Fri, 31 Dec 9998 23:59:59 GMT"])
-def test_a_server_that_wants_a_long_wait_is_left_alone(wait: str) -> None:
+@pytest.mark.parametrize("wait", ["86400", "Fri, 31 Dec 9998 23:59:59 GMT", "9" * 400])
+def test_an_image_of_a_server_that_wants_a_long_wait_is_deferred(wait: str) -> None:
     (result,), server = fetch_from(responding(web.Response(status=503, headers={"Retry-After": wait})), "/a.jpg")
-    assert (result.reason, result.status) == (Reason.HTTP_ERROR, 503)
+    assert (result.reason, result.status) == (Reason.DEFERRED, 503)
     assert "asked to wait" in (result.error or "")
     assert len(server.requested) == 1
 
 
-@pytest.mark.parametrize("wait", ["1 Jan 99999999999 00:00:00 GMT", "Mon, 99 Foo 2020", "-5", "9" * 400, "²"])
+@pytest.mark.parametrize("wait", ["1 Jan 99999999999 00:00:00 GMT", "Mon, 99 Foo 2020", "-5", "²"])
 def test_an_invalid_retry_after_is_ignored(wait: str) -> None:
     (result,), _ = fetch_from(responding(web.Response(status=429, headers={"Retry-After": wait}), 404), "/a.jpg")
     assert result.reason is Reason.HTTP_ERROR
 
 
-def test_a_request_to_a_server_that_stays_busy_fails_after_some_tries() -> None:
+def test_an_image_of_a_server_that_stays_busy_is_deferred_when_the_time_is_over() -> None:
+    (result,), server = fetch_from(responding(429), "/a.jpg", seconds=2.0)
+    assert (result.reason, result.status) == (Reason.DEFERRED, 429)
+    assert (result.error or "").startswith("HTTP 429")
+    assert len(server.requested) == 3  # pauses of 0.5 and 1 s; the next one would end too late
+
+
+def test_an_address_that_is_unavailable_fails_after_some_tries() -> None:
     (result,), server = fetch_from(responding(503), "/a.jpg")
     assert (result.reason, result.error) == (Reason.HTTP_ERROR, "HTTP 503")
+    assert len(server.requested) == 3
+
+
+def test_a_body_that_breaks_off_is_requested_again() -> None:
+    remaining = [2]
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if not remaining[0]:
+            return web.Response(body=BODY)
+        remaining[0] -= 1
+        response = web.StreamResponse()
+        response.content_length = 2 * len(BODY)
+        await response.prepare(request)
+        await response.write(BODY)
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    (result,), server = fetch_from(handler, "/a.jpg")
+    assert (result.body, result.reason) == (BODY, None)
     assert len(server.requested) == 3
 
 

@@ -69,15 +69,41 @@ def test_retry_after_applies_to_all_images_of_a_host(caplog: pytest.LogCaptureFi
     assert server.address.removeprefix("http://") in caplog.text
 
 
-def test_a_host_with_a_long_retry_after_gets_no_more_requests(caplog: pytest.LogCaptureFixture) -> None:
+def test_images_of_a_host_whose_pause_would_end_too_late_are_deferred_at_once() -> None:
     busy = web.Response(status=503, headers={"Retry-After": "3600"})
+    results, server = fetch_from(responding(busy), *paths(5), max_open_per_host=1, seconds=600)
+    assert server.requested == ["/0.jpg"]
+    assert {result.reason for result in results} == {Reason.DEFERRED}
+
+
+def test_a_host_that_wants_too_long_a_pause_gets_no_more_requests(caplog: pytest.LogCaptureFixture) -> None:
+    busy = web.Response(status=503, headers={"Retry-After": "86400"})
     with caplog.at_level(logging.WARNING, "mmc4_pipeline.images"):
         results, server = fetch_from(responding(busy), *paths(5), max_open_per_host=1)
     assert server.requested == ["/0.jpg"]
-    assert [result.reason for result in results] == [Reason.HTTP_ERROR] + [Reason.HOST_UNAVAILABLE] * 4
-    assert {result.error for result in results[1:]} == {"host asked to wait 3600 s"}
-    assert {record.levelname for record in caplog.records} == {"WARNING"}
-    assert "3600 s" in caplog.text
+    assert {result.reason for result in results} == {Reason.DEFERRED}
+    assert any(server.address.removeprefix("http://") in record.getMessage() for record in caplog.records)
+
+
+def test_a_busy_host_is_probed_with_one_request_after_its_pause() -> None:
+    """Of 8 open requests all are refused; until one is answered, no other is made."""
+    times: list[float] = []
+    pauses = 0
+
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        nonlocal pauses
+        times.append(asyncio.get_running_loop().time())
+        if len(times) <= 8:
+            await asyncio.sleep(0.1)
+            return web.Response(status=429)
+        if len(times) <= 10:  # the probes
+            pauses += 1
+            return web.Response(status=429)
+        return web.Response(body=BODY)
+
+    results, server = fetch_from(handler, *paths(20), max_open_per_host=8)
+    assert {result.reason for result in results} == {None}
+    assert (len(server.requested), pauses) == (20 + 8 + 2, 2)
 
 
 async def abort(request: web.Request) -> web.StreamResponse:
@@ -126,14 +152,12 @@ def test_images_that_remain_at_the_time_limit_are_deferred_and_get_a_second_chan
             urls = [server.address + path for path in paths(5)]
             settings = FetchSettings(**{**USUAL, "delay_per_host": 600.0, "max_open_per_host": 1})
             async with Fetcher.open(settings) as fetcher:
-                fetcher.set_time_limit(0.5)  # enough for robots.txt, after which the host's next request is far away
-                first = await fetch_all(fetcher, *urls)
+                # Enough for robots.txt, after which the host's next request is far away.
+                first = await fetch_all(fetcher, *urls, seconds=0.5)
             async with Fetcher.open(FetchSettings(**USUAL)) as fetcher:
-                fetcher.set_time_limit(0.0)  # not even enough for robots.txt
-                none = await fetch_all(fetcher, *urls)
+                none = await fetch_all(fetcher, *urls, seconds=0.0)  # not even enough for robots.txt
                 assert {result.reason for result in none} == {Reason.DEFERRED}
-                fetcher.set_time_limit(60.0)
-                return first, await fetch_all(fetcher, *urls), server
+                return first, await fetch_all(fetcher, *urls, seconds=60.0), server
 
     first, last, server = asyncio.run(run())
     assert {(result.reason, result.body) for result in first} == {(Reason.DEFERRED, b"")}

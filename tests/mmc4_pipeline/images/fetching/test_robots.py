@@ -64,13 +64,20 @@ def test_without_the_file_everything_is_allowed(status: int) -> None:
     assert (result.reason, server.robots) == (None, 1)
 
 
-@pytest.mark.parametrize(("status", "times"), [(500, 1), (503, 3), (429, 3)])
+@pytest.mark.parametrize(("status", "times"), [(500, 1), (503, 3)])
 def test_if_it_cannot_be_read_nothing_is_requested(status: int, times: int) -> None:
     results, server = fetch_from(GOOD, "/a.jpg", "/b.jpg", robots=text("", status))
     assert {(result.reason, result.error) for result in results} == {
         (Reason.HOST_UNAVAILABLE, f"robots.txt: HTTP {status}")
     }
     assert (server.requested, server.robots) == ([], times)
+
+
+def test_if_the_host_is_busy_nothing_is_requested_and_the_images_are_deferred() -> None:
+    results, server = fetch_from(GOOD, "/a.jpg", "/b.jpg", robots=text("", 429), seconds=1.2)
+    assert {result.reason for result in results} == {Reason.DEFERRED}
+    assert all("robots.txt: HTTP 429" in (result.error or "") for result in results)
+    assert (server.requested, server.robots) == ([], 2)
 
 
 def test_it_may_have_moved() -> None:

@@ -15,11 +15,12 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.from_img2dataset.engine import Img2dataset, version_of
-from mmc4_pipeline.images.process_shard import FetchedShard, fetch_shard
+from mmc4_pipeline.images.process_shard import FetchedShard
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink
 from schemas.reasons import Reason
 from tests.mmc4_pipeline.images.from_img2dataset.installed import PYTHON, needs_img2dataset
+from tests.mmc4_pipeline.images.one_shard import fetch_shard
 from tests.mmc4_pipeline.images.web_server import MOMENT, USUAL, Handler, Server, serving
 from tests.pages import new_page
 

@@ -14,13 +14,14 @@ from mmc4_pipeline.images.fetching.interface import ImageRequest
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.from_img2dataset.prefetched import PrefetchedImages
 from mmc4_pipeline.images.from_img2dataset.shards import read_shard, shard_files
-from mmc4_pipeline.images.process_shard import FetchedShard, decide_shard, fetch_shard
+from mmc4_pipeline.images.process_shard import FetchedShard, decide_shard
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.tar import read_image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason
 from tests.mmc4_pipeline.file_server import INPUTS
 from tests.mmc4_pipeline.images.from_img2dataset.written_shards import Row, write_shard
+from tests.mmc4_pipeline.images.one_shard import fetch_shard
 from tests.pages import MOMENT, new_page
 
 RECIPE = load_recipe("mmc4")

@@ -1,0 +1,61 @@
+"""Measures a downloaded image once: its size, hashes and faces, and the JPEG to store."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from filters.base import ImageFilter
+from mmc4_pipeline.apply_filters import Candidate, apply_filters
+from mmc4_pipeline.images.decoding.decode import decode
+from mmc4_pipeline.images.decoding.header import Undecodable
+from mmc4_pipeline.images.faces import FaceDetector
+from mmc4_pipeline.images.fetching.interface import FetchResult
+from mmc4_pipeline.images.spool import Spool
+from mmc4_pipeline.recipe import Recipe
+from schemas.image import Image
+from schemas.reasons import Drop
+
+
+@dataclass(frozen=True)
+class Measurer:
+    """Everything needed to measure the images of a shard, and the spool for those worth keeping."""
+
+    recipe: Recipe
+    detector: FaceDetector | None
+    denies: Callable[[str], bool]
+    spool: Spool
+
+    def decide(self, image: Image) -> Drop | None:
+        """Return the decision of the filters that look at one image alone."""
+        return apply_filters([Candidate(image)], self.recipe.of_kind(ImageFilter), {})[0]
+
+    def measure(self, result: FetchResult) -> tuple[Image, bytes | None]:
+        """Decode a body once; return its row and, if the image is worth keeping, the JPEG to store."""
+        sha256 = result.sha256 or hashlib.sha256(result.body).hexdigest()
+        received = replace(unmeasured(result), sha256=sha256, byte_size=len(result.body))
+        decoded = decode(result.body, self.recipe.images)
+        if isinstance(decoded, Undecodable):
+            return replace(received, reason=decoded.reason, error=decoded.error), None
+        width, height = decoded.width, decoded.height
+        if result.size is not None and set(result.size) != {width, height}:  # otherwise the same, or turned upright
+            width, height = result.size
+        image = replace(received, format=decoded.format, width=width, height=height, phash=decoded.phash)
+        if self.decide(image) is not None:
+            return image, None
+        faces = self.detector.detect(decoded.pixels) if self.detector else None
+        return replace(image, face_detections=faces), decoded.jpeg
+
+
+def unmeasured(result: FetchResult) -> Image:
+    """Return the row of an image before it is measured, without key and position."""
+    return Image(
+        key="",
+        position=0,
+        url=result.url,
+        route=result.route or None,
+        http_status=result.status,
+        error=result.error,
+        robots_tag=result.robots_tag,
+        reason=result.reason,
+        filter=result.filter,
+    )
