@@ -16,7 +16,8 @@ from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.stage_runner import run_stage
 from filters.base import FileLinkFilter, LinkFilter, ScoreFilter
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows
+from mmc4_pipeline.cut_document import CutDocument
+from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
 from mmc4_pipeline.dataset.statistics import statistics_of_documents
 from mmc4_pipeline.dataset.write_shards import DatasetSettings, kept_in_parts, write_shard, write_sizes
 from mmc4_pipeline.errors import UserError

@@ -33,7 +33,8 @@ from PIL import Image as Picture
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.assignment import assign
-from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows
+from mmc4_pipeline.cut_document import CutDocument
+from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
 from mmc4_pipeline.dataset.write_shards import kept_in_parts, write_shard
 from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo

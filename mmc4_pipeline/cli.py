@@ -37,7 +37,7 @@ OTHERS = {
 def main() -> None:
     """Run one command. Exit codes: 0 done, 1 an error that the user can fix (reported in one line), 2 wrong usage."""
     command, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
-    if command in STAGES:
+    if command in STAGES or command == "demo":
         run_job(command, arguments)
     elif any(command in commands for commands in OTHERS.values()):
         _run(f"mmc4_pipeline.commands.{command}", arguments)
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def run_job(stage: str, arguments: list[str] | None = None) -> None:
-    """Run one of the Beam jobs."""
+    """Run one of the Beam jobs, or the demo, which runs them all."""
     _run(f"beam_jobs.{stage}", sys.argv[1:] if arguments is None else arguments)
 
 

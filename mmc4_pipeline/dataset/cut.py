@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from filters.base import AssignedDocument, DocumentFilter
 from mmc4_pipeline.apply_filters import Candidate, apply_filters, first_drop
 from mmc4_pipeline.assignment import Assignment, assign
+from mmc4_pipeline.cut_document import CutDocument, Placed
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.recipe import Recipe
 from schemas.image import Image
@@ -16,40 +16,6 @@ from schemas.ledger import LedgerRow
 from schemas.page import ImageLink, Page
 from schemas.reasons import Drop, Reason, Stage
 from schemas.score import DocumentScores, ImageScore
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A kept image, the sentence that it was assigned to (its index), and their similarity."""
-
-    image: Image
-    score: ImageScore
-    sentence: int
-    similarity: float
-
-
-@dataclass(frozen=True, slots=True)
-class CutDocument:
-    """A document after the cut stage's decisions. If it was dropped, `placed` is empty and `reason` is set.
-
-    `placed` is in reading order (images of the same sentence in page order): OpenFlamingo's loader takes the first
-    image for the first mark in the text. MMC4's published shards have images in page order.
-    `dropped` has the stage and the drop of each image link that is not placed, by the link's position.
-    """
-
-    page: Page
-    placed: list[Placed]
-    dropped: dict[int, tuple[Stage, Drop]]
-    images: dict[int, Image]
-    scores: dict[int, ImageScore]
-    reason: str | None
-
-    def cut_reasons(self) -> Iterator[str | None]:
-        """Yield the cut stage's reason for each image that reached it scored; None for a kept image."""
-        for stage, drop in self.dropped.values():
-            if stage is Stage.CUT:
-                yield drop.reason
-        yield from (None for _ in self.placed)
 
 
 def cut_shard(

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from mmc4_pipeline.dataset.cut import CutDocument, ledger_rows
+from mmc4_pipeline.cut_document import CutDocument
+from mmc4_pipeline.dataset.cut import ledger_rows
 from mmc4_pipeline.naming import site_of
 from schemas.image import Image
 from schemas.ledger import LedgerRow

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.formats.base import Format
 from mmc4_pipeline.formats.registry import format_of
 from mmc4_pipeline.stage_folder import StageFolder

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar
 
-from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import unreadable
 from schemas.mmc4_document import ImageInfo, Mmc4Document

@@ -17,7 +17,7 @@ from typing import IO, BinaryIO, Literal
 import msgspec
 import orjson
 
-from mmc4_pipeline.dataset.cut import CutDocument, Placed
+from mmc4_pipeline.cut_document import CutDocument, Placed
 from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.naming import image_name
 from mmc4_pipeline.storage import HashingWriter

@@ -15,7 +15,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmc4_pipeline.dataset.cut import CutDocument, Placed
+from mmc4_pipeline.cut_document import CutDocument, Placed
 from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.formats.mmc4_jsonl import DIGITS
 from mmc4_pipeline.naming import image_name

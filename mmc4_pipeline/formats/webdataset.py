@@ -13,7 +13,7 @@ from typing import BinaryIO
 import msgspec
 import orjson
 
-from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.formats.mmc4_jsonl import as_json, view_of, with_chosen
 from mmc4_pipeline.storage import HashingWriter

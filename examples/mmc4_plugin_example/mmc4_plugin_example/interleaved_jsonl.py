@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import unreadable

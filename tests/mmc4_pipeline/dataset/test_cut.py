@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmc4_pipeline.dataset.cut import CutDocument, cut_shard, ledger_rows
+from mmc4_pipeline.cut_document import CutDocument
+from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.process_shard import decide_shard
 from mmc4_pipeline.recipe import load_recipe

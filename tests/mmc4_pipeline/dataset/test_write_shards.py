@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.cut import CutDocument, Placed
+from mmc4_pipeline.cut_document import CutDocument, Placed
 from mmc4_pipeline.dataset.write_shards import DatasetSettings, expected_bytes, kept_in_parts, write_shard
 from mmc4_pipeline.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.stage_folder import StageFolder

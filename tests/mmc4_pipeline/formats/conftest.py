@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from mmc4_pipeline.dataset.cut import CutDocument, cut_shard
+from mmc4_pipeline.cut_document import CutDocument
+from mmc4_pipeline.dataset.cut import cut_shard
 from mmc4_pipeline.dataset.write_shards import write_shard
 from mmc4_pipeline.formats.base import Format
 from mmc4_pipeline.recipe import load_recipe

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from mmc4_pipeline.dataset.cut import CutDocument, cut_shard
+from mmc4_pipeline.cut_document import CutDocument
+from mmc4_pipeline.dataset.cut import cut_shard
 from mmc4_pipeline.dataset.write_shards import write_shard
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo, read_shard

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmc4_pipeline import formats
-from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo

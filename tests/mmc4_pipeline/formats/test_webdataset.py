@@ -9,7 +9,7 @@ import pytest
 import webdataset
 from PIL import Image as Picture
 
-from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.mmc4_jsonl import as_json
 from mmc4_pipeline.formats.webdataset import WebDataset

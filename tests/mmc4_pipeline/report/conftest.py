@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmc4_pipeline.dataset.cut import CutDocument, Placed
+from mmc4_pipeline.cut_document import CutDocument, Placed
 from mmc4_pipeline.dataset.statistics import statistics_of_documents
 from mmc4_pipeline.dataset.write_shards import write_shard
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo

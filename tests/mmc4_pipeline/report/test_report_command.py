@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mmc4_pipeline.commands.report import main
-from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.stage_folder import StageFolder
 

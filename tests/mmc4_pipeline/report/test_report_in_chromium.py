@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.reasons import Reason

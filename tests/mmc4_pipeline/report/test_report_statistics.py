@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmc4_pipeline.dataset.cut import CutDocument
+from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.dataset.statistics import statistics_of_documents
 from schemas.image import Image
 from schemas.page import ImageLink

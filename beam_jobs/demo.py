@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from beam_jobs import build
+from mmc4_pipeline import miniweb
 from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
@@ -66,11 +68,10 @@ def _remove_earlier(folder: Path) -> None:
 
 def _build(folder: Path, pages: int, rest: list[str], console: Console) -> StageFolder:
     """Generate the web, serve its images on loopback, run all stages on it, and return the dataset."""
-    from beam_jobs import build
     from mmc4_pipeline.miniweb.generate import generate
     from mmc4_pipeline.miniweb.serve import serving
 
-    home = Path(__file__).parents[1] / "miniweb"
+    home = Path(miniweb.__file__).parent
     console.print(f"generating a web of {pages} pages in {folder}/web", soft_wrap=True, highlight=False)
     generate(folder / "web", pages=pages)
     console.print("The demo's CLIP is a small one, trained on the miniature web's drawings; real runs use ViT-L-14.")
