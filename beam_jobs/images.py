@@ -159,7 +159,7 @@ class ImagesWork:
         Shards are fetched in groups, because a process needs many of them in flight to be busy.
         """
         groups = pipeline | beam.Create(self._groups()) | "Spread groups" >> beam.Reshuffle()
-        fetched = groups | "Fetch" >> beam.FlatMap(self.fetch, *self._indexed(pipeline))
+        fetched = groups | "Fetch" >> beam.FlatMapTuple(self.fetch, *self._indexed(pipeline))
         learned = [
             fetched | f"Learn {key}" >> Learn(self, key, item)
             for key, item in self.recipe.of_kind(CorpusFilter).items()
@@ -172,10 +172,13 @@ class ImagesWork:
             | "Decide" >> beam.Map(self.decide, all_learned)
         )
 
-    def _groups(self) -> list[list[int]]:
-        """Return the shards in groups, at least one for each process. Another source is not faster with groups."""
+    def _groups(self) -> list[tuple[int, int]]:
+        """Return groups of shards, each by its first shard and the one after its last.
+
+        There is at least one for each process. Another source is not faster with groups.
+        """
         size = 1 if self.source else max(1, min(_GROUP, self.shards // self.processes))
-        return [list(range(first, min(first + size, self.shards))) for first in range(0, self.shards, size)]
+        return [(first, min(first + size, self.shards)) for first in range(0, self.shards, size)]
 
     def _indexed(self, pipeline: beam.Pipeline) -> list[beam.pvalue.AsSingleton]:
         """Index the image shards of --images_from; all of them must be indexed before images are looked up."""
@@ -185,8 +188,9 @@ class ImagesWork:
         indexed = numbers | "Spread image shards" >> beam.Reshuffle() | "Index" >> beam.Map(self.source.index_shard)
         return [beam.pvalue.AsSingleton(indexed | "Indexed all" >> combiners.Count.Globally())]
 
-    def fetch(self, group: list[int], _indexed: int = 0) -> list[int]:
+    def fetch(self, first: int, end: int, _indexed: int = 0) -> list[int]:
         """Fetch the shards of a group, except those that have been fetched, and return the whole group."""
+        group = list(range(first, end))
         done = self.folder.done(FETCHED) if len(group) > 1 else set()
         remaining = [shard for shard in group if shard not in done and not storage.exists(self._fetched_note(shard))]
         seconds: list[float] = []

@@ -115,10 +115,10 @@ def test_a_late_worker_changes_nothing_in_a_finished_shard(tmp_path: Path) -> No
             deny_lists=LoadedFilters.read({}, INPUTS),
         )
         server.ways.append(delayed)
-        lost = threading.Thread(target=work.fetch, args=([0],))
+        lost = threading.Thread(target=work.fetch, args=(0, 1))
         lost.start()
         assert waiting.wait(60)
-        work.fetch([0])
+        work.fetch(0, 1)
         before = {path.name: path.read_bytes() for path in (tmp_path / "images").glob("*.*")}
         finished.set()
         lost.join()
