@@ -72,18 +72,20 @@ class FetchLoop:
         await batch.finished
 
     def _add_tasks(self, host: Host) -> None:
-        """Start as many tasks for a host as it can have slots, if there is work for them."""
+        """Start a task for each waiting image of a host, up to what its slots can use; a running task is never idle."""
         queue, tasks = self._queues[host.name], self._tasks.setdefault(host.name, set())
-        wanted = min(len(queue), int(_TASKS_PER_SLOT * host.limits.max_open_per_host * host.share)) - len(tasks)
-        for _ in range(wanted):
+        most = int(_TASKS_PER_SLOT * host.limits.max_open_per_host * host.share)
+        for _ in range(min(len(queue), most - len(tasks))):
             task = asyncio.create_task(self._work(host))
             tasks.add(task)
-            task.add_done_callback(partial(self._remove_task, host.name))
+            task.add_done_callback(partial(self._remove_task, host))
 
-    def _remove_task(self, name: str, task: asyncio.Task[None]) -> None:
-        self._tasks[name].discard(task)
-        if not self._tasks[name]:
-            del self._tasks[name]
+    def _remove_task(self, host: Host, task: asyncio.Task[None]) -> None:
+        self._tasks[host.name].discard(task)
+        if self._queues[host.name]:  # images came after the task had seen none
+            self._add_tasks(host)
+        elif not self._tasks[host.name]:
+            del self._tasks[host.name], self._queues[host.name]
 
     async def _work(self, host: Host) -> None:
         """Fetch images of a host until none is waiting."""
@@ -98,8 +100,6 @@ class FetchLoop:
             finally:
                 _remove_site(host, job.site)
                 batch.finish_one()
-        if self._queues.get(host.name) is queue:
-            del self._queues[host.name]
 
 
 def _remove_site(host: Host, site: str) -> None:

@@ -18,6 +18,7 @@ from benchmarks.crawl_simulation import (
     open_fetcher,
     run,
 )
+from mmc4_pipeline.images.fetching.client import Outcome, Target
 from mmc4_pipeline.images.fetching.fetch_loop import FetchLoop
 from mmc4_pipeline.images.fetching.interface import ImageRequest
 from schemas.reasons import Reason
@@ -72,6 +73,27 @@ def test_a_shard_is_finished_when_its_own_last_image_is_done() -> None:
     _, (slow, quick) = fetched([jobs_of("slow.example", "slow.example", 400), jobs_of("b.example", "b.example", 4)])
     assert quick < 5
     assert slow > 90
+
+
+def test_a_slow_image_does_not_hold_up_another_shard_with_images_of_the_same_host() -> None:
+    class SlowPath(ModelledWeb):
+        async def _respond(
+            self, host: HostModel, target: Target, path: str, loop: asyncio.AbstractEventLoop
+        ) -> Outcome:
+            if path.startswith("/slow/"):
+                await asyncio.sleep(1000)
+            return await super()._respond(host, target, path, loop)
+
+    async def main() -> tuple[float, float]:
+        loop = FetchLoop(open_fetcher(SlowPath({}, random.Random(0))))
+        slow = asyncio.create_task(fetch(loop, jobs_of("a.example", "slow", 1), 7200.0))
+        await asyncio.sleep(60)  # its only task is busy, and nothing waits
+        quick = [await fetch(loop, jobs_of("a.example", "quick", 1), 7200.0) for _ in range(3)]
+        return quick[-1], await slow
+
+    (quick, slow), _ = run(main())
+    assert quick < 70
+    assert slow > 1000
 
 
 def test_images_that_remain_after_the_second_pass_are_deferred() -> None:
