@@ -38,6 +38,7 @@ from mmc4_pipeline.images.from_img2dataset.engine import Img2dataset, version_of
 from mmc4_pipeline.images.from_img2dataset.prefetched import PrefetchedImages
 from mmc4_pipeline.images.from_img2dataset.shards import shard_files, table_of
 from mmc4_pipeline.images.process_shard import (
+    MAX_IN_FLIGHT,
     FetchedShard,
     ShardToFetch,
     decide_shard,
@@ -72,7 +73,6 @@ OPTIONS = (CommonOptions, WebOptions, ImagesOptions)
 FETCHED = "fetched"  # the notes of shards whose images have been fetched, which is most of the work
 _LEARNED = tuple[str, bytes]  # declared where several collections are merged: Flink requires equal coders
 _INDEX = "prefetched"  # the folder of the index for --images_from
-_GROUP = 64  # shards; as many as a process has in flight
 _RANKED_HASH = ">QQ"  # Beam's integers are signed, hashes are not; big-endian bytes sort like their numbers
 
 _log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class ImagesWork:
 
         There is at least one for each process. Another source is not faster with groups.
         """
-        size = 1 if self.source else max(1, min(_GROUP, self.shards // self.processes))
+        size = 1 if self.source else max(1, min(MAX_IN_FLIGHT, self.shards // self.processes))
         return [(first, min(first + size, self.shards)) for first in range(0, self.shards, size)]
 
     def _indexed(self, pipeline: beam.Pipeline) -> list[beam.pvalue.AsSingleton]:
@@ -191,8 +191,10 @@ class ImagesWork:
     def fetch(self, first: int, end: int, _indexed: int = 0) -> list[int]:
         """Fetch the shards of a group, except those that have been fetched, and return the whole group."""
         group = list(range(first, end))
-        done = self.folder.done(FETCHED) if len(group) > 1 else set()
-        remaining = [shard for shard in group if shard not in done and not storage.exists(self._fetched_note(shard))]
+        if len(group) == 1:
+            remaining = [shard for shard in group if not storage.exists(self._fetched_note(shard))]
+        else:  # one listing for the whole group: on an object store each look at a note is a request
+            remaining = sorted(set(group) - self.folder.done(FETCHED))
         seconds: list[float] = []
         if self.source is None:
             lists = self.deny_lists.of_kind(LoadedDenyList).values()

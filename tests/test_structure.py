@@ -52,7 +52,7 @@ def test_beam_is_imported_in_beam_jobs_only() -> None:
     assert [path for path in paths if any(name.startswith("apache_beam") for name in imports(path))] == []
 
 
-def test_no_file_is_longer_than_fits_a_head() -> None:
+def test_no_file_is_too_long() -> None:
     listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     lines = {name: len((ROOT / name).read_text().splitlines()) for name in listed.splitlines()}
     assert len(lines) > 100
