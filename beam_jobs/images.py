@@ -32,19 +32,14 @@ from filters.consent import Consent
 from filters.deny_list import DenyList, LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.apply_filters import Candidate, apply_filters
+from mmc4_pipeline.images.answers import PARTIAL
 from mmc4_pipeline.images.faces import FaceDetector
+from mmc4_pipeline.images.fetch_shards import MAX_IN_FLIGHT, fetch_shards
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.from_img2dataset.engine import Img2dataset, version_of
 from mmc4_pipeline.images.from_img2dataset.prefetched import PrefetchedImages
 from mmc4_pipeline.images.from_img2dataset.shards import shard_files, table_of
-from mmc4_pipeline.images.process_shard import (
-    MAX_IN_FLIGHT,
-    FetchedShard,
-    ShardToFetch,
-    decide_shard,
-    fetch_from_source,
-    fetch_shards,
-)
+from mmc4_pipeline.images.process_shard import FetchedShard, ShardToFetch, decide_shard, fetch_from_source
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.naming import stable_hash
 from mmc4_pipeline.progress import Notes
@@ -112,7 +107,8 @@ def run(options: PipelineOptions) -> Manifest[ImagesPlan]:
     )
     resume, progress = options.view_as(CommonOptions).resume, Notes(FETCHED, shards, "shards")
     finished = run_stage(folder, plan, options, work.build, resume=resume, progress=progress)
-    storage.remove_folder(folder.file(_INDEX))
+    for temporary in (_INDEX, PARTIAL):
+        storage.remove_folder(folder.file(temporary))
     return finished
 
 
@@ -215,24 +211,27 @@ class ImagesWork:
             read_pages=lambda: list(self._pages(shard)),
             recipe=self.recipe,
             tar_path=f"{self._file('images', shard, 'tar')}.tmp-{uuid.uuid4().hex[:12]}",
+            parts=self.folder.file(f"{PARTIAL}/{shard:05d}"),
             detector=self.detector,
             denies=lambda url: any(item.denies(url) for item in lists),
+            is_finished=lambda: storage.exists(self._fetched_note(shard)),
         )
 
     def _finish(self, shard: ShardToFetch, fetched: FetchedShard) -> float:
-        """Move the tar into place, write the rows and then the note; return the seconds that the shard took.
+        """Move the tar into place, write rows and note, remove the parts; return the seconds that the shard took.
 
         A worker that the runner believed lost may still be fetching a shard that another worker has finished. The web
         may have responded differently to it, so that its tar would not match the other's rows: a late result is
         discarded.
         """
         note, tar = self._fetched_note(shard.number), self._file("images", shard.number, "tar")
-        if storage.exists(note):
+        if shard.is_finished():
             storage.remove(shard.tar_path)
         else:
             storage.rename(shard.tar_path, tar)
             storage.write_records(self._file("fetched", shard.number, "parquet"), fetched.images, Image)
             storage.write_json(note, [msgspec.structs.replace(fetched.tar, name=tar.rpartition("/")[2])])
+        storage.remove_folder(shard.parts)
         seconds = time.monotonic() - shard.begun
         received, images = sum(image.reason is None for image in fetched.images), len(fetched.images)
         _log.info("images: shard %d: %d of %d images fetched in %.1f s", shard.number, received, images, seconds)

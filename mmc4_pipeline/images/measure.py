@@ -10,7 +10,6 @@ from mmc4_pipeline.images.decoding.decode import decode
 from mmc4_pipeline.images.decoding.header import Undecodable
 from mmc4_pipeline.images.faces import FaceDetector
 from mmc4_pipeline.images.fetching.interface import FetchResult
-from mmc4_pipeline.images.spool import Spool
 from mmc4_pipeline.recipe import Recipe
 from schemas.image import Image
 from schemas.reasons import Drop
@@ -18,12 +17,11 @@ from schemas.reasons import Drop
 
 @dataclass(frozen=True)
 class Measurer:
-    """Everything needed to measure the images of a shard, and the spool for those worth keeping."""
+    """Everything needed to measure the images of a shard."""
 
     recipe: Recipe
     detector: FaceDetector | None
     denies: Callable[[str], bool]
-    spool: Spool
 
     def decide(self, image: Image) -> Drop | None:
         """Return the decision of the filters that look at one image alone."""

@@ -1,7 +1,7 @@
-"""Keeps a shard's encoded images on disk until its tar can be written in document order."""
+"""Keeps encoded images on disk until they can be written in another order."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Hashable
 from typing import IO
 
 
@@ -11,17 +11,17 @@ class Spool:
     def __init__(self, stream: IO[bytes]) -> None:
         """Spool to an empty temporary file."""
         self._stream = stream
-        self._places: dict[str, tuple[int, int]] = {}
+        self._places: dict[Hashable, tuple[int, int]] = {}
 
-    def put(self, url: str, data: bytes) -> None:
+    def put(self, key: Hashable, data: bytes) -> None:
         """Store an image."""
-        self._places[url] = (self._stream.seek(0, io.SEEK_END), len(data))
+        self._places[key] = (self._stream.seek(0, io.SEEK_END), len(data))
         self._stream.write(data)
 
-    def take(self, urls: Iterator[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield the stored images of these URLs, in the order of the URLs."""
-        for url in urls:
-            if url in self._places:
-                offset, length = self._places[url]
-                self._stream.seek(offset)
-                yield url, self._stream.read(length)
+    def get(self, key: Hashable) -> bytes | None:
+        """Return a stored image; None if there is none."""
+        if key not in self._places:
+            return None
+        offset, length = self._places[key]
+        self._stream.seek(offset)
+        return self._stream.read(length)

@@ -6,7 +6,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from fsspec.implementations.local import LocalFileSystem
@@ -108,7 +108,8 @@ def remove_leftovers(folder: str) -> None:
 
 
 def remove_folder(folder: str) -> None:
-    """Remove a folder and everything in it, if it exists."""
+    """Remove a folder and everything in it, if it exists. Another process may do the same at the same time."""
     fs = filesystem(folder)
     if fs.exists(folder):
-        fs.rm(folder, recursive=True)
+        with suppress(FileNotFoundError):
+            fs.rm(folder, recursive=True)

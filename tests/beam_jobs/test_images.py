@@ -11,6 +11,8 @@ import pytest
 
 from beam_jobs.images import ImagesWork
 from mmc4_pipeline import storage
+from mmc4_pipeline.images import answers
+from mmc4_pipeline.images.answers import stored_urls
 from mmc4_pipeline.images.decoding.phash import phash
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.loaded_filters import LoadedFilters
@@ -91,8 +93,15 @@ def test_images_with_too_many_copies_are_dropped_everywhere(tmp_path: Path, rule
     }
 
 
-def test_a_late_worker_changes_nothing_in_a_finished_shard(tmp_path: Path) -> None:
-    """A worker that was believed lost is still waiting for an image when another one fetches the same shard."""
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_late_worker_changes_nothing_in_a_finished_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stored: bool
+) -> None:
+    """A worker that was believed lost is still waiting for an image when another one fetches the same shard.
+
+    If the lost worker has stored answers, the other one uses and then removes them.
+    """
+    monkeypatch.setattr(answers, "SAVE_SECONDS", 0.05 if stored else 600.0)
     early, late = (cv2.imencode(".jpg", picture(seed))[1].tobytes() for seed in (1, 2))
     waiting, finished = threading.Event(), threading.Event()
 
@@ -118,11 +127,15 @@ def test_a_late_worker_changes_nothing_in_a_finished_shard(tmp_path: Path) -> No
         lost = threading.Thread(target=work.fetch, args=(0, 1))
         lost.start()
         assert waiting.wait(60)
+        while len(stored_urls(folder.file("partial/00000"))) < (2 * PAGES // SHARDS - 1) * stored:
+            assert lost.is_alive()
         work.fetch(0, 1)
+        assert len(server.requests) == 2 * PAGES // SHARDS * (1 if stored else 2) + stored
         before = {path.name: path.read_bytes() for path in (tmp_path / "images").glob("*.*")}
         finished.set()
         lost.join()
     assert {path.name: path.read_bytes() for path in (tmp_path / "images").glob("*.*")} == before
+    assert not (tmp_path / "images/partial/00000").exists()
     (tar,) = storage.read_json(folder.file("fetched/00000.json"))
     assert hashlib.sha256(before[tar["name"]]).hexdigest() == tar["sha256"]
     assert early in before[tar["name"]]

@@ -1,9 +1,13 @@
 """Pictures similar to photographs: smooth, with large shapes, and different for each seed."""
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+from tests.mmc4_pipeline.images.site import Site, serving_site
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -20,3 +24,10 @@ def photograph(seed: int, width: int = 320, height: int = 240) -> Pixels:
 @pytest.fixture
 def photo() -> object:
     return photograph
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """Serve files in a separate thread."""
+    with serving_site() as site:
+        yield site

@@ -1,14 +1,9 @@
 """A single shard, fetched as the images stage fetches many."""
 
 from mmc4_pipeline.images.faces import FaceDetector
+from mmc4_pipeline.images.fetch_shards import fetch_shards
 from mmc4_pipeline.images.fetching.settings import FetchSettings
-from mmc4_pipeline.images.process_shard import (
-    FetchedShard,
-    ImageSource,
-    ShardToFetch,
-    fetch_from_source,
-    fetch_shards,
-)
+from mmc4_pipeline.images.process_shard import FetchedShard, ImageSource, ShardToFetch, fetch_from_source
 from mmc4_pipeline.recipe import Recipe
 from schemas.page import Page
 
@@ -23,7 +18,7 @@ def fetch_shard(
     source: ImageSource | None = None,
 ) -> FetchedShard:
     """Fetch the images of these pages and write those worth keeping to a tar."""
-    shard = ShardToFetch(0, lambda: pages, recipe, tar_path, detector)
+    shard = ShardToFetch(0, lambda: pages, recipe, tar_path, f"{tar_path}.parts", detector)
     if source:
         return fetch_from_source(shard, source)
     fetched: list[FetchedShard] = []

@@ -1,17 +1,12 @@
 """A shard of sites over real HTTP: each image is fetched once and found by its offset, with the same bytes each run."""
 
-import asyncio
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import skimage.data
-from aiohttp import web
 
 from mmc4_pipeline.images.faces import FaceDetector, find_detector
 from mmc4_pipeline.images.fetching.settings import FetchSettings
@@ -19,73 +14,17 @@ from mmc4_pipeline.images.process_shard import FetchedShard, decide_shard, wante
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.tar import read_image
 from schemas.image import Image
-from schemas.page import ImageLink, Page
+from schemas.page import Page
 from schemas.reasons import Reason
 from tests.mmc4_pipeline.images.one_shard import fetch_shard
-from tests.pages import new_page
+from tests.mmc4_pipeline.images.site import Site, jpeg, page
 
 RECIPE = load_recipe("mmc4")
-
-
-@dataclass
-class Site:
-    """A web server in a separate thread; it responds in no particular order."""
-
-    address: str
-    files: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
-    requested: Counter[str] = field(default_factory=Counter)
-    slow: dict[str, float] = field(default_factory=dict)
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    site, loop = Site(""), asyncio.new_event_loop()
-    random = np.random.default_rng()
-
-    async def respond(request: web.Request) -> web.Response:
-        if request.path == "/robots.txt":
-            return web.Response(status=404)
-        site.requested[request.path_qs] += 1
-        await asyncio.sleep(site.slow.get(request.path, random.random() / 20))  # in another order each time
-        body, headers = site.files.get(request.path, (None, {}))
-        return web.Response(status=404) if body is None else web.Response(body=body, headers=headers)
-
-    async def start() -> web.AppRunner:
-        app = web.Application()
-        app.router.add_get("/{path:.*}", respond)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        site.address = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        return runner
-
-    runner = loop.run_until_complete(start())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield site
-    finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-def page(key: str, *links: str, dropped: tuple[int, ...] = ()) -> Page:
-    made = [
-        ImageLink(position, link, "", None, None, reason=Reason.URL_TOKEN if position in dropped else None)
-        for position, link in enumerate(links)
-    ]
-    return new_page(key, links=made)
 
 
 def fetch(pages: list[Page], path: Path, detector: FaceDetector | None = None, **settings: object) -> FetchedShard:
     fast = FetchSettings(**{"allow_private_hosts": True, "delay_per_host": 0.0, **settings})
     return fetch_shard(pages, RECIPE, fast, str(path), detector=detector)
-
-
-def jpeg(pixels: np.ndarray) -> bytes:
-    return cv2.imencode(".jpg", pixels)[1].tobytes()
 
 
 def test_rows_are_in_document_order_and_have_the_result_of_each_link(
