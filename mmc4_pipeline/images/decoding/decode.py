@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
+from mmc4_pipeline.images.decoding.colours import to_srgb
+from mmc4_pipeline.images.decoding.containers.picture import NoPictureError, Picture
+from mmc4_pipeline.images.decoding.containers.take_apart import take_apart
 from mmc4_pipeline.images.decoding.header import MAX_MEMORY, Header, Undecodable, read_header
 from mmc4_pipeline.images.decoding.memory_budget import MemoryBudget
 from mmc4_pipeline.images.decoding.phash import at_one_size, phash
@@ -52,18 +55,33 @@ def decode(body: bytes, settings: ImageSettings) -> Decoded | Undecodable:
 
     Waits while the images that other threads decode leave too little memory.
     """
-    header = read_header(body, settings.max_side)
+    try:
+        picture = take_apart(body)
+    except NoPictureError as error:
+        return Undecodable(Reason.CORRUPT, str(error))
+    if picture is None:
+        return Undecodable(Reason.NOT_AN_IMAGE, "neither JPEG, PNG, WebP nor GIF by its first bytes")
+    header = read_header(picture, settings.max_side)
     if isinstance(header, Undecodable):
         return header
     with _MEMORY.reserve(header.memory):
-        pixels = _decode_pixels(body, header)
+        if not (picture.complete or _shown_by_pillow(picture.data, settings.max_side)):
+            return Undecodable(Reason.CORRUPT, f"{header.format} cut short")
+        pixels = _decode_pixels(picture.data, header)
         if pixels is None:
             return Undecodable(Reason.CORRUPT, f"{header.format} that can't be decoded")
         pixels = _upright(_shrink(pixels, header, settings.max_side), header.orientation)
+    return _measured(pixels, header, body, picture, settings)
+
+
+def _measured(pixels: Pixels, header: Header, body: bytes, picture: Picture, settings: ImageSettings) -> Decoded:
+    """Return the measurements of an image, and its JPEG: the one that was received, or a new one in sRGB."""
     turned = header.orientation in _TURNED
     width, height = (header.height, header.width) if turned else (header.width, header.height)
-    grey = at_one_size(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), dtype=np.uint8))
     keep = header.as_received and max(width, height) <= settings.max_side
+    if not keep and header.is_rgb:
+        pixels = to_srgb(pixels, picture.profile)
+    grey = at_one_size(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), dtype=np.uint8))
     jpeg = body if keep else encode(pixels, settings.jpeg_quality)
     return Decoded(header.format.lower(), width, height, phash(grey), jpeg, pixels)
 
@@ -71,6 +89,17 @@ def decode(body: bytes, settings: ImageSettings) -> Decoded | Undecodable:
 def encode(pixels: Pixels, quality: int) -> bytes:
     """Encode a BGR image as baseline JPEG."""
     return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
+
+
+def _shown_by_pillow(data: bytes, max_side: int) -> bool:
+    """Return whether Pillow shows a picture without an end mark: unlike OpenCV, it never fills in missing data."""
+    try:
+        with PillowImage.open(BytesIO(data)) as image:
+            image.draft(None, (max_side, max_side))
+            image.load()
+    except Exception:  # noqa: BLE001 - Pillow raises a dozen types for broken files
+        return False
+    return True
 
 
 def _decode_pixels(body: bytes, header: Header) -> Pixels | None:

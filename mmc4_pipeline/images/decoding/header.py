@@ -6,15 +6,15 @@ from io import BytesIO
 from typing import ClassVar
 
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
+from mmc4_pipeline.images.decoding.containers.picture import Picture
+from mmc4_pipeline.images.decoding.exif import is_harmless, orientation_of
 from schemas.reasons import Reason
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 100_000_000  # a larger image is a decompression bomb or a map; neither is wanted
 MAX_MEMORY = 400 << 20  # bytes for decoding: for one image, and for all that a process decodes concurrently
 MAX_SCANS = 100  # of a JPEG: real ones have a dozen, and the decoder goes over the whole picture for each
-ORIENTATION = 0x0112  # the EXIF tag
 
 # MAX_PIXELS replaces Pillow's own bound, which warns. A filter per call is impossible: warning filters are not
 # thread-safe.
@@ -42,68 +42,45 @@ class Header:
     orientation: int
     shrink: int
     memory: int
-    as_received: bool  # an upright baseline JPEG in colour or grey: storing it again would only lose quality
+    is_rgb: bool  # what a colour profile of a display or a camera is for
+    as_received: bool  # a sound, upright baseline JPEG in colour or grey: storing it again would only lose quality
 
 
-def read_header(body: bytes, max_side: int) -> Header | Undecodable:
+def read_header(picture: Picture, max_side: int) -> Header | Undecodable:
     """Read a header with Pillow, without decoding anything, and refuse images that must not be decoded.
 
     A JPEG can be decoded at a half, a quarter or an eighth of its size; `max_side` is the size that is large enough.
     """
     try:
-        with PillowImage.open(BytesIO(body), formats=FORMATS) as image:
-            return _checked(image, body, max_side)
-    except UnidentifiedImageError:
-        return Undecodable(Reason.NOT_AN_IMAGE, "neither JPEG, PNG, WebP nor GIF by its first bytes")
+        with PillowImage.open(BytesIO(picture.data), formats=FORMATS) as image:
+            return _checked(image, picture, max_side)
     except PillowImage.DecompressionBombError as error:
         return Undecodable(Reason.TOO_LARGE, str(error))
     except Exception as error:  # noqa: BLE001 - Pillow raises a dozen types for broken headers
-        return Undecodable(Reason.CORRUPT, f"broken header: {error}")
+        return Undecodable(Reason.CORRUPT, f"broken header: {type(error).__name__}")
 
 
-def _checked(image: PillowImage.Image, body: bytes, max_side: int) -> Header | Undecodable:
+def _checked(image: PillowImage.Image, picture: Picture, max_side: int) -> Header | Undecodable:
     """Return the header of an image that Pillow has opened."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         return Undecodable(Reason.TOO_LARGE, f"{width} x {height} pixels")
-    format_ = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG followed by other images
-    orientation, shrink, baseline = _orientation(image), 1, False
+    format_, orientation, shrink, as_received = str(image.format), orientation_of(picture.exif), 1, False
     if format_ == "JPEG":
-        frame = _JpegFrame.find(body)
-        refused = frame.refuse(body, width * height)
+        frame = _JpegFrame.find(picture.data)
+        refused = frame.refuse(picture.data, width * height)
         if refused is not None:
             return refused
         shrink = next((factor for factor in (8, 4, 2) if max(width, height) >= factor * max_side), 1)
         memory = width * height * (3 / shrink**2 + (0 if frame.is_sequential else 2 * frame.components))
-        baseline = image.format == "JPEG" and frame.is_baseline and image.mode in ("RGB", "L")
-    elif not _is_complete(body, format_):
-        return Undecodable(Reason.CORRUPT, f"{format_} cut short")
+        is_plain = frame.is_baseline and image.mode in ("RGB", "L") and orientation == 1
+        as_received = is_plain and picture.is_regular and is_harmless(picture.exif)
     else:
-        memory = width * height * _bytes_per_pixel(image, body)
+        memory = width * height * _bytes_per_pixel(image, picture.data)
     if memory > MAX_MEMORY:
         return Undecodable(Reason.TOO_LARGE, f"{width} x {height} pixels, which take {memory / 1e6:.0f} MB to decode")
-    return Header(format_, width, height, orientation, shrink, int(memory), baseline and orientation == 1)
-
-
-def _orientation(image: PillowImage.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; an image with broken EXIF data is upright, as in browsers.
-
-    `getexif` is not used because it decodes a whole PNG to look for EXIF data after the picture.
-    """
-    exif = PillowImage.Exif()
-    try:
-        exif.load(image.info.get("exif", b""))
-        orientation = exif.get(ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - Pillow raises a dozen types for broken EXIF data
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _is_complete(body: bytes, format_: str) -> bool:
-    """Return whether a PNG or WebP has its end: OpenCV may decode half a file and fill in the rest."""
-    if format_ == "PNG":
-        return b"IEND" in body[-64:] or b"IEND\xaeB`\x82" in body
-    return format_ != "WEBP" or len(body) >= int.from_bytes(body[4:8], "little") + 8
+    is_rgb = image.mode in ("RGB", "RGBA", "P")
+    return Header(format_, width, height, orientation, shrink, int(memory), is_rgb, as_received)
 
 
 def _bytes_per_pixel(image: PillowImage.Image, body: bytes) -> int:
@@ -112,7 +89,7 @@ def _bytes_per_pixel(image: PillowImage.Image, body: bytes) -> int:
         return 12  # Pillow: the palette image, RGBA, the same as an array, and the result
     channels, result = 4, 3  # as if every image were transparent: often only later chunks show whether it is
     depth = 2 if image.format == "PNG" and body[24] == 16 else 1
-    copies = 4 if getattr(image, "is_animated", False) else 2
+    copies = 4 if b"ANIM" in body[:60] else 2  # an animated WebP
     return copies * channels * depth + result
 
 
@@ -134,11 +111,8 @@ class _JpegFrame:
         """Read the segments up to the first scan."""
         start_of_frame = components = 0
         position = 2
-        while position + 4 <= len(body) and body[position] == 0xFF:  # the first byte of every marker
+        while position + 4 <= len(body):
             marker = body[position + 1]
-            if marker == 0xFF:
-                position += 1
-                continue
             if marker == 0xDA:  # start of scan
                 return cls(start_of_frame, components, body[position + 4], position)
             if 0xC0 <= marker <= 0xCF and marker not in cls._NO_FRAME:
@@ -158,8 +132,6 @@ class _JpegFrame:
 
     def refuse(self, body: bytes, pixels: int) -> Undecodable | None:
         """Return what is wrong with the picture data, or None: OpenCV would fill missing data with grey."""
-        if body.rfind(b"\xff\xd9", self.scan) < 0:  # searched after the scan: an EXIF thumbnail has its own end mark
-            return Undecodable(Reason.CORRUPT, "JPEG cut short")
         if not self.is_sequential and body.count(b"\xff\xda", self.scan) > MAX_SCANS:
             return Undecodable(Reason.TOO_LARGE, f"a JPEG of more than {MAX_SCANS} scans")
         # A block of 8 x 8 pixels takes one bit for its mean, and one for the rest unless blocks can share that one.

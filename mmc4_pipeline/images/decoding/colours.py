@@ -1,0 +1,51 @@
+"""Converts pictures with a colour profile to sRGB, the colours that everybody assumes when there is no profile."""
+
+from functools import lru_cache
+from io import BytesIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+from PIL import ImageCms
+
+_SAME = 3  # of 255: a profile that changes no colour by more than this is one of the many versions of sRGB
+_STEPS = np.linspace(0, 255, 9).astype(np.uint8)
+_SAMPLES = np.stack(np.meshgrid(_STEPS, _STEPS, _STEPS), axis=-1).reshape(27, 27, 3)
+
+
+def to_srgb(pixels: npt.NDArray[np.uint8], profile: bytes) -> npt.NDArray[np.uint8]:
+    """Return BGR pixels of shape (height, width, 3) with the colours of sRGB.
+
+    A profile that is empty, broken, not for RGB or (nearly) sRGB changes nothing.
+    """
+    transform = _transform(profile) if profile else None
+    if transform is None:
+        return pixels
+    converted = _applied(transform, np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8))
+    return np.asarray(cv2.cvtColor(converted, cv2.COLOR_RGB2BGR), dtype=np.uint8)
+
+
+@lru_cache(maxsize=64)
+def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
+    """Return the conversion from a profile to sRGB, None if there is nothing to convert."""
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if source.profile.xcolor_space.strip() != "RGB":
+            return None
+        transform = ImageCms.buildTransform(
+            source,
+            ImageCms.createProfile("sRGB"),
+            "RGB",
+            "RGB",
+            # As in browsers. Without its cache, a transform can be used by several threads.
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOCACHE,
+        )
+        changed = np.abs(_applied(transform, _SAMPLES).astype(np.int16) - _SAMPLES).max() > _SAME
+    except (ImageCms.PyCMSError, OSError, ValueError):  # a broken profile; browsers ignore it
+        return None
+    return transform if changed else None
+
+
+def _applied(transform: ImageCms.ImageCmsTransform, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.asarray(transform.apply(PillowImage.fromarray(rgb)))
