@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urldefrag
 
 import apache_beam as beam
 import msgspec
@@ -26,6 +27,7 @@ from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.images import ImagesOptions, face_detector, fetch_settings
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
+from beam_jobs.prefetched_images import FindImages
 from beam_jobs.stage_runner import run_stage
 from filters.base import CopiesFilter, CorpusFilter, ImageFilter, SampleFilter
 from filters.consent import Consent
@@ -39,7 +41,7 @@ from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.from_img2dataset.engine import Img2dataset, version_of
 from mmc4_pipeline.images.from_img2dataset.prefetched import PrefetchedImages
 from mmc4_pipeline.images.from_img2dataset.shards import shard_files, table_of
-from mmc4_pipeline.images.process_shard import FetchedShard, ShardToFetch, decide_shard, fetch_from_source
+from mmc4_pipeline.images.process_shard import FetchedShard, ShardToFetch, decide_shard, fetch_from_source, wanted_links
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.naming import stable_hash
 from mmc4_pipeline.progress import Notes
@@ -154,8 +156,7 @@ class ImagesWork:
 
         Shards are fetched in groups, because a process needs many of them in flight to be busy.
         """
-        groups = pipeline | beam.Create(self._groups()) | "Spread groups" >> beam.Reshuffle()
-        fetched = groups | "Fetch" >> beam.FlatMapTuple(self.fetch, *self._indexed(pipeline))
+        fetched = self._fetched_shards(pipeline)
         learned = [
             fetched | f"Learn {key}" >> Learn(self, key, item)
             for key, item in self.recipe.of_kind(CorpusFilter).items()
@@ -176,15 +177,29 @@ class ImagesWork:
         size = 1 if self.source else max(1, min(MAX_IN_FLIGHT, self.shards // self.processes))
         return [(first, min(first + size, self.shards)) for first in range(0, self.shards, size)]
 
-    def _indexed(self, pipeline: beam.Pipeline) -> list[beam.pvalue.AsSingleton]:
-        """Index the image shards of --images_from; all of them must be indexed before images are looked up."""
+    def _fetched_shards(self, pipeline: beam.Pipeline) -> PCollection[int]:
+        """Fetch all shards that have not been fetched; return the numbers of all shards."""
         if not isinstance(self.source, PrefetchedImages):
-            return []
-        numbers = pipeline | "Image shards" >> beam.Create(list(range(len(self.source.tars))))
-        indexed = numbers | "Spread image shards" >> beam.Reshuffle() | "Index" >> beam.Map(self.source.index_shard)
-        return [beam.pvalue.AsSingleton(indexed | "Indexed all" >> combiners.Count.Globally())]
+            groups = pipeline | beam.Create(self._groups()) | "Spread groups" >> beam.Reshuffle()
+            fetched: PCollection[int] = groups | "Fetch" >> beam.FlatMapTuple(self.fetch)
+            return fetched
+        remaining = sorted(set(range(self.shards)) - self.folder.done(FETCHED))
+        found = pipeline | FindImages(self.source, self.shards, remaining, self._wanted_urls)
+        taken: PCollection[int] = found | "Fetch" >> beam.MapTuple(self.take)
+        return taken
 
-    def fetch(self, first: int, end: int, _indexed: int = 0) -> list[int]:
+    def _wanted_urls(self, shard: int) -> set[str]:
+        return {urldefrag(link.url)[0] for page in self._pages(shard) for link in wanted_links(page)}
+
+    def take(self, shard: int, found: list[bytes]) -> int:
+        """Take the images of a shard from what was found for it in --images_from, unless it has been fetched."""
+        if isinstance(self.source, PrefetchedImages) and not storage.exists(self._fetched_note(shard)):
+            begun = self._begin(shard, ())
+            seconds = self._finish(begun, fetch_from_source(begun, self.source.found(found)))
+            record_duration(Stage.IMAGES, "fetch", seconds)
+        return shard
+
+    def fetch(self, first: int, end: int) -> list[int]:
         """Fetch the shards of a group, except those that have been fetched, and return the whole group."""
         group = list(range(first, end))
         if len(group) == 1:
@@ -196,7 +211,7 @@ class ImagesWork:
             lists = self.deny_lists.of_kind(LoadedDenyList).values()
             shards = (self._begin(shard, lists) for shard in remaining)
             fetch_shards(shards, self.settings, lambda shard, fetched: seconds.append(self._finish(shard, fetched)))
-        else:
+        elif isinstance(self.source, Img2dataset):
             for shard in remaining:
                 begun = self._begin(shard, ())
                 seconds.append(self._finish(begun, fetch_from_source(begun, self.source)))

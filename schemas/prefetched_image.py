@@ -1,14 +1,12 @@
 """Prefetched images: the records of an image shard that img2dataset wrote."""
 
-from dataclasses import dataclass
+import msgspec
 
-from schemas.arrow import UInt64
 from schemas.reasons import Reason
 
 
-@dataclass(frozen=True, slots=True)
-class PrefetchedImage:
-    """One row of an image shard. `url` ends before any "#", `url_hash` is its stable hash.
+class PrefetchedImage(msgspec.Struct, frozen=True):
+    """One row of an image shard. `url` ends before any "#".
 
     `offset` and `length` locate the image in the shard's tar. `width` and `height` (pixels) and `sha256` are those of
     the image on the web, before img2dataset resized it; null if img2dataset did not record them. `reason` is the reason
@@ -16,7 +14,6 @@ class PrefetchedImage:
     """
 
     url: str
-    url_hash: UInt64
     offset: int | None = None
     length: int | None = None
     width: int | None = None

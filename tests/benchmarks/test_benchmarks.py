@@ -15,6 +15,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
     [
         ("clip_throughput", "--model ViT-S-32-alt --images 5 --repeats 1"),
         ("fetch_many_hosts", "--hosts 4 --images 2"),
+        ("images_from", "--shards 2 --rows 50 --pages 4 --rounds 1"),
         ("locate", "--files 2 --documents 300"),
         ("run_inference", "--shards 1 --images 5 --repeats 1"),
         ("shard_writing", "--documents 5 --repeats 1"),

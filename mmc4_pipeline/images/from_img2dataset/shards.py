@@ -16,7 +16,6 @@ from braceexpand import braceexpand
 
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.images.fetching.addresses import FORBIDDEN
-from mmc4_pipeline.naming import stable_hash
 from mmc4_pipeline.storage import Inputs, is_local
 from schemas.prefetched_image import PrefetchedImage
 from schemas.reasons import Reason
@@ -135,18 +134,17 @@ def _places(inputs: Inputs, tar: str) -> dict[str, tuple[int, int]]:
 
 def _image(row: dict[str, Any], places: dict[str, tuple[int, int]]) -> PrefetchedImage:
     url = urldefrag(row["url"] or "")[0]
-    image = PrefetchedImage(url, stable_hash(url))
     if row["status"] != _SUCCESS:
-        return _failed(image, row["status"], row["error_message"] or "")
+        return _failed(url, row["status"], row["error_message"] or "")
     if row["key"] not in places:
         error = "its shard's tar lacks it"
-        return PrefetchedImage(url, image.url_hash, error=error, reason=Reason.NOT_FETCHED)
+        return PrefetchedImage(url, error=error, reason=Reason.NOT_FETCHED)
     offset, length = places[row["key"]]
     optional = (row.get(name) for name in _OPTIONAL)
-    return PrefetchedImage(url, image.url_hash, offset, length, *optional)
+    return PrefetchedImage(url, offset, length, *optional)
 
 
-def _failed(image: PrefetchedImage, status: str | None, error: str) -> PrefetchedImage:
+def _failed(url: str, status: str | None, error: str) -> PrefetchedImage:
     """Return the record of a URL without an image, with the reason that is closest to img2dataset's message."""
     found = _HTTP_ERROR.search(error)
     if status == "failed_to_resize":
@@ -154,4 +152,4 @@ def _failed(image: PrefetchedImage, status: str | None, error: str) -> Prefetche
     else:
         reason = next((reason for text, reason in _REASONS if text in error), Reason.HOST_UNAVAILABLE)
     http_status = int(found[1]) if found else None
-    return PrefetchedImage(image.url, image.url_hash, http_status=http_status, error=error or None, reason=reason)
+    return PrefetchedImage(url, http_status=http_status, error=error or None, reason=reason)

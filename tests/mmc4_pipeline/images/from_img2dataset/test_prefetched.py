@@ -2,7 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -10,8 +12,9 @@ import numpy as np
 import pytest
 
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.images.fetching.interface import ImageRequest
+from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
 from mmc4_pipeline.images.fetching.settings import FetchSettings
+from mmc4_pipeline.images.from_img2dataset.join import join, wanted_by_bucket
 from mmc4_pipeline.images.from_img2dataset.prefetched import PrefetchedImages
 from mmc4_pipeline.images.from_img2dataset.shards import read_shard, shard_files
 from mmc4_pipeline.images.process_shard import FetchedShard, decide_shard
@@ -37,15 +40,32 @@ def page(key: str, *links: str) -> Page:
     return new_page(key, links=made)
 
 
-def prefetched(folder: Path, max_bytes: int = 1 << 20) -> PrefetchedImages:
-    """Index all shards of a folder."""
-    made = PrefetchedImages(INPUTS, tuple(shard_files(INPUTS, [str(folder)])), str(folder / "index"), max_bytes)
-    for number in range(len(made.tars)):
-        made.index_shard(number)
-    return made
+@dataclass(frozen=True)
+class Joined:
+    """All shards of a folder as a source of images: each fetch is a join of its own, in several buckets."""
+
+    shards: PrefetchedImages
+    buckets: int = 3
+
+    def fetch(self, requests: Sequence[ImageRequest]) -> Iterator[FetchResult]:
+        wanted, images = defaultdict(list), defaultdict(list)
+        for bucket, block in wanted_by_bucket(7, [request.url for request in requests], self.buckets):
+            wanted[bucket].append(block)
+        for number in reversed(range(len(self.shards.tars))):  # an engine may deliver them in any order
+            for bucket, block in self.shards.by_bucket(number, self.buckets):
+                images[bucket].append(block)
+        found = [item for bucket in range(self.buckets) for item in join(wanted[bucket], images[bucket])]
+        assert {shard for shard, _ in found} <= {7}
+        return self.shards.found(block for _, block in found).fetch(requests)
 
 
-def take(source: PrefetchedImages, pages: list[Page], tar: Path) -> FetchedShard:
+def prefetched(folder: Path, max_bytes: int = 1 << 20) -> Joined:
+    """Return all shards of a folder as a source."""
+    tars = tuple(shard_files(INPUTS, [str(folder)]))
+    return Joined(PrefetchedImages(INPUTS, tars, str(folder / "index"), max_bytes))
+
+
+def take(source: Joined, pages: list[Page], tar: Path) -> FetchedShard:
     # No request may be made to this address: an image that is not in the shards must not be fetched.
     return fetch_shard(pages, RECIPE, FetchSettings(routes=("https://[::1]/{url}",)), str(tar), source=source)
 
@@ -105,9 +125,10 @@ def test_if_several_shards_have_a_url_the_first_image_counts(tmp_path: Path, pho
     one = write_shard(tmp_path / "shards", 1, [Row(SITE + "a.jpg", jpeg(photo(1)))])
     write_shard(tmp_path / "shards", 2, [Row(SITE + "a.jpg", jpeg(photo(2))), Row(SITE + "b.jpg", None, "", "other")])
     source = prefetched(tmp_path / "shards")
-    a, b = source.fetch([ImageRequest(SITE + "a.jpg", MOMENT), ImageRequest(SITE + "b.jpg", MOMENT)])
+    results = source.fetch([ImageRequest(SITE + "a.jpg", MOMENT), ImageRequest(SITE + "b.jpg", MOMENT)])
+    a, b = sorted(results, key=lambda result: result.url)
     assert (a.route, a.body) == (str(one), jpeg(photo(1)))
-    assert (b.route, b.status) == (source.tars[0], 503)
+    assert (b.route, b.status) == (source.shards.tars[0], 503)
 
 
 def test_pages_without_links_and_shards_without_rows(tmp_path: Path) -> None:
