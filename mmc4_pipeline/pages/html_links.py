@@ -4,6 +4,7 @@ With the attribute `src` alone, the links are the same as in WAT files. With mor
 load are found too, in the largest size that the page offers.
 """
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,10 @@ from schemas.page import ImageLink
 Attributes = dict[str, str | None]
 # Types of a `source` that can be decoded: those of decode.FORMATS, or none.
 _READABLE = ("", "image/jpeg", "image/jpg", "image/png", "image/webp", "image/gif")
+# A value that ends like one of a srcset; other names than srcset are used for sets too.
+_SRCSET = re.compile(r"\s[0-9]{1,6}(?:\.[0-9]{1,9})?[wx][\s,]*\Z")
+_OF_SOURCES = ("src", "lazy", "original", "orig-file", "echo")
+_IMAGE_FILE = re.compile(r"\.(?:jpe?g|png|webp|gif)(?:[?#]|\s*\Z)", re.IGNORECASE)
 _MAX_LEVELS = 8  # from an image up to its link; 60 real pages had 4 at most
 _MAX_HREF = 2048  # characters; a page may put one link around all of its images
 
@@ -122,18 +127,24 @@ def _id(node: LexborNode | None) -> int | None:
 def _addresses(element: _Element, base: str, wanted: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Yield (attribute, URL) for each wanted attribute that holds one, in the order of preference."""
     for attribute in wanted:
-        if attribute.endswith("srcset"):
+        value = element.attributes.get(attribute)
+        if attribute.endswith("srcset") or (value and _SRCSET.search(value)):
             url = _largest(element, attribute, base)
         else:
-            value = element.attributes.get(attribute)
-            url = resolve(base, value) if attribute == "src" or _could_be_url(value) else None
+            url = resolve(base, value) if attribute == "src" or _could_be_url(attribute, value) else None
         if url:
             yield attribute, url
 
 
-def _could_be_url(value: str | None) -> bool:
-    """Return whether a lazy loader's attribute may be a URL, not "true" or a template such as "a_{width}x.jpg"."""
-    return value is not None and ("/" in value or "." in value) and "{" not in value
+def _could_be_url(attribute: str, value: str | None) -> bool:
+    """Return whether a lazy loader's attribute may be the URL of an image.
+
+    "true" and templates such as "a_{width}x.jpg" are not. An attribute such as `data-url`, which is not a source by its
+    name, may also lead to a page: its value must be the name of an image file.
+    """
+    if value is None or "{" in value or not ("/" in value or "." in value):
+        return False
+    return any(word in attribute for word in _OF_SOURCES) or _IMAGE_FILE.search(value) is not None
 
 
 def _largest(element: _Element, attribute: str, base: str) -> str | None:
@@ -144,9 +155,7 @@ def _largest(element: _Element, attribute: str, base: str) -> str | None:
     holders = [source for source in element.sources if _readable(source)] + [element.attributes]
     candidates = [item for holder in holders for item in parse_srcset(holder.get(attribute) or "")]
     by_size = sorted(candidates, key=lambda item: item.size)
-    return next(
-        (url for item in reversed(by_size) if (url := resolve(base, item.url)) and _could_be_url(item.url)), None
-    )
+    return next((url for item in reversed(by_size) if (url := resolve(base, item.url)) and "{" not in item.url), None)
 
 
 def _readable(source: dict[str, Any]) -> bool:

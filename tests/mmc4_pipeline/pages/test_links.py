@@ -121,6 +121,13 @@ def test_any_link_resolves_to_http_or_nothing(link: str) -> None:
         ("<img src=a.jpg data-src='a_{width}x.jpg'>", [("a.jpg", "src")]),
         ("<img data-lazy-src=b.jpg>", [("b.jpg", "data-lazy-src")]),
         ("<img data-src=b.jpg data-srcset='c.jpg 2x' srcset='tiny.jpg 1w'>", [("c.jpg", "data-srcset")]),
+        ("<img src=a.jpg data-url=/article/1 data-image=/photos/2>", [("a.jpg", "src")]),  # pages, not images
+        ("<img src=blank.gif data-image='/b.png?x=1'>", [("b.png?x=1", "data-image")]),
+        (
+            "<img src=blank.gif data-src='s.jpg 1x, l.jpg 2x'>",
+            [("l.jpg", "data-src")],
+        ),  # a set in an attribute for a URL
+        ("<img src=blank.gif data-bgset='l.webp 900w , s.webp 300w , '>", [("l.webp", "data-bgset")]),
         ("<img alt='no address'>", []),
         (
             "<picture><source srcset='l.jpg 900w, s.jpg 300w'><source srcset='m.jpg 600w'><img src=a.jpg></picture>",
@@ -152,6 +159,24 @@ def test_any_link_resolves_to_http_or_nothing(link: str) -> None:
 )
 def test_the_fuller_links(html: str, found: list[tuple[str, str]]) -> None:
     assert fuller(html) == found
+
+
+# Of plug-ins, with the placeholder that each of them puts into src.
+LAZY = """
+data-src data-srcset data-original data-lazy-src data-lazy-srcset data-lazy data-echo data-cfsrc data-ll-src
+data-orig-file data-large_image data-layzr data-opt-src data-ezsrc data-breeze data-wpfc-original-src data-origin-src
+nitro-lazy-src nitro-lazy-srcset data-pagespeed-lazy-src pagespeed_lazy_src data-ks-lazyload data-delayed-url loadlate
+data-flickity-lazyload data-amsrc data-runner-src data-defer-src data-actualsrc data-orig-src data-src-retina zoomfile
+file data-zoom-image data-highres data-bgset data-gl-srcset data-unveil data-aload real_src data-ng-src
+data-image-src
+"""
+
+
+@pytest.mark.parametrize("attribute", LAZY.split())
+def test_attributes_of_lazy_loaders(attribute: str) -> None:
+    assert fuller(f"<img src='/lazy/blank.gif' {attribute}='b.jpg'>") == [("b.jpg", attribute)]
+    placeholder = "data:image/svg+xml;base64,PHN2Zy8+"
+    assert fuller(f"<img src='{placeholder}' {attribute}='s.jpg 300w, l.jpg 900w'>") == [("l.jpg", attribute)]
 
 
 def test_with_src_alone_a_noscript_image_is_one_of_its_own_as_in_wat_files() -> None:
