@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mmc4_pipeline.commoncrawl.archive import records
-from mmc4_pipeline.commoncrawl.warc_record import MAX_RECORD_BYTES, LostRecord
+from mmc4_pipeline.commoncrawl.warc_record import MAX_RECORD_BYTES, Record
 from mmc4_pipeline.errors import PermanentReadError
 from mmc4_pipeline.pages.content import PageContent, rejected
+from mmc4_pipeline.pages.guard import guarded
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.storage import Inputs, join
 from mmc4_pipeline.storage.http.client import BYTES_OF_A_REQUEST
@@ -74,7 +75,7 @@ def pages_by_range(
             if isinstance(data, PermanentReadError):
                 yield rejected(location, Reason.PAGE_UNREADABLE, str(data))
             else:
-                yield _page(part.record(data, location), location, reader)
+                yield guarded(location, _page, part.record(data, location), location, reader)
 
 
 def _in_file_order(location: Location) -> tuple[int, int, str]:
@@ -89,9 +90,10 @@ def _page(member: bytes, location: Location, reader: PageReader) -> PageContent 
     """Read a page from its record's gzip member."""
     if len(member) < location.length:
         return rejected(location, Reason.PAGE_UNREADABLE, "the WARC file ends before the record does")
-    record = next(records(io.BytesIO(member)))
-    if isinstance(record, LostRecord):
-        return rejected(location, Reason.PAGE_UNREADABLE, f"corrupt record: {record.why}")
+    record = next(records(io.BytesIO(member)), None)
+    if not isinstance(record, Record):
+        why = record.why if record else "it is empty"
+        return rejected(location, Reason.PAGE_UNREADABLE, f"corrupt record: {why}")
     if record.type != "response":
         return rejected(location, Reason.PAGE_UNREADABLE, "no response record at that offset")
     if record.url != location.url:

@@ -7,6 +7,7 @@ from mmc4_pipeline.commoncrawl.archive import records
 from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
 from mmc4_pipeline.errors import PermanentReadError
 from mmc4_pipeline.pages.content import PageContent, not_found, rejected
+from mmc4_pipeline.pages.guard import guarded
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.storage import Inputs, join
 from schemas.capture import Location
@@ -34,7 +35,7 @@ def pages_by_scan(
                 elif record.offset in offsets and record.type == "response":
                     location = wanted.pop((record.offset, record.url), None)
                     if location is not None:
-                        yield _page_of_record(record, location, reader)
+                        yield guarded(location, _page_of_record, record, location, reader)
     except PermanentReadError as error:
         yield from not_found(wanted.values(), f"the WARC file could not be read to its end: {error}")
         return

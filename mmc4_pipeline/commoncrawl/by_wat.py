@@ -8,6 +8,7 @@ from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
 from mmc4_pipeline.commoncrawl.wat_json import container_offset, html_images
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.pages.content import PageContent, not_found, rejected
+from mmc4_pipeline.pages.guard import guarded
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.pages.wat_links import WatImages, links_of_wat
 from mmc4_pipeline.storage import Inputs, join
@@ -44,7 +45,7 @@ def pages_by_wat(
                 intact = [record for record in batch if isinstance(record, Record)]
                 lost += len(batch) - len(intact)
                 found = [images for record in intact if (images := _images(record, offsets, wanted))]
-                yield from [_page(*images) for images in found]
+                yield from [_page(location, images) for location, images in found]
     except PermanentReadError as error:
         why = f"the WAT file could not be read to its end: {error}"
     else:
@@ -76,19 +77,22 @@ def _batches(found: Iterable[Record | LostRecord]) -> Iterator[list[Record | Los
 
 def _images(
     record: Record, offsets: set[str], wanted: dict[tuple[str, str], Location]
-) -> tuple[Location, WatImages | None] | None:
+) -> tuple[Location, WatImages | RejectedDocument | None] | None:
     """Return a WAT record's location, removed from the wanted ones, and its images; None if it is not wanted."""
     try:
         offset = container_offset(record.data, record.block_start)
-        if offset not in offsets or (key := (offset, record.url)) not in wanted or record.type != "metadata":
-            return None
-        images = html_images(record.data, record.block_start)
     except ValueError:
         return None  # its location stays wanted, and is reported at the end
-    return wanted.pop(key), images
+    if offset not in offsets or (key := (offset, record.url)) not in wanted or record.type != "metadata":
+        return None
+    location = wanted.pop(key)
+    return location, guarded(location, html_images, record.data, record.block_start)
 
 
-def _page(location: Location, images: WatImages | None) -> PageContent | RejectedDocument:
+def _page(location: Location, images: WatImages | RejectedDocument | None) -> PageContent | RejectedDocument:
     if images is None:
         return rejected(location, Reason.NOT_HTML, "the WAT record has no HTML metadata")
-    return PageContent(location, links_of_wat(images, location.url))
+    if isinstance(images, RejectedDocument):
+        return images
+    links = guarded(location, links_of_wat, images, location.url)
+    return links if isinstance(links, RejectedDocument) else PageContent(location, links)

@@ -5,10 +5,12 @@ from enum import StrEnum
 from http import HTTPStatus
 
 from mmc4_pipeline.commoncrawl.archive import records as all_records
+from mmc4_pipeline.commoncrawl.http_head import HttpHead
 from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.naming import document_key, site_of
 from mmc4_pipeline.pages.content import PageContent, rejected
+from mmc4_pipeline.pages.guard import guarded
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.storage import Inputs
 from schemas.capture import Location
@@ -67,39 +69,50 @@ def _response(
     path: str, record: Record, reader: PageReader, records: Counts
 ) -> Iterator[PageContent | RejectedDocument]:
     records.seen += 1
-    problem, kind, body = None, "", b""
-    try:
-        kind, body = record.http_response()
-    except ValueError as error:
-        problem = f"corrupt record: {error}"
-    kind = kind or record.payload_type
     if record.http_status != HTTPStatus.OK:
         records.dropped[SkipReason.STATUS.value] += 1
-    elif problem is None and "html" not in kind.lower():
-        records.dropped[SkipReason.TYPE.value] += 1
-    else:
+        return
+    try:
+        head = record.http_head()
+    except ValueError as error:
         records.kept += 1
-        yield _document(path, record, reader, kind, body, problem)
+        yield _unreadable(path, record, f"corrupt record: {error}")
+        return
+    kind = head.content_type or record.payload_type
+    if "html" not in kind.lower():
+        records.dropped[SkipReason.TYPE.value] += 1
+        return
+    records.kept += 1
+    yield _document(path, record, reader, head._replace(content_type=kind))
 
 
-def _document(
-    path: str, record: Record, reader: PageReader, kind: str, body: bytes, problem: str | None
-) -> PageContent | RejectedDocument:
-    source, date = f"{path}@{record.offset}", record.date
+def _unreadable(path: str, record: Record, why: str) -> RejectedDocument:
+    return RejectedDocument("", record.url, f"{path}@{record.offset}", Reason.PAGE_UNREADABLE.value, why)
+
+
+def _document(path: str, record: Record, reader: PageReader, head: HttpHead) -> PageContent | RejectedDocument:
+    date = record.date
     if date is None:
-        detail = "the record has no WARC-Date"
-        return RejectedDocument("", record.url, source, Reason.PAGE_UNREADABLE.value, detail)
+        return _unreadable(path, record, "the record has no WARC-Date")
     time = date.replace(microsecond=0)
     location = Location(
         key=document_key(record.url, time),
         url=record.url,
         timestamp=time,
         site=site_of(record.url),
-        source=source,
+        source=f"{path}@{record.offset}",
         fetch_time=time,
         warc_filename=path,
         offset=record.offset,
         length=record.length,
         could_have_url_duplicate=False,
     )
-    return rejected(location, Reason.PAGE_UNREADABLE, problem) if problem else reader.read(location, kind, body)
+    return guarded(location, _page, record, location, reader, head)
+
+
+def _page(record: Record, location: Location, reader: PageReader, head: HttpHead) -> PageContent | RejectedDocument:
+    try:
+        body = record.http_body(head)
+    except ValueError as error:
+        return rejected(location, Reason.PAGE_UNREADABLE, f"corrupt record: {error}")
+    return reader.read(location, head.content_type, body)

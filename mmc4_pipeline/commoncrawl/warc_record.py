@@ -1,24 +1,21 @@
 """WARC records in memory: the fields of their headers, and the HTTP message of a response."""
 
-import io
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fastwarc import ArchiveIterator
+from mmc4_pipeline.commoncrawl.http_head import HttpHead, http_head, http_status
+from mmc4_pipeline.commoncrawl.payload import MAX_BODY_BYTES, decoded_body
 
-MAX_RECORD_BYTES = 64 << 20  # inflated; Common Crawl truncates pages at 1 MiB
+MAX_RECORD_BYTES = MAX_BODY_BYTES  # inflated; Common Crawl truncates pages at 1 MiB
 _LINE_END = b"\r\n"
 HEADER_END = _LINE_END * 2
-_FIELD = rb"\r\n(?i:%s):[ \t]*([^\r\n]*)"
+_FIELD = rb"\n(?i:%s)[ \t]*:[ \t]*([^\r\n]*)"
 TYPE, LENGTH, _URL = b"WARC-Type", b"Content-Length", b"WARC-Target-URI"
 _DATE, _PAYLOAD_TYPE = b"WARC-Date", b"WARC-Identified-Payload-Type"
 _NAMES = (TYPE, LENGTH, _URL, _DATE, _PAYLOAD_TYPE)
 _USUAL = {name: b"\r\n%b: " % name for name in _NAMES}  # the usual spelling, found in half the time
 _IN_ANY_CASE = {name: re.compile(_FIELD % name) for name in _NAMES}
-_STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})\b")
-_CONTENT_TYPE = re.compile(_FIELD % b"content-type")
-_CODING = re.compile(_FIELD % b"(?:content|transfer)-encoding")
 
 
 @dataclass(slots=True)
@@ -63,35 +60,28 @@ class Record:
     @property
     def http_status(self) -> int | None:
         """The HTTP status of a response; None if the record is not an HTTP response."""
-        found = _STATUS.match(self.data, self.block_start)
-        return int(found[1]) if found else None
+        return http_status(self.data, self.block_start)
 
     @property
     def block(self) -> bytes:
         """The record's content, without the WARC header."""
         return self.data[self.block_start : self.block_start + self.block_length]
 
+    def http_head(self) -> HttpHead:
+        """Return what the head of a response declares; raises ValueError if the head has no end."""
+        return http_head(self.data, self.block_start, self.block_start + self.block_length)
+
+    def http_body(self, head: HttpHead) -> bytes:
+        """Return the decoded body of a response; raises ValueError if it cannot be decoded or is too large."""
+        return decoded_body(self.data[head.body_start : self.block_start + self.block_length], head.codings)
+
     def http_response(self) -> tuple[str, bytes]:
         """Return Content-Type (empty if missing) and decoded body of a response.
 
-        The body is limited to MAX_RECORD_BYTES. Raises ValueError if its encoding is broken.
+        Raises ValueError if the response cannot be read.
         """
-        end = self.data.find(HEADER_END, self.block_start)
-        head = self.data[self.block_start : end]
-        stop = self.block_start + self.block_length
-        if not 0 <= end < stop or not head.startswith(b"HTTP/") or _CODING.search(head):
-            return self._decoded_response()
-        # Common Crawl stores bodies already decoded, so that nearly all pages are read here.
-        found = _CONTENT_TYPE.search(head)
-        return found[1].strip().decode("latin-1") if found else "", self.data[end + len(HEADER_END) : stop]
-
-    def _decoded_response(self) -> tuple[str, bytes]:
-        try:
-            record = next(ArchiveIterator(io.BytesIO(self.data), auto_decode="all"))
-            headers = record.http_headers
-            return (headers.get("Content-Type") if headers else None) or "", record.reader.read(MAX_RECORD_BYTES)
-        except (StopIteration, OSError, EOFError) as error:
-            raise ValueError(str(error)) from error
+        head = self.http_head()
+        return head.content_type, self.http_body(head)
 
     def _field(self, name: bytes) -> str:
         return field_value(self.data, name, 0, self.block_start).decode("utf-8", "replace")

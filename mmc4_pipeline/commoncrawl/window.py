@@ -47,6 +47,12 @@ class Window:
         self._start += size
         self.offset += size
 
+    def skip_space(self) -> None:
+        """Move to the next byte that is not white space, or to the end of the file."""
+        while (piece := self.peek(0, PIECE_BYTES)) and not piece.lstrip():
+            self.advance(len(piece))
+        self.advance(len(piece) - len(piece.lstrip()))
+
     def skip_to(self, magic: bytes) -> bool:
         """Move to the next occurrence of these bytes after this position and return True, or to the end of the file."""
         self.advance(1)

@@ -213,3 +213,23 @@ def test_an_truncated_uncompressed_file_gives_the_records_before_its_end() -> No
     *whole, last = records(Pipe(data[: planted[4].offset + 900]))  # type: ignore[arg-type]
     assert [item.offset for item in whole] == [item.offset for item in planted[:4]]
     assert last == LostRecord(planted[4].offset, 900, "the file ends before the record does")
+
+
+ENDS = (b"\r\n\r\n", b"\r\n", b"\n", b"\n\n", b"\r\n\r\n\r\n\r\n", b"", b"\r\n\n", b"\n" * 70_000)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("members", ["none", "one each", "one for all"])
+def test_records_may_end_in_any_number_of_lines(end: bytes, line_end: bytes, members: str) -> None:
+    planted = []
+    for number, body in enumerate(BODIES):
+        url = f"https://a.example/{number}"
+        fields = [b"WARC/1.0", b"WARC-Type: response", f"WARC-Target-URI: {url}".encode(), b"Content-Length: %d"]
+        planted.append(line_end.join([*fields, b"", b""]) % len(body) + body + end)
+    data = b"".join(gzip.compress(item) if members == "one each" else item for item in planted)
+    found = list(records(Pipe(gzip.compress(data) if members == "one for all" else data)))  # type: ignore[arg-type]
+    assert [(item.url, item.block) for item in found if isinstance(item, Record)] == [
+        (f"https://a.example/{number}", body) for number, body in enumerate(BODIES)
+    ]
+    assert len(found) == len(BODIES)
