@@ -92,13 +92,14 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> tuple[Result, float]:
 
 @dataclass(slots=True)
 class HostModel:
-    """How a host behaves. `rate` is how many requests/s it serves; to others it responds with 429."""
+    """How a host behaves. `rate` is how many requests/s it serves; to others it responds with `refusal`."""
 
     latency: float = 0.3
     crawl_delay: int = 0
     kind: str = "ok"
     rate: float = inf
     retry_after: float = 0.0
+    refusal: int = 429
     tokens: float = 1.0
     filled: float = 0.0
     served: int = 0
@@ -150,7 +151,8 @@ class ModelledWeb:
         admitted = path == "/robots.txt" or host.admits(loop.time())
         await asyncio.sleep(host.latency * self.random.lognormvariate(0, 0.5))
         if not admitted:
-            return Outcome(replace(empty, status=429, reason=Reason.HTTP_ERROR, error="HTTP 429"), host.retry_after)
+            error = f"HTTP {host.refusal}"
+            return Outcome(replace(empty, status=host.refusal, reason=Reason.HTTP_ERROR, error=error), host.retry_after)
         if path == "/robots.txt" and host.crawl_delay:
             body = f"User-agent: *\nCrawl-delay: {host.crawl_delay}\n".encode()
             return Outcome(replace(empty, status=200, body=body))
@@ -224,7 +226,11 @@ def shard(
 def open_fetcher(web: ModelledWeb, settings: FetchSettings = SETTINGS) -> Fetcher:
     """Return the project's fetcher over the modelled web."""
     limits = Limits(
-        settings.max_open, settings.max_open_per_host, settings.max_open_per_shared_host, settings.delay_per_host
+        settings.max_open,
+        settings.max_open_per_host,
+        settings.max_open_per_shared_host,
+        settings.delay_per_host,
+        settings.last_chance,
     )
     return Fetcher(web, Hosts(limits), settings)  # type: ignore[arg-type]
 
@@ -281,9 +287,11 @@ def large_site(links: int) -> dict[str, Any]:
     }
 
 
-def busy_host(loops: int = 20, images: int = 40, rate: float = 20.0, retry_after: float = 30.0) -> dict[str, Any]:
+def busy_host(
+    loops: int = 20, images: int = 40, rate: float = 20.0, retry_after: float = 30.0, refusal: int = 429
+) -> dict[str, Any]:
     """Let many processes share a host that serves only a few requests/s in all."""
-    host = HostModel(latency=0.05, rate=rate, retry_after=retry_after)
+    host = HostModel(latency=0.05, rate=rate, retry_after=retry_after, refusal=refusal)
     web = ModelledWeb({"busy.example": host}, random.Random(0))
     jobs = [
         [Job(ImageRequest(f"http://busy.example/{loop}/{at}.jpg", MOMENT), "busy.example") for at in range(images)]
@@ -310,8 +318,10 @@ def cases(shards: int, links: int) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "no_crawl_delay", in_flight(sizes, shards, 0.0)
     yield "5_percent_crawl_delay", in_flight(sizes, shards, 0.05)
     yield "large_site", large_site(links)
-    for retry_after in (30.0, 1.0, 0.0):
-        yield f"busy_host_retry_after_{retry_after:.0f}", busy_host(retry_after=retry_after)
+    for refusal in (429, 503):
+        for retry_after in (30.0, 1.0, 0.0):
+            figures = busy_host(retry_after=retry_after, refusal=refusal)
+            yield f"busy_host_{refusal}_retry_after_{retry_after:.0f}", figures
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ MAX_LARGE_BODIES = 64
 _DRAIN_BYTES, _DRAIN_SECONDS = 64 << 10, 2.0  # at most this much of the body of an error or redirect is read
 _ABANDONED_SECONDS = 1.0  # for which a slot stays taken after a response was not read to its end
 _CONNECT_SECONDS = 10.0  # for opening a connection; the whole request has more time
+_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _REDIRECTS = (
     HTTPStatus.MOVED_PERMANENTLY,
     HTTPStatus.FOUND,
@@ -62,15 +63,13 @@ class Target:
 class Outcome:
     """How one request ended. The result is final unless one of the others is set.
 
-    `pushback` is set if the host gets too many requests (429): how many seconds it asked to wait, 0 if it did not say.
-    `may_retry` is set after a failure that may pass; `wait` is how long the host is paused after it (503). `location`
-    is where a redirect leads.
+    `pushback` is set if the host is busy (429 or 503): how many seconds it asked to wait, 0 if it did not say.
+    `may_retry` is set after a failure that may pass. `location` is where a redirect leads.
     """
 
     result: FetchResult
     pushback: float | None = None
     may_retry: bool = False
-    wait: float = 0.0
     location: str | None = None
 
 
@@ -135,12 +134,8 @@ class ImageClient:
         await _drain(response)
         if status in _REDIRECTS and response.headers.get("Location"):
             return Outcome(result, location=_location(response))
-        result, wait = replace(result, reason=Reason.HTTP_ERROR, error=f"HTTP {status}"), retry_after(response.headers)
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
-            return Outcome(result, pushback=wait)
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            return Outcome(result, may_retry=True, wait=wait)
-        return Outcome(result)
+        result = replace(result, reason=Reason.HTTP_ERROR, error=f"HTTP {status}")
+        return Outcome(result, pushback=retry_after(response.headers) if status in _BUSY else None)
 
     async def _read_body(
         self, response: aiohttp.ClientResponse, target: Target, result: FetchResult, stack: AsyncExitStack

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from http import HTTPStatus
 from math import inf
 
 from mmc4_pipeline.images.fetching.client import ImageClient, Outcome, Target, is_server_failure
@@ -16,7 +17,11 @@ from mmc4_pipeline.images.fetching.routes import Route
 from mmc4_pipeline.images.fetching.settings import MAX_REDIRECTS, FetchSettings
 from schemas.reasons import Reason
 
-MAX_TRIES = 3  # of a request that timed out, never got a connection, got a 503, or whose body broke off
+MAX_TRIES = 3  # of a request that timed out, never got a connection, or whose body broke off
+# An address is broken after so many 503s if its host has refused hardly any other request lately. If the host was busy
+# meanwhile, it takes more of them, and at most a fifth of the other requests may have been refused.
+_REFUSALS, _HARDLY_ANY = 3, 0.5
+_REFUSALS_IF_BUSY, _REFUSED_OF_OTHERS = 8, 0.2
 _FIRST_BACKOFF = 0.5  # seconds before the first retry; twice as long before the next
 
 _log = logging.getLogger(__name__)
@@ -42,6 +47,7 @@ class Fetcher:
                 max_open_per_host=settings.max_open_per_host,
                 max_open_per_shared_host=max(settings.max_open_per_shared_host, settings.max_open_per_host),
                 delay_per_host=settings.delay_per_host,
+                last_chance=settings.last_chance,
             )
         )
         async with ImageClient.open(settings) as client:
@@ -93,11 +99,10 @@ class Fetcher:
     async def _request_with_retries(self, target: Target, url: str) -> Outcome:
         """Make a request, and retry if the server is busy or the connection fails, each time within the rate limits.
 
-        After a 429 the request is repeated until the deadline: no image is lost because requests came too fast. After a
-        503 it is repeated a few times, because many addresses never respond otherwise. The slots are held until the
-        body has been handled: if decoding falls behind, bodies must not pile up in memory.
+        If the host is busy, the request is repeated until the deadline: no image is lost by coming too fast.
+        The slots are held until the body has been handled: if decoding falls behind, bodies must not pile up in memory.
         """
-        outcome, failures, name = None, 0, origin_of(url).host
+        outcome, failures, refusals, name = None, 0, None, origin_of(url).host
         while True:
             try:
                 async with self._hosts.slot(name, target.deadline) as host, AsyncExitStack() as stack:
@@ -109,6 +114,10 @@ class Fetcher:
                         return Outcome(replace(outcome.result, reason=reason)) if reason else outcome
             except SkippedRequestError as skipped:
                 return Outcome(_skipped(target.empty_result, outcome, skipped))
+            if outcome.result.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                refusals = refusals or _Refusals(host)
+                if refusals.show_a_broken_address():
+                    return Outcome(outcome.result)
             failures += outcome.may_retry
             if outcome.pushback is None and (not outcome.may_retry or failures == MAX_TRIES):
                 return outcome
@@ -117,13 +126,38 @@ class Fetcher:
                 await asyncio.sleep(_FIRST_BACKOFF * 2 ** (failures - 1))
 
 
+class _Refusals:
+    """Counts how often one address got 503, and how the host responded to requests for its others meanwhile.
+
+    A busy host refuses whatever it is asked for; a broken address is refused while the others are not. Each request is
+    made after the pause that the host wants.
+    """
+
+    def __init__(self, host: Host) -> None:
+        """Begin with the first refusal, which the host has counted."""
+        self._host = host
+        self._own = 0
+        self._answered = host.answered
+
+    def show_a_broken_address(self) -> bool:
+        """Count a refusal; return whether the address is broken rather than the host busy."""
+        self._own += 1
+        answered, refused = self._host.answered - self._answered, max(0.0, self._host.refused - self._own)
+        never_busy = refused < _HARDLY_ANY
+        if self._own < (_REFUSALS if never_busy else _REFUSALS_IF_BUSY):
+            return False
+        if not never_busy and refused > _REFUSED_OF_OTHERS * (refused + answered):
+            return False
+        self._host.refused = refused  # those of this address do not show that the host is busy
+        return True
+
+
 def _skipped(empty: FetchResult, outcome: Outcome | None, skipped: SkippedRequestError) -> FetchResult:
     """Return the result for a request that was not made: that of the last try, unless it could still succeed later."""
     if outcome is None:
         return replace(empty, reason=skipped.reason, error=skipped.text)
     if outcome.pushback is not None or (outcome.may_retry and skipped.reason is Reason.DEFERRED):
-        error = f"{outcome.result.error}; {skipped.text}"
-        return replace(outcome.result, reason=Reason.DEFERRED, error=error)
+        return replace(outcome.result, reason=skipped.reason, error=f"{outcome.result.error}; {skipped.text}")
     return outcome.result
 
 
@@ -131,11 +165,12 @@ def _record(host: Host, outcome: Outcome, started: float) -> None:
     """Note how the host responded to a request."""
     result = outcome.result
     if outcome.pushback is not None:
-        host.record_pushback(outcome.pushback, started)
+        host.record_pushback(outcome.pushback, started, is_explicit=result.status == HTTPStatus.TOO_MANY_REQUESTS)
     elif result.status is None and result.reason in (Reason.TIMEOUT, Reason.HOST_UNAVAILABLE):
         host.record_failure(result.error or "", started)
     elif result.status is not None and is_server_failure(result.status):
-        host.record_failure(f"HTTP {result.status}", started if outcome.may_retry else None)
-        host.pause(outcome.wait)
+        host.record_failure(f"HTTP {result.status}", None)
+    elif result.reason == Reason.CORRUPT:  # the connection broke off
+        host.slow_down(started)
     elif result.status is not None:
         host.record_response()

@@ -5,9 +5,9 @@
   the number of sites that use it in this process, up to `max_open_per_shared_host` slots.
 - All hosts of a registered domain together have `max_open_per_shared_host` slots, so that the subdomains of one
   provider do not add up.
-- A host that pushes back (429) is paused and then probed with one request. From then on it gets half as many requests
-  as before; each response restores a little (additive increase, multiplicative decrease, as in RFC 5681). A host that
-  does not respond, or with 503, is slowed down in the same way.
+- A host that pushes back (429, 503) is paused and then probed with one request. From then on it gets half as many
+  requests as before; each response restores a little (additive increase, multiplicative decrease, as in RFC 5681). A
+  host that does not respond, or breaks connections, is slowed down in the same way.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ MAX_PAUSE = 3600.0  # seconds; a host that wants a longer pause is skipped
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 300.0  # seconds, if the host does not say how long; doubled each time
 _SLOWEST = 1 / 16  # of the normal rate
 _RECOVERY = 0.02  # of the normal rate, for each response
+_REMEMBERED = 0.99  # of the refusals, after each response
 _MAX_IDLE_HOSTS = 50_000
 _NOTABLE_PAUSE = 5.0  # seconds; shorter pauses are routine and are not worth a warning
 
@@ -44,12 +45,16 @@ class SkippedRequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Slots and seconds between starts: see the module's description."""
+    """Slots and seconds between starts: see the module's description.
+
+    With `last_chance`, a host that responds with nothing but 503 is unavailable; without, its images are deferred.
+    """
 
     max_open: int
     max_open_per_host: int
     max_open_per_shared_host: int
     delay_per_host: float
+    last_chance: bool = False
 
 
 @dataclass(slots=True)
@@ -84,6 +89,8 @@ class Host:
     health: float = 1.0  # share of the normal rate
     pushbacks: int = 0
     failures: int = 0
+    answered: int = 0  # requests so far with a normal response
+    refused: float = 0.0  # requests lately with a 429 or 503; a hundred normal responses later they hardly count
     skipped: SkippedRequestError | None = None
     skipped_until: float = 0.0
     _slowed_at: float = -inf
@@ -108,7 +115,9 @@ class Host:
     def record_response(self) -> None:
         """Note that the host responded normally, whatever the response."""
         self.failures = self.pushbacks = 0
+        self.answered += 1
         self.health = min(1.0, self.health + _RECOVERY)
+        self.refused *= _REMEMBERED
         self.notify()
 
     def record_failure(self, why: str, started: float | None) -> None:
@@ -117,32 +126,38 @@ class Host:
         If the failure may be due to too many requests, `started` is when the request was made.
         """
         if started is not None:
-            self._slow_down(started)
+            self.slow_down(started)
         self.failures += 1
         if self.failures >= MAX_FAILURES_IN_A_ROW:
             text = f"host given up after {self.failures} failed requests in a row: {why}"
             self._skip(SkippedRequestError(Reason.HOST_UNAVAILABLE, text))
 
-    def record_pushback(self, retry_after: float, started: float) -> None:
-        """Pause a host that pushed back; requests that started before the last pause count as one."""
-        if self._slow_down(started):
+    def record_pushback(self, retry_after: float, started: float, *, is_explicit: bool) -> None:
+        """Pause a host that pushed back; requests that started before the last pause count as one.
+
+        `is_explicit` is false for a 503, which may also mean that the host will never work: at the last chance its
+        images are dropped if it does not respond otherwise.
+        """
+        self.refused += 1
+        if self.slow_down(started):
             self.pushbacks += 1
         if self.pushbacks > MAX_PUSHBACKS_IN_A_ROW:
+            is_final = self.limits.last_chance and not is_explicit
             text = f"host still busy after {MAX_PUSHBACKS_IN_A_ROW} pauses"
-            self._skip(SkippedRequestError(Reason.DEFERRED, text))
+            self._skip(SkippedRequestError(Reason.HOST_UNAVAILABLE if is_final else Reason.DEFERRED, text))
         else:
             self.pause(max(retry_after, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self.pushbacks - 1))))
 
     def pause(self, seconds: float) -> None:
         """Let no request to this host begin for some time."""
         if seconds > MAX_PAUSE:
-            self._skip(SkippedRequestError(Reason.DEFERRED, f"host busy: asked to wait {seconds:.0f} s"))
+            self._skip(SkippedRequestError(Reason.DEFERRED, f"host busy: asked to wait {seconds:.0f} s"), seconds)
         elif seconds:
             level = logging.WARNING if seconds >= _NOTABLE_PAUSE else logging.INFO
             _log.log(level, "%s: busy, no requests for %.0f s", self.name, seconds)
             self.next_start = max(self.next_start, asyncio.get_running_loop().time() + seconds)
 
-    def _slow_down(self, started: float) -> bool:
+    def slow_down(self, started: float) -> bool:
         """Halve the rate, once for all requests that were open together; return whether it was halved."""
         if started < self._slowed_at:
             return False
@@ -150,10 +165,10 @@ class Host:
         self.health = max(_SLOWEST, self.health / 2)
         return True
 
-    def _skip(self, error: SkippedRequestError) -> None:
+    def _skip(self, error: SkippedRequestError, seconds: float = SKIPPED_SECONDS) -> None:
         if not self.is_skipped:
             _log.warning("%s: no more requests: %s", self.name, error.text)
-            self.skipped, self.skipped_until = error, asyncio.get_running_loop().time() + SKIPPED_SECONDS
+            self.skipped, self.skipped_until = error, asyncio.get_running_loop().time() + seconds
             self.failures = self.pushbacks = 0
         self.notify()
 

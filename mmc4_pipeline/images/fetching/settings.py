@@ -15,8 +15,9 @@ class FetchSettings:
 
     `routes` are URL templates, tried in order. `delay_per_host` is the minimum time between the starts of two requests
     to the same host. A host that serves images to the pages of several sites may get up to `max_open_per_shared_host`
-    requests at a time (see rate_limits.py). No request begins after `shard_seconds`; the images that remain then get
-    one more pass of the same length.
+    requests at a time (see rate_limits.py). No request begins after `shard_seconds`; the images that remain then go to
+    the backlog, which has `backlog_seconds`. With `last_chance`, as in the backlog, a host that responds with nothing
+    but 503 is unavailable; otherwise it is only busy.
     """
 
     routes: tuple[str, ...] = (LIVE,)
@@ -28,5 +29,7 @@ class FetchSettings:
     max_open_per_shared_host: int = 32
     delay_per_host: float = 0.25
     shard_seconds: float = inf
+    backlog_seconds: float = inf
+    last_chance: bool = False
     robots_txt: bool = True
     allow_private_hosts: bool = False

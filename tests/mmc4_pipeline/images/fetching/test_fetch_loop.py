@@ -104,11 +104,12 @@ def test_images_that_remain_after_the_second_pass_are_deferred() -> None:
     assert deferred == pytest.approx(400 - 2 * 20 / 0.25, abs=10)
 
 
-def test_a_busy_host_loses_nothing_and_gets_few_requests_in_vain() -> None:
-    for retry_after in (0.0, 30.0):
-        figures = busy_host(retry_after=retry_after)
-        assert figures["lost"] == 0
-        assert figures["requests_per_served"] <= 1.3
+@pytest.mark.parametrize("refusal", [429, 503])
+@pytest.mark.parametrize("retry_after", [0.0, 1.0, 30.0])
+def test_a_busy_host_loses_nothing_and_gets_few_requests_in_vain(refusal: int, retry_after: float) -> None:
+    figures = busy_host(retry_after=retry_after, refusal=refusal)
+    assert figures["lost"] == 0
+    assert figures["requests_per_served"] <= 1.3
 
 
 def test_every_image_of_a_large_site_is_requested_in_the_end() -> None:
