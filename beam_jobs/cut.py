@@ -1,11 +1,13 @@
 """cut: scores and images -> `dataset/<recipe>/`: applies thresholds, assigns images, writes shards and ledger."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import apache_beam as beam
 import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
 
 from beam_jobs.command_line import parse
 from beam_jobs.metrics import begin_shard, finish_shard, timed
@@ -90,10 +92,14 @@ def run(options: PipelineOptions, scores: str | None = None) -> Manifest[CutPlan
         filters=filters,
         settings=settings,
     )
-    manifest = run_stage(folder, plan, options, work.build, resume=options.view_as(CommonOptions).resume)
+    resume = options.view_as(CommonOptions).resume
+    return run_stage(folder, plan, options, work.build, resume=resume, after=partial(_describe, settings))
+
+
+def _describe(settings: DatasetSettings, folder: StageFolder) -> None:
+    """Write what follows from the manifest."""
     write_sizes(folder, settings.formats.values())
     write_report(folder)
-    return manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +180,14 @@ class CutWork:
     filters: LoadedFilters
     settings: DatasetSettings
 
-    def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
+    def build(self, pipeline: beam.Pipeline, todo: list[int]) -> PCollection[None]:
         """Wire the pipeline for some of the shards."""
         every = pipeline | "All shards" >> beam.Create(list(range(self.shards)))
         parts = every | "Spread all" >> beam.Reshuffle() | "Count parts" >> beam.Map(self.count_parts)
         unfinished = pipeline | "To do" >> beam.Create(todo)
-        (unfinished | "Spread shards" >> beam.Reshuffle() | "Write" >> beam.Map(self.write, beam.pvalue.AsDict(parts)))
+        spread = unfinished | "Spread shards" >> beam.Reshuffle()
+        written: PCollection[None] = spread | "Write" >> beam.Map(self.write, beam.pvalue.AsDict(parts))
+        return written
 
     def count_parts(self, shard: int) -> tuple[int, int]:
         """Return a shard and its number of shards of the dataset, which is noted for resumed runs."""

@@ -108,10 +108,12 @@ def run(options: PipelineOptions) -> Manifest[ImagesPlan]:
         processes=worker_processes(options),
     )
     resume, progress = options.view_as(CommonOptions).resume, Notes(FETCHED, shards, "shards")
-    finished = run_stage(folder, plan, options, work.build, resume=resume, progress=progress)
-    for temporary in (_INDEX, PARTIAL):
-        storage.remove_folder(folder.file(temporary))
-    return finished
+    return run_stage(folder, plan, options, work.build, resume=resume, progress=progress, after=_remove_temporary)
+
+
+def _remove_temporary(folder: StageFolder) -> None:
+    for name in (_INDEX, PARTIAL):
+        storage.remove_folder(folder.file(name))
 
 
 def _source(
@@ -151,7 +153,7 @@ class ImagesWork:
     source: Img2dataset | PrefetchedImages | None = None
     processes: int = 1
 
-    def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
+    def build(self, pipeline: beam.Pipeline, todo: list[int]) -> PCollection[None]:
         """Build the pipeline: fetch all shards, learn from all of them, then decide the shards that are still to do.
 
         Shards are fetched in groups, because a process needs many of them in flight to be busy.
@@ -162,12 +164,14 @@ class ImagesWork:
             for key, item in self.recipe.of_kind(CorpusFilter).items()
         ]
         all_learned = beam.pvalue.AsDict(learned | beam.Flatten(pipeline=pipeline))
-        (
+        wanted = frozenset(todo)
+        decided: PCollection[None] = (
             fetched
             | "Fetched all" >> beam.Reshuffle()
-            | "To do" >> beam.Filter(lambda shard: shard in todo)
+            | "To do" >> beam.Filter(lambda shard: shard in wanted)
             | "Decide" >> beam.Map(self.decide, all_learned)
         )
+        return decided
 
     def _groups(self) -> list[tuple[int, int]]:
         """Return groups of shards, each by its first shard and the one after its last.

@@ -16,6 +16,7 @@ import apache_beam as beam
 import numpy as np
 import orjson
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
 from beam_jobs.command_line import parse
@@ -83,7 +84,7 @@ class LocateWork:
         """Return the path of one of the filters of wanted URLs."""
         return self.folder.file(f"wanted/part-{part:05d}.bloom")
 
-    def build(self, pipeline: beam.Pipeline, groups: list[tuple[str, int]], todo: list[int]) -> None:
+    def build(self, pipeline: beam.Pipeline, groups: list[tuple[str, int]], todo: list[int]) -> PCollection[Any]:
         """Wire the pipeline for some of the shards; `groups` are the index's row groups.
 
         The filters nevertheless include all documents, so that a resumed run makes the same ones.
@@ -102,11 +103,12 @@ class LocateWork:
             | "Read index" >> beam.ParDo(ReadCaptures(self, todo), beam.pvalue.AsList(filters))
         )
         every_shard = pipeline | "Shards" >> beam.Create([(shard, None) for shard in todo])
-        (
+        written: PCollection[Any] = (
             {"documents": documents.references, "captures": captures, "shards": every_shard}
             | "Join by shard" >> beam.CoGroupByKey()
             | "Write locations" >> beam.ParDo(WriteLocations(self))
         )
+        return written
 
 
 def run(options: PipelineOptions) -> Manifest[LocatePlan]:
@@ -148,15 +150,19 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
     )
     to_read = [(path, group) for path in index for group, size in enumerate(groups[path]) if size]
 
-    def build(pipeline: beam.Pipeline, todo: list[int]) -> None:
-        work.build(pipeline, to_read, todo)
+    def build(pipeline: beam.Pipeline, todo: list[int]) -> PCollection[Any]:
+        return work.build(pipeline, to_read, todo)
 
-    manifest = run_stage(folder, plan, options, build, resume=options.view_as(CommonOptions).resume)
-    storage.remove_folder(folder.file("wanted"))
+    resume = options.view_as(CommonOptions).resume
+    manifest = run_stage(folder, plan, options, build, resume=resume, after=_remove_filters)
     if manifest.counts["documents"].seen == 0:
         raise UserError("--c4: the files have no documents; check that they are C4 files")
     refuse_nothing_kept(folder, manifest, "be located", "Check --c4, --cc_root and --crawl")
     return manifest
+
+
+def _remove_filters(folder: StageFolder) -> None:
+    storage.remove_folder(folder.file("wanted"))
 
 
 class ReadReferences(beam.DoFn):

@@ -9,6 +9,7 @@ from typing import Any
 import apache_beam as beam
 import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
 
 from beam_jobs.command_line import parse
 from beam_jobs.metrics import begin_shard, finish_shard, timed
@@ -106,11 +107,14 @@ def run(options: PipelineOptions) -> Manifest[PagesPlan]:
     )
     resume = options.view_as(CommonOptions).resume
     progress = Notes(READ, source.parts_with_pages, "parts of the crawl")
-    manifest = run_stage(folder, plan, options, work.build, resume=resume, progress=progress)
-    storage.remove_folder(folder.file(READ))
+    manifest = run_stage(folder, plan, options, work.build, resume=resume, progress=progress, after=_remove_read)
     _check_records(manifest)
     refuse_nothing_kept(folder, manifest, "be read", source.remedy)
     return manifest
+
+
+def _remove_read(folder: StageFolder) -> None:
+    storage.remove_folder(folder.file(READ))
 
 
 def _check_records(manifest: Manifest[PagesPlan]) -> None:
@@ -132,7 +136,7 @@ class PagesWork:
     sorter: PageSorter
     folder: StageFolder
 
-    def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
+    def build(self, pipeline: beam.Pipeline, todo: list[int]) -> PCollection[None]:
         """Wire the pipeline: pages come from the parts of the source, texts from the C4 files."""
         wanted, done = frozenset(todo), frozenset(self.folder.done(READ))
         pages = (
@@ -147,11 +151,12 @@ class PagesWork:
             | "Read texts" >> beam.FlatMap(self.texts, wanted)
         )
         every_shard = pipeline | "Shards" >> beam.Create([(shard, None) for shard in todo])
-        (
+        written: PCollection[None] = (
             {"pages": pages, "texts": texts, "shards": every_shard}
             | "Join by shard" >> beam.CoGroupByKey()
             | "Write pages" >> beam.MapTuple(self.write_shard)
         )
+        return written
 
     def _part_file(self, part: int) -> str:
         return self.folder.file(f"{READ}/{part:05d}.parquet")

@@ -122,10 +122,11 @@ class ScoreWork:
     save_features: bool
     hints: dict[str, str]
 
-    def build(self, pipeline: beam.Pipeline, todo: list[int]) -> None:
+    def build(self, pipeline: beam.Pipeline, todo: list[int]) -> PCollection[None]:
         """Wire the pipeline. After the reshuffle other machines, which have a GPU, may take over."""
         shards = pipeline | beam.Create(todo) | "Spread shards" >> beam.Reshuffle()
-        shards | "Score" >> ScoreShards(self).with_resource_hints(**self.hints)
+        scored: PCollection[None] = shards | "Score" >> ScoreShards(self).with_resource_hints(**self.hints)
+        return scored
 
     @timed(Stage.SCORE, "score")
     def score(self, shard: int) -> None:

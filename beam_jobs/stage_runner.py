@@ -1,4 +1,8 @@
-"""Runs a stage: plans it or resumes it, shows its progress, writes its manifest and metrics."""
+"""Runs a stage: plans it or resumes it, shows its progress, has its manifest written, and keeps metrics.
+
+The manifest is written by the pipeline's last step: a job that somebody else starts, such as Dataflow with a template,
+finishes its stage too.
+"""
 
 import logging
 from collections.abc import Callable
@@ -14,6 +18,7 @@ from apache_beam.options.pipeline_options import (
     TestOptions,
     WorkerOptions,
 )
+from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from beam_jobs import metrics
@@ -29,41 +34,54 @@ from schemas.manifest import AnyPlan, Manifest
 
 _log = logging.getLogger(__name__)
 
+Build = Callable[[beam.Pipeline, list[int]], PCollection[Any]]
+AfterManifest = Callable[[StageFolder], None]
+
+
+def _nothing(_folder: StageFolder) -> None:
+    pass
+
 
 def run_stage(
     folder: StageFolder,
     plan: AnyPlan,
     options: PipelineOptions,
-    build: Callable[[beam.Pipeline, list[int]], None],
+    build: Build,
     *,
     resume: bool,
     progress: Notes | None = None,
+    after: AfterManifest = _nothing,
 ) -> Manifest[AnyPlan]:
-    """Run a stage and return its manifest. `build` wires the pipeline for the shards that are still to do.
+    """Run a stage and return its manifest.
 
-    `progress` says what to count for the progress bar if most of the time is not spent on shards. A finished stage is
-    not run again. Raises UserError if the folder cannot be resumed, NotRunError if the pipeline is only written.
+    `build` wires the pipeline for the shards that are still to do, and returns a collection that is complete once all
+    of them are written. `after` does what follows from the manifest, or removes what is no longer needed; workers may
+    call it, several times. `progress` says what to count for the progress bar if most of the time is not spent on
+    shards. A finished stage is not run again. Raises UserError if the folder cannot be resumed, NotRunError if the
+    pipeline is only written.
     """
     if options.view_as(TestOptions).dry_run:
-        return _dry_run(folder, plan, options, build, resume=resume)
+        return _dry_run(folder, plan, options, with_last_step(build, folder, after), resume=resume)
     if not folder.begin(plan, resume=resume):
         _log.info("%s: is already finished in %s", folder.stage, folder.path)
+        after(folder)
         return folder.manifest(type(plan))
     todo = _todo(folder, plan.shards)
     _log.info("%s: begins; %d of %d shards to do in %s", folder.stage, len(todo), plan.shards, folder.path)
     if todo:
-        _run(folder, plan.shards, options, build, todo, progress)
+        _run(folder, plan.shards, options, with_last_step(build, folder, after), todo, progress)
     else:
-        folder.finish()
+        _finish(folder, after)
+    manifest = folder.manifest(type(plan))
     _log.info("%s: finished", folder.stage)
-    return folder.manifest(type(plan))
+    return manifest
 
 
 def _run(
     folder: StageFolder,
     shards: int,
     options: PipelineOptions,
-    build: Callable[[beam.Pipeline, list[int]], None],
+    build: Build,
     todo: list[int],
     progress: Notes | None,
 ) -> None:
@@ -74,8 +92,24 @@ def _run(
         _refuse_to_wait_for_a_template(folder, options)
         with cancelling(result, options):
             result.wait_until_finish()
-    folder.finish()
     metrics.record(output_folder(options), folder, options.view_as(StandardOptions).runner, result, todo)
+
+
+def with_last_step(build: Build, folder: StageFolder, after: AfterManifest) -> Build:
+    """Add the step that finishes the stage. It runs once all shards are written: if one fails, the job fails before."""
+
+    def build_all(pipeline: beam.Pipeline, todo: list[int]) -> PCollection[Any]:
+        written = beam.pvalue.AsIter(build(pipeline, todo))  # a side input is there once it is complete
+        once = pipeline | "Once" >> beam.Create([0])
+        finished: PCollection[None] = once | "Finish" >> beam.Map(lambda _, _written: _finish(folder, after), written)
+        return finished
+
+    return build_all
+
+
+def _finish(folder: StageFolder, after: AfterManifest) -> None:
+    folder.finish()
+    after(folder)
 
 
 def _todo(folder: StageFolder, shards: int) -> list[int]:
@@ -87,7 +121,7 @@ def _dry_run(
     folder: StageFolder,
     plan: AnyPlan,
     options: PipelineOptions,
-    build: Callable[[beam.Pipeline, list[int]], None],
+    build: Build,
     *,
     resume: bool,
 ) -> Manifest[AnyPlan]:
@@ -106,7 +140,7 @@ def _refuse_to_wait_for_a_template(folder: StageFolder, options: PipelineOptions
     template = options.view_as(GoogleCloudOptions).template_location
     if template:
         raise NotRunError(
-            f"{folder.stage}: written to {template}; after its job, run this stage with --resume to write the manifest"
+            f"{folder.stage}: written to {template}; its job finishes the stage. Start the next stage after that"
         )
 
 

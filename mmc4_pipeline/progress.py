@@ -60,9 +60,10 @@ def showing_progress(folder: StageFolder, notes: Notes) -> Iterator[None]:
         stop = threading.Event()
 
         def watch() -> None:
+            done = before
             while True:
                 last = stop.wait(_EVERY[storage.is_local(folder.path)])
-                done = len(folder.done(notes.folder))
+                done = max(done, len(folder.done(notes.folder)))  # the last step removes what is no longer needed
                 elapsed = progress.tasks[task].elapsed or 0.0
                 rate = f"{60 * (done - before) / elapsed:.1f}/min" if done > before and elapsed else ""
                 progress.update(task, completed=done, rate=rate)

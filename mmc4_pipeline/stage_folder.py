@@ -3,6 +3,7 @@
     plan.json             what the output depends on: part of the recipe, options, input. Written first.
     <data files>          named after their shard, each written under a temporary name and then renamed.
     done/00003.json       a shard's note: its files with size and sha256, and its counts. Written after the files.
+    notes.parquet         all notes in one file, so that readers need not read thousands of small ones.
     manifest.json         written when every shard has a note: the plan, all files, total counts, package versions.
 
 A note means that its shard is finished. Resuming, progress and statistics rely on the notes, which, unlike a runner's
@@ -10,8 +11,7 @@ counters, are exact after retries. A step within a stage has a folder of notes o
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -23,11 +23,11 @@ import orjson
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.naming import shard_name
+from mmc4_pipeline.stage_notes import ALL_NOTES, read_notes, writing_notes
 from schemas.manifest import AnyPlan, Json, Manifest, Plan, ShardNote, StagePlan, WrittenFile
 from schemas.reasons import Stage
 from schemas.statistics import Counts
 
-FILES_AT_ONCE = 32  # that are looked at in parallel: on remote storage each look takes a while
 PACKAGES = (  # whose versions the manifest has, if they are installed: PyTorch is an extra
     "mmc4-pipeline",
     "apache-beam",
@@ -128,29 +128,37 @@ class StageFolder:
 
     def counts(self, shards: Iterable[int]) -> dict[str, Counts]:
         """Add up the counts of some finished shards."""
-        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-            return add_up(note.counts for note in pool.map(self.note, shards))
+        return add_up(note.counts for note in storage.concurrently(self.note, shards))
+
+    def notes(self) -> Iterator[ShardNote]:
+        """Yield the notes of the finished shards, in order: from one file if the stage is finished."""
+        if storage.exists(self.file(ALL_NOTES)):
+            return read_notes(self.file(ALL_NOTES))
+        return storage.concurrently(self.note, sorted(self.done()))
 
     def finish(self) -> Manifest[StagePlan]:
-        """Write the manifest from the notes of all shards and return it; raises UserError if some are missing."""
+        """Write the manifest from the notes of all shards and return it; raises UserError if some are missing.
+
+        It may run again, or twice at the same time: the same notes give the same bytes. The notes are read in parallel
+        and few of them are in memory.
+        """
         plan = self.plan()
         missing = set(range(plan.shards)) - self.done()
         if missing:
             raise UserError(
                 f"{self.path}: {len(missing)} of {plan.shards} shards are not finished; run again with --resume"
             )
-        counts: list[dict[str, Counts]] = []
         files: list[WrittenFile] = []
-        for shard in range(plan.shards):  # one by one: statistics are most of a note, and are not needed here
-            note = self.note(shard)
-            counts.append(note.counts)
-            files += note.files
-        manifest = Manifest(
-            plan=plan,
-            versions=_versions(),
-            counts=add_up(counts),
-            files=files,
-        )
+        with writing_notes(self.file(ALL_NOTES)) as write:
+
+            def counts() -> Iterator[dict[str, Counts]]:
+                for note in storage.concurrently(self.note, range(plan.shards)):
+                    write(note)
+                    files.extend(note.files)
+                    yield note.counts
+
+            total = add_up(counts())
+        manifest = Manifest(plan=plan, versions=_versions(), counts=total, files=files)
         storage.write_json(self.file("manifest.json"), manifest.to_json())
         return manifest
 

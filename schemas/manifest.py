@@ -174,7 +174,8 @@ class ShardNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A finished shard: its files, and counts by what was counted ("documents", "links", "records").
 
     `index_rows_shuffled` is noted by the locate stage only, `computed_in` (precision and device) by the score stage.
-    The cut stage notes how many documents are in each of the dataset's shards, and `Statistics` as JSON.
+    The cut stage notes how many documents are in each of the dataset's shards, and `Statistics` as JSON. `urls` is a
+    filter of the URLs in the files, of stages whose files have URLs that a takedown may name.
     """
 
     shard: int
@@ -184,6 +185,7 @@ class ShardNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     computed_in: str | None = None
     documents_in_shard: dict[int, int] | None = None
     statistics: Json | None = None
+    urls: bytes | None = None
 
 
 class Takedown(msgspec.Struct, frozen=True, kw_only=True):

@@ -115,8 +115,7 @@ def _offset(image: Image) -> int:
 
 def write_sizes(folder: StageFolder, formats: Iterable[Format]) -> None:
     """Write a `sizes.json` for each format: the number of documents in each file, in the form that webdataset reads."""
-    notes = (folder.note(shard) for shard in sorted(folder.done()))
-    documents = {number: count for note in notes for number, count in (note.documents_in_shard or {}).items()}
+    documents = {number: count for note in folder.notes() for number, count in (note.documents_in_shard or {}).items()}
     for item in formats:
         sizes = {item.file_name(number).rpartition("/")[2]: count for number, count in sorted(documents.items())}
         storage.write_json(folder.file(f"{item.folder}/sizes.json".lstrip("/")), sizes)

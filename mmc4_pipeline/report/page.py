@@ -4,7 +4,7 @@ Everything that it shows of documents comes from the web: the template escapes a
 Content-Security-Policy blocks anything that is missed.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
 from importlib.resources import files
@@ -35,13 +35,13 @@ Json = dict[str, Any]
 def write_report(folder: StageFolder) -> str:
     """Write the page of a finished dataset into its folder and return its path. The same dataset gives the same bytes.
 
-    It reads the shards' notes one by one. It reads no shards except the first ones, for sample documents, and one range
-    for each picture of a duplicate.
+    Few of the shards' notes are in memory at a time. No shards are read except the first ones, for sample documents,
+    and one range for each picture of a duplicate.
     """
     manifest = folder.manifest(CutPlan)
     formats = list(DatasetSettings.of(manifest.plan.options).formats.values())
-    documents, scale = samples(folder, formats, _notes(folder))
-    content = _content(folder, manifest, *_statistics(_notes(folder))) | {"scale": scale}
+    documents, scale = samples(folder, formats, folder.notes())
+    content = _content(folder, manifest, *_statistics(folder.notes())) | {"scale": scale}
     page = _render(content, documents)
     while len(page) > MAX_BYTES and documents:
         documents.pop()
@@ -49,10 +49,6 @@ def write_report(folder: StageFolder) -> str:
     path = folder.file(NAME)
     storage.write_bytes(path, page)
     return path
-
-
-def _notes(folder: StageFolder) -> Iterator[ShardNote]:
-    return map(folder.note, sorted(folder.done()))
 
 
 def _statistics(notes: Iterable[ShardNote]) -> tuple[Statistics, set[str]]:

@@ -1,7 +1,6 @@
 """Shows the progress of the stages in an output folder, which it reads from their plans, notes and manifests."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +10,7 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.funnel import cells, row_of
 from mmc4_pipeline.run_folders import NAMED, folder_name
-from mmc4_pipeline.stage_folder import FILES_AT_ONCE, StageFolder
+from mmc4_pipeline.stage_folder import StageFolder
 from schemas.manifest import Plan, StagePlan
 from schemas.reasons import Stage
 from schemas.statistics import Counts
@@ -56,11 +55,9 @@ def _status(path: str, depth: int) -> StageStatus:
     folder = StageFolder(path, plan.stage)
     is_finished, done = storage.exists(folder.file("manifest.json")), folder.done()
     counts = folder.manifest().counts if is_finished else folder.counts(done)
-    notes = [] if is_finished else storage.matches_below(path, "*/[0-9]*.json")
+    notes = {} if is_finished else storage.modified_below(path, "*/[0-9]*.json")
     steps = Counter(note.split("/")[-2] for note in notes)
     del steps["done"]
-    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        last = max(pool.map(storage.modified, notes), default=None)
     return StageStatus(
         stage=folder.stage,
         folder="/".join(path.split("/")[-depth:]),
@@ -69,7 +66,7 @@ def _status(path: str, depth: int) -> StageStatus:
         is_finished=is_finished,
         counts=counts,
         steps=dict(steps),
-        last=last,
+        last=max(notes.values(), default=None),
     )
 
 

@@ -5,6 +5,7 @@ gs:// needs the package gcsfs, s3:// needs s3fs, and hdfs:// needs Hadoop's libh
 
 import os
 from functools import cache
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -12,16 +13,27 @@ from fsspec.implementations.local import LocalFileSystem
 from mmc4_pipeline.errors import UserError
 
 # Stores that cannot rename an object, but in which an object exists only once it has been uploaded completely.
-_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}
+_S3 = {"s3", "s3a"}
+_OBJECT_STORES = {*_S3, "gs", "gcs", "az", "abfs", "abfss"}
+
+CONCURRENT_FILES = 32  # that are read concurrently: on remote storage each request takes a while
 
 
 @cache
 def _filesystem(protocol: str) -> fsspec.AbstractFileSystem:
     try:
         # Without a cache of listings: this process waits for files that other processes write.
-        return fsspec.filesystem(protocol, use_listings_cache=False)
+        return fsspec.filesystem(protocol, use_listings_cache=False, **_connections(protocol))
     except (ImportError, ValueError) as error:
         raise UserError(f"{protocol}:// is not available here: {error}") from error
+
+
+def _connections(protocol: str) -> dict[str, Any]:
+    """Return the settings for as many connections to a store as there are concurrent requests: s3fs opens only ten."""
+    if protocol not in _S3:
+        return {}
+    chosen = fsspec.config.conf.get(protocol, {}).get("config_kwargs", {})
+    return {"config_kwargs": {"max_pool_connections": CONCURRENT_FILES, **chosen}}
 
 
 def filesystem(path: str) -> fsspec.AbstractFileSystem:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
@@ -17,14 +17,14 @@ from fsspec.implementations.local import LocalFileSystem
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.storage.http.client import HttpSettings, client_for
 from mmc4_pipeline.storage.http.files import HttpFiles, HttpStream
-from mmc4_pipeline.storage.paths import filesystem, is_over_http, join
+from mmc4_pipeline.storage.paths import CONCURRENT_FILES, filesystem, is_over_http, join
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Ranges of a file that are read concurrently: enough to hide a latency of 100 ms, few enough for any server.
 _CONCURRENT_RANGES = 8
 _CONCURRENT_BYTES = 64 << 20
-_CONCURRENT_FILES = 16  # that are inspected: on remote storage each takes a while
 
 
 class FileSystems:
@@ -55,11 +55,21 @@ class FileSystems:
         fs = self._filesystem(path)
         return int(_reporting(path, lambda: fs.size(path)))
 
-    def modified(self, path: str) -> datetime:
-        """Return when a file was last written; raises UserError if that cannot be determined."""
-        fs = self._filesystem(path)
-        moment: datetime = _reporting(path, lambda: fs.modified(path))
-        return moment
+    def modified_below(self, folder: str, pattern: str) -> dict[str, datetime]:
+        """Return when each file below a folder that matches a glob pattern was last written, by its listed path.
+
+        Most stores say so when they list files; the others are asked file by file. Raises UserError if one cannot say.
+        """
+        fs = self._filesystem(folder)
+        found = fs.glob(join(glob.escape(folder), pattern), detail=True)
+
+        def moment(path: str) -> datetime:
+            known = found[path].get("LastModified", found[path].get("mtime"))
+            if isinstance(known, float):
+                return datetime.fromtimestamp(known, UTC)
+            return known if isinstance(known, datetime) else _reporting(path, lambda: fs.modified(path))
+
+        return for_each(found, moment)
 
     def open_read(self, path: str) -> BinaryIO:
         """Open a file to read parts of it, such as a Parquet file's columns: over HTTP each part is a request.
@@ -81,9 +91,12 @@ class FileSystems:
         return self.open_read(path)
 
     def read_bytes(self, path: str) -> bytes:
-        """Read a whole file; raises UserError if it does not exist."""
-        with self.open_stream(path) as stream:
-            return stream.read()
+        """Read a whole file, on an object store with one request; raises UserError if it does not exist."""
+        fs = self._filesystem(path)
+        if isinstance(fs, HttpFiles | LocalFileSystem):
+            with self.open_stream(path) as stream:
+                return stream.read()
+        return bytes(_reporting(path, lambda: fs.cat_file(path)))
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """Read some bytes of a file, fewer if the file ends earlier.
@@ -157,8 +170,26 @@ class Inputs(FileSystems):
 def for_each(paths: Iterable[str], inspect: Callable[[str], Result]) -> dict[str, Result]:
     """Inspect files, several concurrently, and return the results by path."""
     listed = list(paths)
-    with ThreadPoolExecutor(_CONCURRENT_FILES) as pool:
-        return dict(zip(listed, pool.map(inspect, listed), strict=True))
+    return dict(zip(listed, concurrently(inspect, listed), strict=True))
+
+
+def concurrently(
+    function: Callable[[Item], Result], items: Iterable[Item], at_once: int = CONCURRENT_FILES
+) -> Iterator[Result]:
+    """Yield the result for each item, in order; `at_once` of them are computed concurrently, in threads.
+
+    At most twice as many results are in memory, however slow the caller is. Raises what the function raises.
+    """
+    pool, running = ThreadPoolExecutor(at_once), deque[Future[Result]]()
+    try:
+        for item in items:
+            if len(running) == 2 * at_once:
+                yield running.popleft().result()
+            running.append(pool.submit(function, item))
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _outcome(read: Callable[[], bytes]) -> bytes | PermanentReadError:
@@ -223,7 +254,7 @@ _FILE_SYSTEMS = FileSystems()
 exists = _FILE_SYSTEMS.exists
 matches = _FILE_SYSTEMS.matches
 matches_below = _FILE_SYSTEMS.matches_below
-modified = _FILE_SYSTEMS.modified
+modified_below = _FILE_SYSTEMS.modified_below
 open_read = _FILE_SYSTEMS.open_read
 open_stream = _FILE_SYSTEMS.open_stream
 read_bytes = _FILE_SYSTEMS.read_bytes

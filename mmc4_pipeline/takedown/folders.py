@@ -1,7 +1,6 @@
 """Finds the finished folders that a takedown may have to change, and checks the files in them."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -14,7 +13,7 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.run_folders import folder_name, names_of, output_of, stage_folder
-from mmc4_pipeline.stage_folder import FILES_AT_ONCE, StageFolder, fingerprint, note_name
+from mmc4_pipeline.stage_folder import StageFolder, fingerprint, note_name
 from mmc4_pipeline.verify.check_shard import AGAIN, HashingReader
 from schemas.arrow import arrow_schema
 from schemas.ledger import LedgerRow
@@ -151,14 +150,13 @@ def refuse_earlier_ledgers(output: OutputFolder) -> None:
         for dataset in output.datasets
         for shard in range(dataset.shards)
     ]
-    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        for path, columns in zip(ledgers, pool.map(_columns, ledgers), strict=True):
-            missing = [name for name in arrow_schema(LedgerRow).names if name not in columns]
-            if missing:
-                raise UserError(
-                    f"{path}: an earlier version of mmc4 wrote it, without {', '.join(missing)}. "
-                    "Cut the dataset again, or run the takedown with the version named in manifest.json"
-                )
+    for path, columns in zip(ledgers, storage.concurrently(_columns, ledgers), strict=True):
+        missing = [name for name in arrow_schema(LedgerRow).names if name not in columns]
+        if missing:
+            raise UserError(
+                f"{path}: an earlier version of mmc4 wrote it, without {', '.join(missing)}. "
+                "Cut the dataset again, or run the takedown with the version named in manifest.json"
+            )
 
 
 def _columns(path: str) -> list[str]:

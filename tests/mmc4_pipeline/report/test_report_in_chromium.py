@@ -74,6 +74,7 @@ def test_hostile_and_huge_values_stay_within_the_page(
     changed = note.read_text().replace('"images": {', '"images": {"3": 1234567890, ')
     note.write_text(changed.replace('"evil.example"', f'"<script>alert(6)</script>{"y" * 200}"'))
     assert changed.count('"evil.example"') == 1
+    folder.finish()
     page = seen(chromium, folder, size).result
     assert page["histograms"][0]["top"] == "1,500,000,000"
     assert page["scripts"] == 0

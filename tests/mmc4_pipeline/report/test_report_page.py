@@ -94,6 +94,7 @@ def test_dataset_of_an_earlier_version_says_what_was_not_counted(
     note = storage.read_json(path)
     note["statistics"] = {"images": note["statistics"]["images"]}
     storage.write_json(path, note)
+    folder.finish()
     page = page_of(folder)
     assert len(re.findall("<span>not counted[^<]*</span>", page)) == 8
     assert "<span>2 counted, median 1</span>" in page
