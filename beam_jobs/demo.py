@@ -4,8 +4,6 @@ import shutil
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from beam_jobs import build
 from mmc4_pipeline import miniweb
 from mmc4_pipeline.arguments import command_parser
@@ -14,6 +12,7 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.report.funnel import print_funnel
 from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder
+from mmc4_pipeline.terminal import Console
 from schemas.manifest import CutPlan
 from schemas.reasons import Stage
 

@@ -3,11 +3,14 @@
 import importlib
 import signal
 import sys
+import traceback
 from collections.abc import Callable
+from types import TracebackType
 from typing import NoReturn
 
 from mmc4_pipeline import log
 from mmc4_pipeline.errors import NotRunError, user_message
+from mmc4_pipeline.terminal import printable
 
 STAGES = {
     "build": "run all five stages, from C4 documents to a dataset",
@@ -73,12 +76,16 @@ def _run(module: str, arguments: list[str]) -> None:
 
 
 def _guarded(run: Callable[[list[str]], None], arguments: list[str]) -> None:
-    """Run a command. An error that the user can fix ends in one line, not in a traceback; SIGTERM acts like Ctrl-C."""
+    """Run a command. An error that the user can fix ends in one line, not in a traceback; SIGTERM acts like Ctrl-C.
+
+    Text from outside that an error quotes cannot control the terminal.
+    """
 
     def stop(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)
+    sys.excepthook = _write_traceback
     try:
         run(arguments)
     except NotRunError as end:
@@ -89,9 +96,13 @@ def _guarded(run: Callable[[list[str]], None], arguments: list[str]) -> None:
         message = user_message(error)
         if message is None:
             raise
-        sys.exit(f"mmc4: {message}")
+        sys.exit(printable(f"mmc4: {message}"))
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _write_traceback(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    sys.stderr.write(printable("".join(traceback.format_exception(kind, error, where))))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import logging
 import os
 import sys
 
+from mmc4_pipeline.terminal import printable
+
 OURS = ("mmc4_pipeline", "beam_jobs", "filters")
 _LOGGED_AND_RAISED = ("common", "worker", "portability.fn_api_runner", "portability.local_job_service")
 
@@ -22,7 +24,7 @@ class _StderrHandler(logging.Handler):
         """Write a record of ours, or an error of another package."""
         if record.levelno < logging.ERROR and record.name.partition(".")[0] not in OURS:
             return  # some packages set the level of their own logger
-        sys.stderr.write(f"{self.format(record)}\n")
+        sys.stderr.write(f"{printable(self.format(record))}\n")
 
 
 def configure(*, verbose: bool) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -20,6 +19,7 @@ from rich.progress import (
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.stage_folder import StageFolder
+from mmc4_pipeline.terminal import Console
 
 _EVERY = {True: 0.5, False: 15.0}  # seconds between two checks of the folder, local or not
 

@@ -56,8 +56,8 @@ class StageFolder:
     stage: Stage
 
     def file(self, name: str) -> str:
-        """Return the path of a file in the folder."""
-        return storage.join(self.path, name)
+        """Return the path of a file in the folder; raises UserError if the name leads out of it."""
+        return storage.inside(self.path, name)
 
     def shard_file(self, stem: str, shard: int, shards: int, extension: str = "parquet") -> str:
         """Return the path of a shard's file: "…/pages-00003-of-00012.parquet"."""

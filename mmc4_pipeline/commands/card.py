@@ -1,11 +1,10 @@
 """mmc4 card: writes a dataset card and Croissant metadata."""
 
-from rich.console import Console
-
 from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.dataset.files import finished_dataset
 from mmc4_pipeline.publish.card import write_card
 from mmc4_pipeline.publish.croissant import write_croissant
+from mmc4_pipeline.terminal import Console
 
 DESCRIPTION = """\
 Write the two files that a published dataset needs: a dataset card and Croissant metadata.

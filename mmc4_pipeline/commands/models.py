@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
 from filters.base import ScoreFilter
 from mmc4_pipeline.arguments import HelpFormatter, add_recipe, add_verbose, command_parser
 from mmc4_pipeline.errors import UserError
@@ -13,6 +11,7 @@ from mmc4_pipeline.models.folder import ENVIRONMENT, models_folder
 from mmc4_pipeline.progress import counting_bytes
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.storage import HttpSettings, Inputs
+from mmc4_pipeline.terminal import Console
 
 DESCRIPTION = """\
 Fetch the published weights that a recipe needs, so that `mmc4 score` and `mmc4 build` find them.

@@ -4,7 +4,6 @@ import argparse
 import os
 from dataclasses import astuple
 
-from rich.console import Console
 from rich.table import Table
 
 from mmc4_pipeline.arguments import add_recipe, command_parser
@@ -18,6 +17,7 @@ from mmc4_pipeline.estimate.speed import measure_speeds
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.storage import HttpSettings, Inputs
+from mmc4_pipeline.terminal import Console
 
 DESCRIPTION = """\
 Estimate the requests, bytes, time and money that locating and reading the pages will take, and the cheapest way.

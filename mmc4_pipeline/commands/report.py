@@ -1,11 +1,10 @@
 """mmc4 report: writes a dataset's report page and prints its funnel."""
 
-from rich.console import Console
-
 from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.dataset.files import finished_dataset
 from mmc4_pipeline.report.funnel import print_funnel
 from mmc4_pipeline.report.page import write_report
+from mmc4_pipeline.terminal import Console
 from schemas.manifest import CutPlan
 
 DESCRIPTION = """\

@@ -2,10 +2,9 @@
 
 from datetime import UTC, datetime
 
-from rich.console import Console
-
 from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.report.status import StageStatus, status_table, statuses
+from mmc4_pipeline.terminal import Console
 from schemas.reasons import Stage
 
 DESCRIPTION = """\

@@ -1,12 +1,11 @@
 """mmc4 takedown: removes listed images and pages from all finished stages and datasets."""
 
-from rich.console import Console
-
 from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.progress import counting_files
 from mmc4_pipeline.takedown.folders import find_folders
 from mmc4_pipeline.takedown.run import Report, finish_stopped, take_down, units_of
+from mmc4_pipeline.terminal import Console
 
 DESCRIPTION = """\
 Remove hosts, pages or images from everything that a run has finished.
@@ -41,7 +40,7 @@ def main(argv: list[str]) -> None:
     arguments = parser.parse_args(argv)
     try:
         output = find_folders(arguments.folder)
-        if finish_stopped(output, dry_run=arguments.dry_run):
+        if finish_stopped(output, arguments.list, dry_run=arguments.dry_run):
             _console().print(f"{output.root}: an interrupted takedown was completed first")
             output = find_folders(arguments.folder)
         with counting_files("takedown", len(units_of(output))) as advance:

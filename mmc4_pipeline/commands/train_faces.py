@@ -4,8 +4,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from mmc4_pipeline import storage
 from mmc4_pipeline.arguments import add_clip, add_recipe, add_set, command_parser
 from mmc4_pipeline.clip.extra import require_score_extra
@@ -15,6 +13,7 @@ from mmc4_pipeline.progress import counting_files
 from mmc4_pipeline.recipe import Recipe, load_recipe
 from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import fingerprint
+from mmc4_pipeline.terminal import Console
 from schemas.manifest import ImagesPlan
 from schemas.reasons import Stage
 

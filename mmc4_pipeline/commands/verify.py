@@ -1,11 +1,10 @@
 """mmc4 verify: checks a dataset against its manifest, its ledger and the published schema."""
 
-from rich.console import Console
-
 from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.dataset.files import files_of, finished_dataset
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.progress import counting_files
+from mmc4_pipeline.terminal import Console
 from mmc4_pipeline.verify.dataset import verify
 
 DESCRIPTION = """\

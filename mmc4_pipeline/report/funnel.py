@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 
+from mmc4_pipeline.terminal import Console
 from schemas.manifest import CutPlan, Manifest
 from schemas.reasons import Stage
 from schemas.statistics import Counts

@@ -5,7 +5,7 @@ The functions read and write the run's own files, on any file system that fsspec
 """
 
 from mmc4_pipeline.storage.http.client import HttpSettings
-from mmc4_pipeline.storage.paths import above, filesystem, is_local, join
+from mmc4_pipeline.storage.paths import above, filesystem, inside, is_local, join
 from mmc4_pipeline.storage.reading import (
     Inputs,
     concurrently,
@@ -52,6 +52,7 @@ __all__ = [
     "exists",
     "filesystem",
     "for_each",
+    "inside",
     "is_local",
     "join",
     "json_bytes",

@@ -4,6 +4,7 @@ gs:// needs the package gcsfs, s3:// needs s3fs, and hdfs:// needs Hadoop's libh
 """
 
 import os
+import re
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from mmc4_pipeline.errors import UserError
 
+_LEADS_OUT = re.compile(
+    r"^/|\\|://|::|[\x00-\x1f]"
+)  # an absolute path, a URL, or what another system or fsspec takes for one
 # Stores that cannot rename an object, but in which an object exists only once it has been uploaded completely.
 _S3 = {"s3", "s3a"}
 _OBJECT_STORES = {*_S3, "gs", "gcs", "az", "abfs", "abfss"}
@@ -64,6 +68,21 @@ def is_in_object_store(path: str) -> bool:
 def join(folder: str, *names: str) -> str:
     """Join a folder, local or a URL, with the names below it."""
     return "/".join([folder.rstrip("/"), *names])
+
+
+def inside(folder: str, name: str) -> str:
+    """Return the path of a file below a folder, by a name that may come from somebody else's file.
+
+    Raises UserError if the name leads out of the folder, by itself or through a symbolic link.
+    """
+    path = join(folder, name)
+    is_below = not (_LEADS_OUT.search(name) or ".." in name.split("/"))
+    if is_below and is_local(folder):
+        top = os.path.realpath(fsspec.core.strip_protocol(folder))
+        is_below = os.path.realpath(fsspec.core.strip_protocol(path)).startswith(f"{top.rstrip('/')}/")
+    if not is_below:
+        raise UserError(f"{folder}: the file name {name!r} leads out of this folder; do not use a folder that names it")
+    return path
 
 
 def above(folder: str, levels: int) -> str:

@@ -94,14 +94,16 @@ def units_of(output: OutputFolder) -> list[Unit]:
     return units + [Unit(shard) for shard in range(max(later, default=0))]
 
 
-def finish_stopped(output: OutputFolder, *, dry_run: bool) -> bool:
+def finish_stopped(output: OutputFolder, path: str, *, dry_run: bool) -> bool:
     """Finish a takedown that was stopped while its files were moved into place; return whether there was one.
 
-    If so, `output` must be read again. Raises UserError in a dry run, which must not write.
+    If so, `output` must be read again. Raises UserError if its list was not the one at `path`, and in a dry run, which
+    must not write.
     """
     transaction = Transaction(output.root)
     if not transaction.committed:
         return False
+    transaction.refuse_another("list", ListFile.at(path).sha256)
     if dry_run:
         raise UserError(
             f"{output.root}: a takedown was stopped while its files were moved into place; run it without --dry_run"
@@ -219,7 +221,8 @@ def _finish(output: OutputFolder, transaction: Transaction) -> None:
     journal = transaction.apply(Journal)
     by_name = {dataset.name: dataset for dataset in output.datasets}
     for item in journal.publications:
-        rewrite(by_name[item.dataset], item)
+        if item.dataset in by_name:
+            rewrite(by_name[item.dataset], item)
     for folder, name in ((output.pages, "read"), (output.locations, "wanted")):
         if folder:  # a run that was stopped at the end of its stage may have left it
             storage.remove_folder(folder.folder.file(name))

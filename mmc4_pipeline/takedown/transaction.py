@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from mmc4_pipeline import storage
+from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.storage import HashingWriter
 from schemas.manifest import WrittenFile
 
@@ -40,7 +41,7 @@ class Transaction:
         self._journal = self._path("journal.json")
 
     def _path(self, name: str) -> str:
-        return storage.join(self._folder, name)
+        return storage.inside(self._folder, name)
 
     def begin(self, plan: Json) -> None:
         """Begin, or continue a stopped run with the same plan."""
@@ -51,9 +52,22 @@ class Transaction:
         self.clear()
         storage.write_json(path, plan)
 
+    def refuse_another(self, key: str, value: Any) -> None:
+        """Raise UserError if the committed transaction's plan does not have this value.
+
+        Without that check, a folder from somebody else could come with a journal of its own.
+        """
+        path = self._path("plan.json")
+        if not storage.exists(path) or storage.read_json(path).get(key) != value:
+            raise UserError(
+                f"{self._folder}: a takedown with another {key} was stopped while its files were moved into place; run "
+                f"it again with that {key}. If you did not start it, do not trust this folder: remove {self._folder} "
+                "and run `mmc4 verify`"
+            )
+
     def new(self, name: str) -> str:
         """Return the path of the new file that will replace `name` in the folder."""
-        return self._path(f"new/{name}")
+        return storage.inside(self._path("new"), name)
 
     def unit(self, name: str, record: type[Record]) -> Record | None:
         """Return the note of a unit of work, None if the unit is not finished."""
@@ -78,7 +92,7 @@ class Transaction:
         journal: AnyJournal = storage.read_json(self._journal, record)
         for name in journal.files:
             if storage.exists(self.new(name)):
-                storage.rename(self.new(name), storage.join(self.root, name))
+                storage.rename(self.new(name), storage.inside(self.root, name))
         return journal
 
     def clear(self) -> None:
