@@ -33,6 +33,7 @@ from mmc4_pipeline.commoncrawl.locate import locate
 from mmc4_pipeline.commoncrawl.wanted import BloomFilter, WantedUrls, by_part, false_positive_rate, hash_of
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.naming import document_key, shard_of
+from mmc4_pipeline.pages.site_shards import position
 from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import Inputs
@@ -277,9 +278,11 @@ class WriteLocations(beam.DoFn):
         counts.decide([*(None for _ in located.locations), *(reject.reason for reject in rejects)])
         folder = self._work.folder
         names = [folder.shard_file(stem, shard, self._work.shards) for stem in ("locations", "rejects")]
+        counted = b"".join(sorted(position(location.url) for location in located.locations))
         files = [
             storage.write_records(names[0], located.locations, Location),
             storage.write_records(names[1], rejects, RejectedDocument),
+            storage.write_bytes(folder.shard_file("positions", shard, self._work.shards, "bin"), counted),
         ]
         note = ShardNote(shard=shard, files=files, counts={"documents": counts}, index_rows_shuffled=len(captures))
         finish_shard(folder, note)

@@ -3,14 +3,18 @@
 A source is read in parts, because reading a crawl can take days: a resumed run does not read a finished part again.
 """
 
+import zlib
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from math import ceil
 from typing import Any
 
 import apache_beam as beam
+import msgspec
+import numpy as np
 from apache_beam.pvalue import PCollection
 
 from beam_jobs.options.pages import PagesOptions
@@ -24,6 +28,7 @@ from mmc4_pipeline.naming import shard_of
 from mmc4_pipeline.pages.captures import decide_captures
 from mmc4_pipeline.pages.page_outcome import pack
 from mmc4_pipeline.pages.page_sorter import PageSorter
+from mmc4_pipeline.pages.site_shards import POSITION, SiteShards, divide, in_order, position
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.storage import Inputs
@@ -34,9 +39,8 @@ from schemas.page import OutcomeKind, Page, PageOutcome
 from schemas.statistics import Counts
 
 READERS = {"warc": pages_by_range, "wat": pages_by_wat, "warc_scan": pages_by_scan}
-# Bytes of a WARC file per document that is kept: Common Crawl has about 20 kB per capture, and about every seventh
-# capture of C4's crawl became a document. It determines the number of shards, which must follow from the input alone.
-_WARC_BYTES_PER_DOCUMENT = 140_000
+_LOCATIONS_PER_PACK = 1000
+_LOCATIONS = msgspec.msgpack.Decoder(list[Location])
 
 _DEFAULT_FIELDS = DocumentFields()
 Outcome = Page | RejectedDocument
@@ -51,7 +55,6 @@ class PageSource(ABC):
     """
 
     inputs: Inputs
-    shards: int
     parts_with_pages: int
     options: dict[str, Any]
     input: PagesInput
@@ -63,9 +66,13 @@ class PageSource(ABC):
     def parts(self, pipeline: beam.Pipeline, done: frozenset[int]) -> PCollection[tuple[int, Iterable[Any]]]:
         """Return each part's number with what is to be read for it; `done` are the parts that are finished."""
 
+    def site_shards(self, limit: int) -> SiteShards | None:
+        """Divide the documents into shards; None if they are counted only while they are read."""
+        return None
+
     @abstractmethod
     def read(self, items: Iterable[Any], sorter: PageSorter) -> Iterator[PageOutcome]:
-        """Read a part and yield its outcomes, packed for their shards."""
+        """Read a part and yield its outcomes, packed."""
 
     @abstractmethod
     def decide(self, outcomes: Iterable[tuple[str, Outcome]]) -> list[Outcome]:
@@ -80,20 +87,22 @@ class LocatedPages(PageSource):
     cc_root: str
     page_source: str
     number_of_parts: int
+    counted: tuple[str, ...]
+    documents: int
 
     @classmethod
     def of(cls, located: StageFolder, own: PagesOptions, recipe: Recipe, inputs: Inputs) -> "LocatedPages":
         """Divide the locate stage's output into parts and shards; raises UserError if that stage is not finished."""
         manifest = located.manifest(LocatePlan)
         locations = [located.file(file.name) for file in manifest.files if file.name.startswith("locations-")]
-        shards = max(1, ceil(manifest.counts["documents"].kept / own.documents_per_shard))
+        kept = manifest.counts["documents"].kept
         names = {name for path in locations for name in storage.distinct(path, "warc_filename")}
         # Single records: as many per part as per shard. Whole files: one per part, as far as their hashes differ,
         # because an interrupted part is read again.
+        shards = ceil(kept / own.documents_per_shard)
         parts = max(1, min(shards, len(names)) if own.page_source == "warc" else len(names))
         return cls(
             inputs=inputs,
-            shards=shards,
             parts_with_pages=len({shard_of(name, parts) for name in names}),
             options={"page_source": own.page_source},
             input=PagesInput(locations=fingerprint(manifest)),
@@ -104,7 +113,14 @@ class LocatedPages(PageSource):
             cc_root=manifest.plan.input.cc_root,
             page_source=own.page_source,
             number_of_parts=parts,
+            counted=tuple(located.file(file.name) for file in manifest.files if file.name.startswith("positions-")),
+            documents=kept,
         )
+
+    def site_shards(self, limit: int) -> SiteShards:
+        """Divide the documents into shards, as the locate stage has counted them."""
+        found = (np.frombuffer(storage.read_bytes(path), POSITION) for path in self.counted)
+        return divide(in_order(found, self.documents), limit)
 
     def parts(self, pipeline: beam.Pipeline, done: frozenset[int]) -> PCollection[tuple[int, Iterable[Any]]]:
         """Return the locations of each part; those of finished parts are not needed."""
@@ -123,16 +139,23 @@ class LocatedPages(PageSource):
         )
         return parts
 
-    def _by_part(self, path: str, done: frozenset[int]) -> Iterator[tuple[int, Location]]:
+    def _by_part(self, path: str, done: frozenset[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield the locations of each part, packed: as objects they would take most of a local runner's memory."""
+        packs: dict[int, list[Location]] = defaultdict(list)
         for location in storage.read_records(path, Location):
             part = shard_of(location.warc_filename, self.number_of_parts)
             if part not in done:
-                yield part, location
+                packs[part].append(location)
+                if len(packs[part]) == _LOCATIONS_PER_PACK:
+                    yield part, _packed(packs.pop(part))
+        for part, pack_of_part in packs.items():
+            yield part, _packed(pack_of_part)
 
-    def read(self, items: Iterable[Location], sorter: PageSorter) -> Iterator[PageOutcome]:
+    def read(self, items: Iterable[bytes], sorter: PageSorter) -> Iterator[PageOutcome]:
         """Read the pages at a part's locations, one WARC file after the other."""
         pages_of = READERS[self.page_source]
-        ordered = sorted(items, key=lambda location: (location.warc_filename, location.offset, location.key))
+        locations = chain.from_iterable(_LOCATIONS.decode(zlib.decompress(item)) for item in items)
+        ordered = sorted(locations, key=lambda location: (location.warc_filename, location.offset, location.key))
         for warc_filename, of_file in groupby(ordered, key=lambda location: location.warc_filename):
             outcomes = pages_of(self.inputs, self.cc_root, warc_filename, list(of_file), sorter.reader)
             yield from sorter.packed(outcomes)
@@ -140,6 +163,10 @@ class LocatedPages(PageSource):
     def decide(self, outcomes: Iterable[tuple[str, Outcome]]) -> list[Outcome]:
         """Return the outcomes: the locate stage has already decided which captures are documents."""
         return [outcome for _, outcome in outcomes]
+
+
+def _packed(locations: list[Location]) -> bytes:
+    return zlib.compress(msgspec.msgpack.encode(locations), 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,12 +177,11 @@ class WarcPages(PageSource):
 
     @classmethod
     def of(cls, own: PagesOptions, inputs: Inputs) -> "WarcPages":
-        """Find the WARC files of --warcs, and divide their pages into shards; raises UserError if one is missing."""
+        """Find the WARC files of --warcs; raises UserError if one is missing."""
         files = warc_files(inputs, own.warcs)
         sizes = storage.for_each(files, inputs.size)
         return cls(
             inputs=inputs,
-            shards=max(1, ceil(sum(sizes.values()) / (_WARC_BYTES_PER_DOCUMENT * own.documents_per_shard))),
             parts_with_pages=len(files),
             options={},
             input=PagesInput(warcs=sizes),
@@ -176,8 +202,8 @@ class WarcPages(PageSource):
         for path in items:
             records = Counts()
             yield from sorter.packed(documents_of_warc(self.inputs, path, sorter.reader, records))
-            shard = shard_of(path, self.shards)  # some shard has to count the file's records
-            yield pack(shard, OutcomeKind.COUNTS, {"records": records.to_json()})
+            # Some shard has to count the file's records.
+            yield pack(position(path), OutcomeKind.COUNTS, {"records": records.to_json()})
 
     def decide(self, outcomes: Iterable[tuple[str, Outcome]]) -> list[Outcome]:
         """Decide which captures of a URL are documents."""

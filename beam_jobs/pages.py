@@ -1,8 +1,7 @@
 """Runs the pages stage: reads the pages of located documents, or of whole WARC files, and writes `pages/`."""
 
 import logging
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 
 from beam_jobs.command_line import parse
+from beam_jobs.engines import runs_here
 from beam_jobs.metrics import begin_shard, finish_shard, timed
 from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.locate import LocateOptions
@@ -19,15 +19,17 @@ from beam_jobs.options.pages import PagesOptions
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.page_sources import LocatedPages, PageSource, WarcPages
-from beam_jobs.stage_runner import refuse_nothing_kept, run_stage
+from beam_jobs.stage_runner import refuse_nothing_kept, run_before, run_stage
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import read_documents
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.pages.content import PageContent, rejected
-from mmc4_pipeline.pages.page_outcome import unpack
+from mmc4_pipeline.pages.page_outcome import pack_text, text_of, unpack
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.pages.page_sorter import PageSorter
+from mmc4_pipeline.pages.runs import Slice, outcomes_of, positions_of, read_slice, slices, write_run
+from mmc4_pipeline.pages.site_shards import SiteShards, divide, in_order, position
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.run_folders import stage_folder
@@ -53,7 +55,9 @@ Examples:
   mmc4 pages --output out --warcs 'crawl/*.warc.gz' --recipe page-text
 """
 OPTIONS = (CommonOptions, PagesOptions, WebOptions)
-READ = "read"  # the parts that were read, each with its note
+READ = "read"  # the parts of the crawl that were read, each with its note
+TEXTS = "texts"  # the same for the C4 files
+_Loaded = bytes | tuple[str, int, Slice]  # a slice of what was read; or the step and part that it is in, and where
 
 
 def check(options: PipelineOptions) -> None:
@@ -90,31 +94,56 @@ def run(options: PipelineOptions) -> Manifest[PagesPlan]:
     else:
         source = LocatedPages.of(stage_folder(output, Stage.LOCATE), own, recipe, inputs)
     folder = stage_folder(output, Stage.PAGES)
+    work = PagesWork(
+        source=source,
+        sorter=PageSorter(PageReader(recipe.links, recipe.text_source), filters),
+        folder=folder,
+        limit=own.documents_per_shard,
+        by_reference=runs_here(options),
+    )
     plan = PagesPlan(
-        shards=source.shards,
+        shards=0,
         recipe=recipe.part(Stage.PAGES),
         options=source.options | {"documents_per_shard": own.documents_per_shard},
         input=msgspec.structs.replace(source.input, lists=filters.sha256_by_path),
     )
-    work = PagesWork(
-        source=source,
-        sorter=PageSorter(
-            shards=source.shards,
-            reader=PageReader(recipe.links, recipe.text_source),
-            filters=filters,
-        ),
-        folder=folder,
-    )
-    resume = options.view_as(CommonOptions).resume
-    progress = Notes(READ, source.parts_with_pages, "parts of the crawl")
-    manifest = run_stage(folder, plan, options, work.build, resume=resume, progress=progress, after=_remove_read)
+    manifest = _run(work, plan, options)
     _check_records(manifest)
     refuse_nothing_kept(folder, manifest, "be read", source.remedy)
     return manifest
 
 
 def _remove_read(folder: StageFolder) -> None:
-    storage.remove_folder(folder.file(READ))
+    for step in (READ, TEXTS):
+        storage.remove_folder(folder.file(step))
+
+
+def _run(work: "PagesWork", plan: PagesPlan, options: PipelineOptions) -> Manifest[PagesPlan]:
+    """Divide the documents into shards, after reading them if they have not been counted before, and run the stage.
+
+    `plan` is the stage's plan without the shards.
+    """
+    folder, resume = work.folder, options.view_as(CommonOptions).resume
+    progress = Notes(READ, work.source.parts_with_pages, "parts of the crawl")
+    sites = work.source.site_shards(work.limit)
+    if sites is None and folder.has_begun():
+        before = storage.read_json(folder.file("plan.json"), PagesPlan)
+        plan = msgspec.structs.replace(plan, shards=before.shards, split_sites=before.split_sites)
+    if sites is None and not (plan.shards and (folder.is_finished() or work.has_read_all())):
+        run_before(folder, plan, options, work.build_reading, resume=resume, progress=progress)
+        sites, resume = work.counted_sites(), True
+        storage.write_json(folder.file("plan.json"), _with_shards(plan, sites))
+    if sites:
+        plan = _with_shards(plan, sites)
+
+    def build(pipeline: beam.Pipeline, todo: list[int]) -> PCollection[None]:
+        return work.build(pipeline, sites or work.counted_sites(), todo)
+
+    return run_stage(folder, plan, options, build, resume=resume, progress=progress, after=_remove_read)
+
+
+def _with_shards(plan: PagesPlan, sites: SiteShards) -> PagesPlan:
+    return msgspec.structs.replace(plan, shards=sites.shards, split_sites=sites.split_sites)
 
 
 def _check_records(manifest: Manifest[PagesPlan]) -> None:
@@ -128,70 +157,101 @@ def _check_records(manifest: Manifest[PagesPlan]) -> None:
 class PagesWork:
     """The steps of the stage, which Beam sends to its workers.
 
-    First the source is read part by part, each part into a file in `read/` with a note. Then pages and texts go to the
-    shards of their sites: a shard has whole sites, so that the images stage can limit the load on each by itself.
+    First the source is read part by part, each part into a file in `read/` with a note, and each C4 file into one in
+    `texts/`. Then pages and texts go to the shards of their sites: a shard has whole sites, or a part of one site, so
+    that the images stage can limit the load on each. With `by_reference` only places in those files are shuffled: the
+    local runners keep everything that they shuffle in memory.
     """
 
     source: PageSource
     sorter: PageSorter
     folder: StageFolder
+    limit: int
+    by_reference: bool
 
-    def build(self, pipeline: beam.Pipeline, todo: list[int]) -> PCollection[None]:
+    def build(self, pipeline: beam.Pipeline, sites: SiteShards, todo: list[int]) -> PCollection[None]:
         """Wire the pipeline: pages come from the parts of the source, texts from the C4 files."""
-        wanted, done = frozenset(todo), frozenset(self.folder.done(READ))
-        pages = (
-            self.source.parts(pipeline, done)
-            | "Read part" >> beam.MapTuple(self.read_part)
-            | "Load part" >> beam.FlatMap(self.load_part, wanted)
-        )
+        wanted = frozenset(todo)
+        pages = self.build_reading(pipeline) | "Load part" >> beam.FlatMap(self.load, READ, sites, wanted)
         texts = (
             pipeline
-            | "C4 files" >> beam.Create(self.source.c4)
+            | "C4 files" >> beam.Create(list(enumerate(self.source.c4)))
             | "Spread C4 files" >> beam.Reshuffle()
-            | "Read texts" >> beam.FlatMap(self.texts, wanted)
+            | "Read texts" >> beam.MapTuple(self.read_texts)
+            | "Load texts" >> beam.FlatMap(self.load, TEXTS, sites, wanted)
         )
         every_shard = pipeline | "Shards" >> beam.Create([(shard, None) for shard in todo])
         written: PCollection[None] = (
             {"pages": pages, "texts": texts, "shards": every_shard}
             | "Join by shard" >> beam.CoGroupByKey()
-            | "Write pages" >> beam.MapTuple(self.write_shard)
+            | "Write pages" >> beam.Map(self.write_shard, sites.shards)
         )
         return written
 
-    def _part_file(self, part: int) -> str:
-        return self.folder.file(f"{READ}/{part:05d}.parquet")
+    def build_reading(self, pipeline: beam.Pipeline) -> PCollection[int]:
+        """Wire the steps that read the source, and return its parts."""
+        done = frozenset(self.folder.done(READ))
+        parts: PCollection[int] = self.source.parts(pipeline, done) | "Read part" >> beam.MapTuple(self.read_part)
+        return parts
+
+    def has_read_all(self) -> bool:
+        """Return whether all parts have been read."""
+        return len(self.folder.done(READ)) == self.source.parts_with_pages
+
+    def counted_sites(self) -> SiteShards:
+        """Divide the documents into shards when all parts have been read."""
+        found = [positions_of(self._run_file(READ, part)) for part in sorted(self.folder.done(READ))]
+        return divide(in_order(found, sum(map(len, found))), self.limit)
+
+    def _run_file(self, step: str, part: int) -> str:
+        return self.folder.file(f"{step}/{part:05d}")
 
     def read_part(self, part: int, items: Iterable[Any]) -> int:
         """Read a part unless that is done; the note is written last."""
-        note = self.folder.note_file(part, READ)
-        if not storage.exists(note):
-            _log.info("pages: part %d begins", part)
-            with timed(Stage.PAGES, "read"):
-                outcomes = self.source.read(items, self.sorter)
-                written = storage.write_records(self._part_file(part), outcomes, PageOutcome)
-            storage.write_json(note, [written])
-            _log.info("pages: part %d finished", part)
+        self._read(READ, part, lambda: self.source.read(items, self.sorter))
         return part
 
-    def load_part(self, part: int, todo: frozenset[int]) -> Iterator[tuple[int, PageOutcome]]:
-        """Yield a part's outcomes with their shards."""
-        for packed in storage.read_records(self._part_file(part), PageOutcome):
-            if packed.shard in todo:
-                yield packed.shard, packed
+    def read_texts(self, number: int, path: str) -> int:
+        """Read the texts of a C4 file unless that is done; the note is written last."""
+        self._read(TEXTS, number, lambda: self._texts(path))
+        return number
 
-    def texts(self, path: str, todo: frozenset[int]) -> Iterator[tuple[int, tuple[str, bytes]]]:
-        """Yield (shard, (source, text)) of a C4 file. Texts are compressed, as they are most of what is shuffled."""
+    def _read(self, step: str, part: int, outcomes: Callable[[], Iterable[PageOutcome]]) -> None:
+        note = self.folder.note_file(part, step)
+        if not storage.exists(note):
+            _log.info("pages: %s: part %d begins", step, part)
+            with timed(Stage.PAGES, step):
+                written = write_run(self._run_file(step, part), outcomes())
+            storage.write_json(note, written)
+            _log.info("pages: %s: part %d finished", step, part)
+
+    def _texts(self, path: str) -> Iterator[PageOutcome]:
         for source, document in read_documents(self.source.inputs, path, self.source.c4_fields):
             if isinstance(document, Document):
-                shard = self.sorter.shard(document.url)
-                if shard in todo:
-                    yield shard, (source, zlib.compress(document.text.encode("utf-8", "replace"), 1))
+                yield pack_text(position(document.url), document.text, source)
+
+    def load(self, part: int, step: str, sites: SiteShards, todo: frozenset[int]) -> Iterator[tuple[int, _Loaded]]:
+        """Yield the slices of a part, or where they are, each with its shard."""
+        path = self._run_file(step, part)
+        for shard, place in slices(path, sites):
+            if shard in todo:
+                yield shard, (step, part, place) if self.by_reference else read_slice(path, place)
+
+    def _outcomes(self, loaded: Iterable[_Loaded]) -> Iterator[PageOutcome]:
+        for item in loaded:
+            if isinstance(item, bytes):
+                yield from outcomes_of(item)
+            else:
+                step, part, place = item
+                yield from outcomes_of(read_slice(self._run_file(step, part), place))
 
     @timed(Stage.PAGES, "write")
-    def write_shard(self, shard: int, parts: dict[str, Iterable[Any]]) -> None:
+    def write_shard(self, item: tuple[int, dict[str, Iterable[Any]]], shards: int) -> None:
         """Decide about a shard's documents and write its pages and rejected documents; the note is written last."""
+        shard, parts = item
         begin_shard(self.folder, shard)
-        texts, packed = dict(parts["texts"]), list(parts["pages"])
+        packed = list(self._outcomes(parts["pages"]))
+        texts = {item.source: item for item in self._outcomes(parts["texts"])}
         made = [self._finish(item, texts) for item in packed if item.kind is not OutcomeKind.COUNTS]
         counted = [
             {what: Counts.from_json(count) for what, count in unpack(item).items()}
@@ -208,7 +268,7 @@ class PagesWork:
         documents.decide([*(None for _ in pages), *(reject.reason for reject in rejects)])
         links = Counts(seen=sum(len(page.links) for page in pages))
         links.decide(link.reason for page in pages for link in page.links)
-        names = [self.folder.shard_file(stem, shard, self.source.shards) for stem in ("pages", "rejects")]
+        names = [self.folder.shard_file(stem, shard, shards) for stem in ("pages", "rejects")]
         files = [
             storage.write_records(names[0], pages, Page),
             storage.write_records(names[1], rejects, RejectedDocument),
@@ -216,7 +276,7 @@ class PagesWork:
         counts = {"documents": documents, "links": links, **dict(sorted(add_up(counted).items()))}
         finish_shard(self.folder, ShardNote(shard=shard, files=files, counts=counts))
 
-    def _finish(self, packed: PageOutcome, texts: dict[str, bytes]) -> tuple[str, Page | RejectedDocument]:
+    def _finish(self, packed: PageOutcome, texts: dict[str, PageOutcome]) -> tuple[str, Page | RejectedDocument]:
         """Return an outcome with the source of its document; a page with C4's text is made here."""
         found = unpack(packed)
         if not isinstance(found, PageContent):
@@ -224,7 +284,7 @@ class PagesWork:
         text = texts.get(packed.source)
         if text is None:
             return packed.source, rejected(found.location, Reason.NO_TEXT, f"{packed.source} has no text")
-        return packed.source, self.sorter.page(found, zlib.decompress(text).decode("utf-8"))
+        return packed.source, self.sorter.page(found, text_of(text))
 
 
 def main(argv: list[str], program: str = "mmc4 pages") -> None:

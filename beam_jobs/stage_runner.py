@@ -77,6 +77,30 @@ def run_stage(
     return manifest
 
 
+def run_before(
+    folder: StageFolder,
+    plan: AnyPlan,
+    options: PipelineOptions,
+    build: Callable[[beam.Pipeline], PCollection[Any]],
+    *,
+    resume: bool,
+    progress: Notes,
+) -> None:
+    """Run a pipeline from which the number of shards will follow; until then the plan has 0 shards.
+
+    Raises the errors of `run_stage`.
+    """
+
+    def build_all(pipeline: beam.Pipeline, _todo: list[int]) -> PCollection[Any]:
+        return build(pipeline)
+
+    if options.view_as(TestOptions).dry_run:
+        _dry_run(folder, plan, options, build_all, resume=resume)
+    folder.begin(plan, resume=resume)
+    _log.info("%s: begins; the number of shards is not known yet, in %s", folder.stage, folder.path)
+    _run(folder, 0, options, build_all, [], progress)
+
+
 def _run(
     folder: StageFolder,
     shards: int,
@@ -89,7 +113,7 @@ def _run(
         pipeline = _pipeline(options)
         build(pipeline, todo)
         result = pipeline.run()
-        _refuse_to_wait_for_a_template(folder, options)
+        _refuse_to_wait_for_a_template(folder, options, counts_only=not shards)
         with cancelling(result, options):
             result.wait_until_finish()
     metrics.record(output_folder(options), folder, options.view_as(StandardOptions).runner, result, todo)
@@ -135,13 +159,12 @@ def _dry_run(
     raise NotRunError(f"{folder.stage}: {len(todo)} of {plan.shards} shards to do\n{describe(pipeline, options, file)}")
 
 
-def _refuse_to_wait_for_a_template(folder: StageFolder, options: PipelineOptions) -> None:
+def _refuse_to_wait_for_a_template(folder: StageFolder, options: PipelineOptions, *, counts_only: bool) -> None:
     """Raise NotRunError if Beam has only written a template, which is started after this program has ended."""
     template = options.view_as(GoogleCloudOptions).template_location
     if template:
-        raise NotRunError(
-            f"{folder.stage}: written to {template}; its job finishes the stage. Start the next stage after that"
-        )
+        then = "reads the pages. Repeat this command with --resume" if counts_only else "finishes the stage. Start the next stage"
+        raise NotRunError(f"{folder.stage}: written to {template}; its job {then} after that")
 
 
 def _pipeline(options: PipelineOptions) -> beam.Pipeline:

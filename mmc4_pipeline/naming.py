@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from tldextract import TLDExtract
 
-# The public suffix list that the package contains: no download, and the same sites for everybody.
-_SUFFIXES = TLDExtract(suffix_list_urls=(), cache_dir=None)
+# The public suffix list that the package contains: no download, and the same sites for everybody. Its private domains
+# (blogspot.com, github.io) are suffixes too: below them, everybody has a site of their own.
+_SUFFIXES = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
 
 
 def stable_hash(text: str) -> int:
@@ -28,16 +29,36 @@ def image_name(url: str) -> str:
 
 
 @lru_cache(maxsize=65536)
-def _registered_domain(host: str) -> str:
+def _site(host: str) -> str:
     return _SUFFIXES(host).top_domain_under_public_suffix or host
 
 
-def site_of(url: str) -> str:
-    """Return the registered domain of a URL ("news.example.co.uk" -> "example.co.uk"), or its host if it has none."""
+@lru_cache(maxsize=65536)
+def _registered_domain(host: str) -> str:
+    return _SUFFIXES(host).top_domain_under_registry_suffix or host
+
+
+def _host(url: str) -> str:
     try:
-        return _registered_domain((urlsplit(url).hostname or "").lower())
+        return (urlsplit(url).hostname or "").lower()
     except ValueError:  # not a URL: such documents share one site
         return ""
+
+
+def site_of(url: str) -> str:
+    """Return the domain of whoever made the page: the one below a public suffix, or the URL's host if it has none.
+
+    "news.example.co.uk" -> "example.co.uk", "www.somebody.blogspot.com" -> "somebody.blogspot.com".
+    """
+    return _site(_host(url))
+
+
+def registered_domain(url: str) -> str:
+    """Return the domain of whoever runs the host, even if others have sites below it.
+
+    "somebody.blogspot.com" -> "blogspot.com".
+    """
+    return _registered_domain(_host(url))
 
 
 def shard_of(name: str, shards: int) -> int:

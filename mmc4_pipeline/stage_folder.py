@@ -72,11 +72,19 @@ class StageFolder:
             storage.remove_leftovers(self.path)
         else:
             storage.write_json(self.file("plan.json"), plan)
-        return not storage.exists(self.file("manifest.json"))
+        return not self.is_finished()
+
+    def has_begun(self) -> bool:
+        """Return whether the stage has a plan."""
+        return storage.exists(self.file("plan.json"))
+
+    def is_finished(self) -> bool:
+        """Return whether the stage has a manifest."""
+        return storage.exists(self.file("manifest.json"))
 
     def may_begin(self, plan: Plan, *, resume: bool) -> bool:
         """Return, without writing anything, whether the stage has begun before; raises UserError as `begin` does."""
-        if not storage.exists(self.file("plan.json")):
+        if not self.has_begun():
             return False
         if not resume:
             raise UserError(

@@ -68,13 +68,18 @@ class PagesInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lists: dict[str, str] | None = None
 
 
-class PagesPlan(Plan, frozen=True, kw_only=True, tag=Stage.PAGES.value):
-    """The plan of the pages stage. `options` are those of the command line that change the output."""
+class PagesPlan(Plan, frozen=True, kw_only=True, omit_defaults=True, tag=Stage.PAGES.value):
+    """The plan of the pages stage. `options` are those of the command line that change the output.
+
+    `split_sites` are the sites that are too large for a shard, by their hash in hex (`hash_of_site`): the first of
+    their shards, and how many there are. `shards` is 0 until the documents of WARC files have been counted.
+    """
 
     stage: ClassVar[Stage] = Stage.PAGES
     recipe: Json
     options: Json
     input: PagesInput
+    split_sites: dict[str, tuple[int, int]] = {}
 
 
 class ImageShards(msgspec.Struct, frozen=True, kw_only=True):

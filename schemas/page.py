@@ -58,6 +58,7 @@ class OutcomeKind(StrEnum):
     """What a PageOutcome contains."""
 
     CONTENT = "content"  # a read page whose text C4 has
+    TEXT = "text"  # the text of a C4 document, as compressed UTF-8
     PAGE = "page"  # a finished page
     REJECT = "reject"  # a document that was dropped
     COUNTS = "counts"  # counts made while reading, not a page
@@ -65,9 +66,12 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PageOutcome:
-    """The outcome of a page, for the shard of its site, as compressed JSON. `source` is that of its document."""
+    """The outcome of a page, or its text, as compressed JSON. `source` is that of its document.
 
-    shard: int
+    `position` determines its shard: see mmc4_pipeline/pages/site_shards.py.
+    """
+
+    position: bytes
     kind: OutcomeKind
     source: str
     data: bytes

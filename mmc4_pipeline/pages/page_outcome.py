@@ -18,13 +18,23 @@ _DECODERS: dict[OutcomeKind, msgspec.json.Decoder[Any]] = {
 }
 
 
-def pack(shard: int, kind: OutcomeKind, value: Any, source: str = "") -> PageOutcome:
+def pack(position: bytes, kind: OutcomeKind, value: Any, source: str = "") -> PageOutcome:
     """Pack a value of the kind; a lone surrogate, which is not a character, becomes a question mark."""
     try:
         as_json = msgspec.json.encode(value)
     except UnicodeEncodeError:
         as_json = json.dumps(msgspec.to_builtins(value), ensure_ascii=False).encode("utf-8", "replace")
-    return PageOutcome(shard, kind, source, zlib.compress(as_json, 1))
+    return PageOutcome(position, kind, source, zlib.compress(as_json, 1))
+
+
+def pack_text(position: bytes, text: str, source: str) -> PageOutcome:
+    """Pack the text of a document, as `text_of` unpacks it."""
+    return PageOutcome(position, OutcomeKind.TEXT, source, zlib.compress(text.encode("utf-8", "replace"), 1))
+
+
+def text_of(packed: PageOutcome) -> str:
+    """Return a packed text."""
+    return zlib.decompress(packed.data).decode("utf-8")
 
 
 def unpack(packed: PageOutcome) -> Any:

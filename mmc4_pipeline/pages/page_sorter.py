@@ -1,17 +1,16 @@
-"""Pack the outcome of each page for the shard of its site; pages with their own text are filtered before packing."""
+"""Pack the outcome of each page with its position; pages with their own text are filtered before packing."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from filters.base import LinkFilter, TextFilter
 from mmc4_pipeline.loaded_filters import LoadedFilters
-from mmc4_pipeline.naming import shard_of, site_of
 from mmc4_pipeline.pages.c4_lines import C4Lines, c4_lines
 from mmc4_pipeline.pages.content import PageContent, rejected
 from mmc4_pipeline.pages.page import make_page
 from mmc4_pipeline.pages.page_outcome import pack
 from mmc4_pipeline.pages.page_reader import PageReader
+from mmc4_pipeline.pages.site_shards import position
 from schemas.document import RejectedDocument
 from schemas.page import OutcomeKind, Page, PageOutcome
 from schemas.reasons import Reason
@@ -20,15 +19,10 @@ from schemas.statistics import Counts
 
 @dataclass(frozen=True)
 class PageSorter:
-    """Sorts the outcomes of pages into shards, by the page's site."""
+    """Reads pages and packs their outcomes, each with the position that determines its shard."""
 
-    shards: int
     reader: PageReader
     filters: LoadedFilters
-
-    def shard(self, url: str) -> int:
-        """Return the shard of a page."""
-        return shard_of(site_of(url), self.shards)
 
     def page(self, found: PageContent, text: str) -> Page | RejectedDocument:
         """Make a page's record, or drop the page, with the recipe's filters."""
@@ -36,28 +30,31 @@ class PageSorter:
         return make_page(found, text, link_filters, text_filters, dict(self.filters.filters))
 
     def packed(self, outcomes: Iterable[PageContent | RejectedDocument]) -> Iterator[PageOutcome]:
-        """Pack outcomes for their shards, and also the counts of lines if the texts are the pages' own."""
-        lines: dict[int, Counts] = defaultdict(Counts)
+        """Pack outcomes, and after them the count of lines if the texts are the pages' own.
+
+        The count is at the position of the last page: some shard has to have it.
+        """
+        lines, last = Counts(), b""
         for outcome in outcomes:
             if isinstance(outcome, RejectedDocument):
                 yield self._reject(outcome)
                 continue
-            shard = self.shard(outcome.location.url)
+            last = position(outcome.location.url)
             if outcome.text is None:
-                yield pack(shard, OutcomeKind.CONTENT, outcome, outcome.location.source)
+                yield pack(last, OutcomeKind.CONTENT, outcome, outcome.location.source)
                 continue
             cleaned = c4_lines(outcome.text)
-            lines[shard] += cleaned.counts
+            lines += cleaned.counts
             page = self._with_own_text(outcome, cleaned)
             if isinstance(page, RejectedDocument):
                 yield self._reject(page)
             else:
-                yield pack(shard, OutcomeKind.PAGE, page, outcome.location.source)
-        for shard, counts in lines.items():
-            yield pack(shard, OutcomeKind.COUNTS, {"lines": counts.to_json()})
+                yield pack(last, OutcomeKind.PAGE, page, outcome.location.source)
+        if lines.seen:
+            yield pack(last, OutcomeKind.COUNTS, {"lines": lines.to_json()})
 
     def _reject(self, reject: RejectedDocument) -> PageOutcome:
-        return pack(self.shard(reject.url), OutcomeKind.REJECT, reject, reject.source)
+        return pack(position(reject.url or reject.source), OutcomeKind.REJECT, reject, reject.source)
 
     def _with_own_text(self, outcome: PageContent, cleaned: C4Lines) -> Page | RejectedDocument:
         if not cleaned.text:

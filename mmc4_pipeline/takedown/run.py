@@ -223,7 +223,7 @@ def _finish(output: OutputFolder, transaction: Transaction) -> None:
     for item in journal.publications:
         if item.dataset in by_name:
             rewrite(by_name[item.dataset], item)
-    for folder, name in ((output.pages, "read"), (output.locations, "wanted")):
+    for folder, name in ((output.pages, "read"), (output.pages, "texts"), (output.locations, "wanted")):
         if folder:  # a run that was stopped at the end of its stage may have left it
             storage.remove_folder(folder.folder.file(name))
     storage.remove_leftovers(output.root)

@@ -97,7 +97,6 @@ def pages_of(web: Web, output: Path, warcs: str, *more: str) -> list[str]:
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(web: Web, tmp_path: Path) -> None:
-    # Together more than the 140 kB that make a shard for one document.
     first = min((web.folder / "commoncrawl").glob("crawl-data/**/warc/*.gz"))
     (tmp_path / "a.warc.gz").write_bytes(first.read_bytes())
     padding = gzip.compress(bytes(range(256)) * 1200, 0)  # not a record: the file ends there for its reader

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmc4_pipeline.naming import document_key, image_name, shard_name, shard_of, site_of, stable_hash
+from mmc4_pipeline.naming import document_key, image_name, registered_domain, shard_name, shard_of, site_of, stable_hash
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 
@@ -40,12 +40,22 @@ def test_a_key_is_of_url_and_moment_whatever_the_time_zone() -> None:
         ("http://192.0.2.7/a.jpg", "192.0.2.7"),
         ("http://localhost/a", "localhost"),
         ("http://[2001:db8::1]/a", "2001:db8::1"),
+        ("http://www.somebody.blogspot.com/", "somebody.blogspot.com"),  # a private domain of the Public Suffix List
+        ("http://somebody.github.io/a", "somebody.github.io"),
+        ("http://github.io/a", "github.io"),
         ("http://[broken/", ""),
         ("", ""),
     ],
 )
 def test_sites(url: str, site: str) -> None:
     assert site_of(url) == site
+
+
+def test_all_hosts_of_a_provider_have_its_domain() -> None:
+    urls = ("http://www.somebody.blogspot.com/", "//blogspot.com:80", "https://other.blogspot.com/")
+    assert {registered_domain(url) for url in urls} == {"blogspot.com"}
+    assert registered_domain("http://192.0.2.7/a.jpg") == "192.0.2.7"
+    assert registered_domain("http://[broken/") == ""
 
 
 @given(st.text(), st.integers(1, 50))

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
 
-from mmc4_pipeline.naming import site_of
+from mmc4_pipeline.naming import registered_domain
 from schemas.reasons import Reason
 
 MAX_FAILURES_IN_A_ROW = 10  # requests without a response, or with a 5xx status; then the host is skipped
@@ -225,7 +225,7 @@ class Hosts:
         return known
 
     def _domain(self, host: str) -> Domain:
-        name = site_of(f"//{host}") or host
+        name = registered_domain(f"//{host}") or host
         if name not in self._domains:
             limits = self._limits
             slots = asyncio.Semaphore(max(limits.max_open_per_shared_host, limits.max_open_per_host))
