@@ -70,8 +70,7 @@ def record(output: str, folder: StageFolder, runner: str, result: PipelineResult
     except Exception as error:  # noqa: BLE001 - each runner's client fails in its own way, and the stage is done
         run |= {"unavailable": f"{type(error).__name__}: {error}"}
     else:
-        manifest = folder.manifest()
-        counts = manifest.counts if len(shards) == manifest.plan.shards else folder.counts(shards)
+        counts = folder.manifest().counts if len(shards) == folder.plan().shards > 0 else folder.counts(shards)
         run |= found | {"differ": _differ(found["counters"], _flat(counts))}
     file = storage.join(output, FOLDER, f"{folder.path.removeprefix(output).strip('/')}.json")
     storage.write_json(file, [*(storage.read_json(file) if storage.exists(file) else []), run])

@@ -163,7 +163,9 @@ def _refuse_to_wait_for_a_template(folder: StageFolder, options: PipelineOptions
     """Raise NotRunError if Beam has only written a template, which is started after this program has ended."""
     template = options.view_as(GoogleCloudOptions).template_location
     if template:
-        then = "reads the pages. Repeat this command with --resume" if counts_only else "finishes the stage. Start the next stage"
+        then = "finishes the stage. Start the next stage"
+        if counts_only:
+            then = "reads the pages. Repeat this command with --resume"
         raise NotRunError(f"{folder.stage}: written to {template}; its job {then} after that")
 
 
