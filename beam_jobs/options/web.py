@@ -4,6 +4,7 @@ import argparse
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_jobs.engines import worker_processes
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.storage.http.client import USER_AGENT, HttpSettings
 
@@ -27,14 +28,14 @@ class WebOptions(PipelineOptions):
             type=float,
             default=default,
             metavar="N",
-            help="maximum requests per second to each host of the input, such as Common Crawl's, per worker process: "
-            f"divide your total by the number of processes (default: {default:g})",
+            help="maximum requests per second of the whole run to each host of the input, such as Common Crawl's; each "
+            f"of the worker processes that the runner's options name gets an equal part (default: {default:g})",
         )
 
 
 def http_settings(options: PipelineOptions) -> HttpSettings:
-    """Return how Common Crawl and other remote files are requested. Raises UserError."""
+    """Return how each worker process requests Common Crawl's and other remote files. Raises UserError."""
     web = options.view_as(WebOptions)
     if not web.cc_requests_per_second > 0:
         raise UserError(f"--cc_requests_per_second {web.cc_requests_per_second}: must be more than 0")
-    return HttpSettings(web.fetch_user_agent, web.cc_requests_per_second)
+    return HttpSettings(web.fetch_user_agent, web.cc_requests_per_second / worker_processes(options))

@@ -1,6 +1,5 @@
 """Fetch published weights: resume interrupted downloads, and check the sha256 before the file gets its name."""
 
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -78,7 +77,7 @@ def _download(file: PublishedFile, path: Path, inputs: Inputs, show: Show) -> No
     try:
         _continue(file.url, part, inputs, show)
     except UserError as error:
-        reason = re.split(r"; |: not allowed", str(error))[0]  # the rest is advice to users of a stage
+        reason = str(error).partition("; ")[0]  # the rest is advice to users of a stage
         raise UserError(
             f"{file.name}: cannot be fetched ({reason}). Run this again, or download {file.url} "
             f"(sha256 {file.sha256}) on another machine and put it at {path}"

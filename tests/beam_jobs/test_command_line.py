@@ -125,6 +125,20 @@ def test_impossible_limits_are_refused(flag: str, value: str) -> None:
         fetch_settings(parsed("--allow_private_hosts", f"--{flag}={value}"))
 
 
+@pytest.mark.parametrize(
+    ("runner", "processes"),
+    [
+        ([], 1),
+        (["--direct_num_workers", "4"], 4),
+        (["--runner", "FlinkRunner", "--parallelism", "16", "--sdk_worker_parallelism", "2"], 32),
+        (["--runner", "DataflowRunner", "--max_num_workers", "5"], 5),
+    ],
+)
+def test_the_processes_of_a_run_share_one_rate(runner: list[str], processes: int) -> None:
+    options = parsed(*runner, "--cc_requests_per_second", "40")
+    assert http_settings(options).requests_per_second == 40 / processes
+
+
 @pytest.mark.parametrize("number", ["0", "-1", "nan"])
 def test_an_impossible_number_of_requests_is_refused(number: str) -> None:
     with pytest.raises(UserError, match=r"--cc_requests_per_second .*: .*0"):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.running import Run, Web, contents, mmc4, refusal, succeeded
+from tests.end_to_end.running import Run, Web, contents, mmc4, succeeded
 from tests.mmc4_pipeline.file_server import FileServer, Handler, cut, serving, status, well
+from tests.mmc4_pipeline.virtual_clock import VirtualClock, virtual_clock
 
 FAST = ("--cc_requests_per_second", "200")
 
@@ -68,19 +69,35 @@ def test_a_server_that_fails_every_third_request_changes_no_byte(
     assert {one.user_agent for one in mirror.requests} == {"tester/1"}
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
+    return virtual_clock(monkeypatch)
+
+
+def refused(run: Run) -> str:
+    """Return the error line of a run that was refused, which follows the warnings about its pauses."""
+    assert run.returncode == 1, run.stdout + run.stderr
+    *before, line = run.stderr.splitlines()
+    assert any("WARNING" in warning and "HTTP 403" in warning for warning in before)
+    assert line.startswith("mmc4: ")
+    return line
+
+
+@pytest.mark.usefixtures("clock")
 def test_a_refused_run_drops_nothing_and_goes_on_later(
     web: Web, built: Path, mirror: FileServer, tmp_path: Path
 ) -> None:
     locate(web, mirror, tmp_path)
     mirror.usual = status(403)
-    line = refusal(pages(tmp_path))
-    assert "refused (HTTP 403 Forbidden)" in line
+    line = refused(pages(tmp_path))
+    assert "HTTP 403" in line
     assert line.endswith("continue with --resume")
     mirror.usual = well
     succeeded(pages(tmp_path, "--resume"))
     assert contents(tmp_path, "pages/*.parquet") == contents(built, "pages/*.parquet")
 
 
+@pytest.mark.usefixtures("clock")
 def test_what_was_read_before_a_refusal_is_not_asked_for_again(web: Web, mirror: FileServer, tmp_path: Path) -> None:
     locate(web, mirror, tmp_path)
     first: list[str] = []
@@ -90,7 +107,7 @@ def test_what_was_read_before_a_refusal_is_not_asked_for_again(web: Web, mirror:
         (well if handler.path == first[0] else status(403))(handler, body)
 
     mirror.usual = only_the_first
-    refusal(pages(tmp_path, "--page_source", "wat"))
+    refused(pages(tmp_path, "--page_source", "wat"))
     mirror.usual = well
     mirror.requests.clear()
     succeeded(pages(tmp_path, "--page_source", "wat", "--resume"))

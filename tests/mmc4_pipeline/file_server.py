@@ -12,7 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from mmc4_pipeline.storage import HttpSettings, Inputs
 
 # For clients of the server: impatient, so that tests of failures are short.
-IMPATIENT = HttpSettings(requests_per_second=1000, tries=5, first_wait=0.001, longest_wait=0.01, timeout=0.3)
+IMPATIENT = HttpSettings(
+    requests_per_second=1000, tries=5, first_wait=0.001, first_wait_if_refused=0.001, longest_wait=0.01, timeout=0.3
+)
 INPUTS = Inputs(IMPATIENT)
 LONGEST = 30.0  # seconds that a stalled response waits for its client to give up, if a test fails
 
