@@ -29,7 +29,7 @@ from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.prefetched_images import FindImages
 from beam_jobs.stage_runner import run_stage
-from filters.base import CopiesFilter, CorpusFilter, ImageFilter, SampleFilter
+from filters.base import ContentFilter, CopiesFilter, CorpusFilter, FileContentFilter, ImageFilter, SampleFilter
 from filters.consent import Consent
 from filters.deny_list import DenyList, LoadedDenyList
 from mmc4_pipeline import storage
@@ -83,7 +83,7 @@ def run(options: PipelineOptions) -> Manifest[ImagesPlan]:
     manifest = pages.manifest()
     folder, shards = stage_folder(output, Stage.IMAGES), manifest.plan.shards
     detector = face_detector(options)
-    deny_lists = LoadedFilters.read(recipe.of_kind(DenyList), inputs)
+    lists = LoadedFilters.read(recipe.of_kind(DenyList) | recipe.of_kind(FileContentFilter), inputs)
     source, source_plan = _source(options, folder, recipe, settings, inputs)
     plan = ImagesPlan(
         shards=shards,
@@ -94,7 +94,7 @@ def run(options: PipelineOptions) -> Manifest[ImagesPlan]:
             "robots_txt": settings.robots_txt,
         },
         face_detector=detector.fingerprint_fields() if detector else None,
-        input=ImagesInput(pages=fingerprint(manifest), **source_plan, lists=deny_lists.sha256_by_path),
+        input=ImagesInput(pages=fingerprint(manifest), **source_plan, lists=lists.sha256_by_path),
     )
     work = ImagesWork(
         pages=pages,
@@ -102,7 +102,7 @@ def run(options: PipelineOptions) -> Manifest[ImagesPlan]:
         shards=shards,
         recipe=recipe,
         settings=settings,
-        deny_lists=deny_lists,
+        lists=lists,
         detector=detector,
         source=source,
         processes=worker_processes(options),
@@ -148,7 +148,7 @@ class ImagesWork:
     shards: int
     recipe: Recipe
     settings: FetchSettings
-    deny_lists: LoadedFilters
+    lists: LoadedFilters
     detector: FaceDetector | None = None
     source: Img2dataset | PrefetchedImages | None = None
     processes: int = 1
@@ -212,7 +212,7 @@ class ImagesWork:
             remaining = sorted(set(group) - self.folder.done(FETCHED))
         seconds: list[float] = []
         if self.source is None:
-            lists = self.deny_lists.of_kind(LoadedDenyList).values()
+            lists = self.lists.of_kind(LoadedDenyList).values()
             shards = (self._begin(shard, lists) for shard in remaining)
             fetch_shards(shards, self.settings, lambda shard, fetched: seconds.append(self._finish(shard, fetched)))
         elif isinstance(self.source, Img2dataset):
@@ -233,6 +233,7 @@ class ImagesWork:
             parts=self.folder.file(f"{PARTIAL}/{shard:05d}"),
             detector=self.detector,
             denies=lambda url: any(item.denies(url) for item in lists),
+            content_filters=self.lists.of_kind(ContentFilter),
             is_finished=lambda: storage.exists(self._fetched_note(shard)),
         )
 

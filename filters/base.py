@@ -9,12 +9,14 @@ keep it; it must be a pure function of its arguments and the thresholds, and mus
 | `TextFilter` | a document's text | pages |
 | `LinkFilter` | an image link, before the image is fetched | pages |
 | `ImageFilter` | the response to one image request, and what was measured on the image | images |
+| `ContentFilter` | hashes of the bytes and the picture of one image | images |
 | `GroupFilter` | all images of a document | images |
 | `SampleFilter`, `CopiesFilter` | one image, and what was learned from the images of the whole corpus | images |
 | `ScoreFilter` | the scores of one image | cut |
 | `DocumentFilter` | a document with its assigned images | cut |
 
-A text or link filter that reads a file (a list of words, hosts or rules) is a `FileTextFilter` or a `FileLinkFilter`.
+A filter that reads a file (a list of words, hosts, rules or hashes) is a `FileTextFilter`, `FileLinkFilter` or
+`FileContentFilter`.
 """
 
 from abc import ABC, abstractmethod
@@ -143,6 +145,48 @@ class ImageFilter(Filter):
 
     @abstractmethod
     def decide(self, image: Image, /) -> str | None:
+        """Return the reason to drop the image, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentHashes:
+    """Hashes of an image: of its bytes as received, and of its picture, None if it could not be decoded.
+
+    `pdq` is also None if no filter needs it.
+    """
+
+    md5: int
+    sha1: int
+    sha256: int
+    phash: int | None = None
+    pdq: int | None = None
+
+
+class FileContentFilter(Filter):
+    """A content filter as a recipe describes it: it names a file, and can't decide before the file is loaded."""
+
+    stage = Stage.IMAGES
+
+    @abstractmethod
+    def load(self, read: Callable[[str], bytes], /) -> "ContentFilter":
+        """Return the filter that decides, as in `FileTextFilter`."""
+
+
+class ContentFilter(Filter):
+    """Decides on one image by hashes of its content, before anything of it is stored.
+
+    Nothing else is recorded of an image that it drops, and no threshold can be changed afterwards.
+    """
+
+    stage = Stage.IMAGES
+
+    @property
+    def needs_pdq(self) -> bool:
+        """Return whether it decides by PDQ hashes, which are computed only then."""
+        return False
+
+    @abstractmethod
+    def decide(self, hashes: ContentHashes, /) -> str | None:
         """Return the reason to drop the image, or None."""
 
 

@@ -8,6 +8,7 @@ import msgspec
 from filters.base import (
     CorpusFilter,
     DocumentFilter,
+    FileContentFilter,
     FileTextFilter,
     Filter,
     GroupFilter,
@@ -46,7 +47,8 @@ def apply_filters(
     """Return for each candidate of a document, in page order, what dropped it, or None.
 
     A filter sees only what the filters before it kept, so that two duplicates are never both dropped.
-    Text filters run before any link is looked at and document filters after the assignment, so both are skipped here.
+    Text filters run before any link is looked at, content filters when an image is received, and document filters after
+    the assignment, so these are skipped here.
     """
     drops = [candidate.dropped for candidate in candidates]
     for key, item in filters.items():
@@ -83,7 +85,7 @@ def _decide(item: Filter, candidates: Sequence[Candidate], learned: Sequence[int
             return [item.decide(each.image, learned) if each.image else None for each in candidates]
         case ScoreFilter():
             return [item.decide(each.score) if each.score else None for each in candidates]
-        case TextFilter() | FileTextFilter() | DocumentFilter():
+        case TextFilter() | FileTextFilter() | FileContentFilter() | DocumentFilter():
             return [None] * len(candidates)
     raise TypeError(f"{type(item).__name__} is not loaded, or not of a kind in filters/base.py")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Self, TypeVar
 
-from filters.base import FileLinkFilter, FileTextFilter, Filter
+from filters.base import FileContentFilter, FileLinkFilter, FileTextFilter, Filter
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.storage import Inputs
 
@@ -66,7 +66,9 @@ def _load(filters: Mapping[str, Filter], inputs: Inputs) -> tuple[dict[str, Filt
     loaded: dict[str, Filter] = {}
     for key, item in filters.items():
         try:
-            loaded[key] = item.load(read) if isinstance(item, FileTextFilter | FileLinkFilter) else item
+            loaded[key] = (
+                item.load(read) if isinstance(item, FileTextFilter | FileLinkFilter | FileContentFilter) else item
+            )
         except ValueError as error:
             raise UserError(f"filters.{key}: {error}") from error
     return loaded, lists

@@ -1,5 +1,6 @@
 """Pages, which the pages stage writes: a document's sentences and the image links of its page."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +13,11 @@ HASHED = "sha256:"  # a takedown replaces a URL by a hash with this prefix, as i
 def is_hashed(url: str) -> bool:
     """Return whether a URL was taken down, so that only its hash remains."""
     return url.startswith(HASHED)
+
+
+def hashed(url: str) -> str:
+    """Return the hash that replaces a denied URL, in the form of a deny-list's entry. A hash is returned unchanged."""
+    return url if is_hashed(url) else HASHED + hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
 
 
 class ImageLink(msgspec.Struct, gc=False):  # not a dataclass: billions are made, and that takes four times as long

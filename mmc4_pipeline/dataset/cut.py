@@ -92,7 +92,7 @@ def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]
         stage, drop = document.dropped.get(link.position, (None, None))
         yield LedgerRow(
             page_url=document.page.url,
-            image_url=link.url,
+            image_url=image.url,  # a hash if the image was denied by its content
             position=link.position,
             document=document.page.key,
             route=image.route,

@@ -1,11 +1,11 @@
 """Measures a downloaded image once: its size, hashes and faces, and the JPEG to store."""
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
-from filters.base import ImageFilter
-from mmc4_pipeline.apply_filters import Candidate, apply_filters
+from filters.base import ContentFilter, ImageFilter
+from mmc4_pipeline.apply_filters import Candidate, apply_filters, first_drop
+from mmc4_pipeline.images.content_hashes import content_hashes
 from mmc4_pipeline.images.decoding.decode import decode
 from mmc4_pipeline.images.decoding.header import Undecodable
 from mmc4_pipeline.images.faces import FaceDetector
@@ -22,6 +22,7 @@ class Measurer:
     recipe: Recipe
     detector: FaceDetector | None
     denies: Callable[[str], bool]
+    content_filters: Mapping[str, ContentFilter] = field(default_factory=dict)
 
     def decide(self, image: Image) -> Drop | None:
         """Return the decision of the filters that look at one image alone."""
@@ -29,9 +30,12 @@ class Measurer:
 
     def measure(self, result: FetchResult) -> tuple[Image, bytes | None]:
         """Decode a body once; return its row and, if the image is worth keeping, the JPEG to store."""
-        sha256 = result.sha256 or hashlib.sha256(result.body).hexdigest()
-        received = replace(unmeasured(result), sha256=sha256, byte_size=len(result.body))
         decoded = decode(result.body, self.recipe.images)
+        hashes = content_hashes(result, decoded, self.content_filters)
+        denied = first_drop((key, item.decide(hashes)) for key, item in self.content_filters.items())
+        if denied is not None:
+            return Image(key="", position=0, url=result.url, reason=denied.reason, filter=denied.filter), None
+        received = replace(unmeasured(result), sha256=f"{hashes.sha256:064x}", byte_size=len(result.body))
         if isinstance(decoded, Undecodable):
             return replace(received, reason=decoded.reason, error=decoded.error), None
         width, height = decoded.width, decoded.height

@@ -11,6 +11,7 @@ from os import cpu_count
 from typing import Protocol
 from urllib.parse import urldefrag
 
+from filters.base import ContentFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.apply_filters import Candidate, Learned, apply_filters
 from mmc4_pipeline.errors import PermanentReadError
@@ -23,8 +24,8 @@ from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.tar import add_file, open_tar
 from schemas.image import Image
 from schemas.manifest import WrittenFile
-from schemas.page import ImageLink, Page
-from schemas.reasons import Stage
+from schemas.page import ImageLink, Page, hashed
+from schemas.reasons import Reason, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,9 @@ class ShardToFetch:
     """A shard of pages, how its images are measured, and the path of the tar that they go to.
 
     With a detector, faces are detected in the images that are stored. `denies` returns whether a URL must not be
-    requested although a redirect leads to it. `parts` is the folder of the answers that were stored before.
-    `is_finished` returns whether another worker has finished the shard. `begun` is when this was made, by the monotonic
-    clock.
+    requested although a redirect leads to it, and `content_filters` decide on what is received. `parts` is the folder
+    of the answers that were stored before. `is_finished` returns whether another worker has finished the shard. `begun`
+    is when this was made, by the monotonic clock.
     """
 
     number: int
@@ -59,13 +60,14 @@ class ShardToFetch:
     parts: str
     detector: FaceDetector | None = None
     denies: Callable[[str], bool] = lambda _url: False
+    content_filters: Mapping[str, ContentFilter] = field(default_factory=dict)
     is_finished: Callable[[], bool] = lambda: False
     begun: float = field(default_factory=time.monotonic)
 
     @property
     def measurer(self) -> Measurer:
         """Return what measures its images."""
-        return Measurer(self.recipe, self.detector, self.denies)
+        return Measurer(self.recipe, self.detector, self.denies, self.content_filters)
 
     def remaining(self) -> list[tuple[ImageRequest, str]]:
         """Return the requests whose answers are not stored, each with the site of the first page that shows it."""
@@ -158,5 +160,7 @@ def _write_tar(writer: storage.HashingWriter, jpegs: Iterable[tuple[str, bytes |
 def _row(page: Page, link: ImageLink, measured: Mapping[str, Image], places: Mapping[str, tuple[int, int]]) -> Image:
     """Return the row of one link, from the measurements of its image."""
     url = urldefrag(link.url)[0]
-    offset, length = places.get(url, (None, None))
-    return replace(measured[url], key=page.key, position=link.position, url=link.url, offset=offset, length=length)
+    image, (offset, length) = measured[url], places.get(url, (None, None))
+    is_denied = image.reason == Reason.DENIED and image.filter is not None  # for its content: nobody shall find it
+    shown = hashed(link.url) if is_denied else link.url
+    return replace(image, key=page.key, position=link.position, url=shown, offset=offset, length=length)

@@ -4,7 +4,6 @@ A denied page keeps its row, because the ledger lists every link: the row has ha
 page no longer counts as a document: the first stage has dropped it.
 """
 
-import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,15 +22,10 @@ from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.image import Image
 from schemas.manifest import PagesPlan, ShardNote, WrittenFile
-from schemas.page import HASHED, ImageLink, Page, is_hashed
+from schemas.page import ImageLink, Page, hashed, is_hashed
 from schemas.reasons import DENIED
 from schemas.score import DocumentScores
 from schemas.statistics import Counts
-
-
-def hashed(url: str) -> str:
-    """Return the hash that replaces a denied URL, in the form of a deny-list's entry. A hash is returned unchanged."""
-    return url if is_hashed(url) else HASHED + hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
 
 
 class Removed(msgspec.Struct):

@@ -11,9 +11,8 @@ from itertools import groupby
 from filters.base import AssignedDocument, DocumentFilter
 from filters.deny_list import LoadedDenyList
 from mmc4_pipeline.apply_filters import first_drop
-from mmc4_pipeline.takedown.stages import hashed
 from schemas.ledger import LedgerRow
-from schemas.page import is_hashed
+from schemas.page import hashed, is_hashed
 from schemas.reasons import DENIED, Drop, Stage
 
 

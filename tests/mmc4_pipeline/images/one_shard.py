@@ -1,5 +1,8 @@
 """A single shard, fetched as the images stage fetches many."""
 
+from collections.abc import Mapping
+
+from filters.base import ContentFilter
 from mmc4_pipeline.images.faces import FaceDetector
 from mmc4_pipeline.images.fetch_shards import fetch_shards
 from mmc4_pipeline.images.fetching.settings import FetchSettings
@@ -16,9 +19,12 @@ def fetch_shard(
     *,
     detector: FaceDetector | None = None,
     source: ImageSource | None = None,
+    content_filters: Mapping[str, ContentFilter] | None = None,
 ) -> FetchedShard:
     """Fetch the images of these pages and write those worth keeping to a tar."""
-    shard = ShardToFetch(0, lambda: pages, recipe, tar_path, f"{tar_path}.parts", detector)
+    shard = ShardToFetch(
+        0, lambda: pages, recipe, tar_path, f"{tar_path}.parts", detector, content_filters=content_filters or {}
+    )
     if source:
         return fetch_from_source(shard, source)
     fetched: list[FetchedShard] = []
