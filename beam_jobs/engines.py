@@ -5,6 +5,7 @@ A missing engine is noticed here within seconds. Beam itself would retry for min
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -20,6 +21,7 @@ from typing import NoReturn
 
 import grpc  # type: ignore[import-untyped]
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     DirectOptions,
     FlinkRunnerOptions,
     PipelineOptions,
@@ -40,6 +42,8 @@ from mmc4_pipeline.errors import UserError
 
 LOCAL_RUNNER = "FnApiRunner"  # pinned: DirectRunner would first try to download another runner
 DATAFLOW_RUNNER = "DataflowRunner"
+_ONE_PROCESS = "no_use_multiple_sdk_containers"  # an experiment of Dataflow
+_VIRTUAL_CPUS = re.compile(r"-(\d+)(?:-\d+)?(?:-ext|-lssd)?$")
 _TIMEOUT = 10.0  # seconds in which an engine must respond
 _ENDED = ("CANCELED", "FAILED", "FINISHED", "SUSPENDED")  # states of a Flink job
 _job_servers: dict[tuple[str | None, ...], JobServer] = {}  # started by this process, and they end with it
@@ -90,6 +94,11 @@ def runs_here(options: PipelineOptions) -> bool:
     return _named(options, "FlinkRunner") and options.view_as(FlinkRunnerOptions).flink_master in MAGIC_HOST_NAMES
 
 
+def on_dataflow(options: PipelineOptions) -> bool:
+    """Return whether the job runs on Dataflow."""
+    return _named(options, DATAFLOW_RUNNER)
+
+
 def worker_processes(options: PipelineOptions) -> int:
     """Return how many worker processes a job may have at a time, as far as its options say; at least 1."""
     if _named(options, LOCAL_RUNNER):
@@ -97,8 +106,22 @@ def worker_processes(options: PipelineOptions) -> int:
         several = direct.direct_running_mode != "multi_threading"
         return int(direct.direct_num_workers or os.cpu_count() or 1) if several else 1
     workers = options.view_as(WorkerOptions)
-    machines = workers.max_num_workers or workers.num_workers or options.view_as(FlinkRunnerOptions).parallelism
-    return max(1, int(machines or 1)) * max(1, int(options.view_as(PortableOptions).sdk_worker_parallelism))
+    named = max(workers.max_num_workers or 0, workers.num_workers or 0)
+    machines = max(1, int(named or options.view_as(FlinkRunnerOptions).parallelism))
+    return machines * processes_per_machine(options)
+
+
+def processes_per_machine(options: PipelineOptions) -> int:
+    """Return how many worker processes each machine or task slot has, as far as the options say; at least 1.
+
+    Dataflow starts one for each vCPU, whose number is in the name of the machine type: n1-standard-4, custom-4-16384.
+    """
+    if not on_dataflow(options):
+        return max(1, int(options.view_as(PortableOptions).sdk_worker_parallelism))
+    if _ONE_PROCESS in (options.view_as(DebugOptions).experiments or ()):
+        return 1
+    virtual_cpus = _VIRTUAL_CPUS.search(options.view_as(WorkerOptions).machine_type or "")
+    return max(1, int(virtual_cpus[1])) if virtual_cpus else 1
 
 
 def check_engine(options: PipelineOptions) -> None:

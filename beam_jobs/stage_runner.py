@@ -22,6 +22,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from beam_jobs import metrics
+from beam_jobs.dataflow import options_for
 from beam_jobs.dry_run import describe
 from beam_jobs.engines import DATAFLOW_RUNNER, cancelling, runner
 from beam_jobs.options.common import output_folder
@@ -110,7 +111,7 @@ def _run(
     progress: Notes | None,
 ) -> None:
     with showing_progress(folder, progress or Notes("done", shards, "shards")):
-        pipeline = _pipeline(options)
+        pipeline = _pipeline(options_for(folder.stage, options))
         build(pipeline, todo)
         result = pipeline.run()
         _refuse_to_wait_for_a_template(folder, options, counts_only=not shards)

@@ -6,7 +6,7 @@ python -m beam_jobs.template > docker/flex-template.json     after an option has
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import orjson
@@ -19,25 +19,51 @@ _REQUIRED = ("output",)
 
 
 def metadata() -> dict[str, Any]:
-    """Return the template's metadata for Dataflow: a parameter for each option of a stage."""
-    stage = {
+    """Return the template's metadata for Dataflow: a parameter for each option of a stage.
+
+    Dataflow refuses a parameter that is not declared here. The format is TemplateMetadata of its API v1b3.
+    """
+    return {
+        "name": "mmc4-pipeline",
+        "description": "Runs one stage of mmc4-pipeline, which builds interleaved image-text datasets like MMC4.",
+        "streaming": False,
+        "parameters": [*_LAUNCH, *(_parameter(action) for action in own_options().values()), *_WORKERS],
+    }
+
+
+def _choice(values: Collection[str]) -> dict[str, Any]:
+    """Return the type of a parameter with these values."""
+    options = [{"value": value, "label": value} for value in values]
+    return {"paramType": "ENUM", "enumOptions": options, "regexes": [f"^({'|'.join(values)})$"]}
+
+
+_LAUNCH = (
+    {
         "name": "stage",
-        "label": "Stage",
+        "label": "stage",
         "helpText": "Stage to run. The stages before it must be finished in the same output folder.",
         "isOptional": False,
-        "regexes": [f"^({'|'.join(_STAGES)})$"],
-    }
-    image = {
+        **_choice(_STAGES),
+    },
+    {
         "name": "sdk_container_image",
         "label": "sdk_container_image",
         "helpText": "Container image of the workers: target worker of docker/Dockerfile, or worker-gpu to score.",
         "isOptional": False,
-    }
-    return {
-        "name": "mmc4-pipeline",
-        "description": "Runs one stage of mmc4-pipeline, which builds interleaved image-text datasets like MMC4.",
-        "parameters": [stage, image, *(_parameter(action) for action in own_options().values())],
-    }
+        "paramType": "TEXT",
+    },
+)
+# Options of Beam that have no field of their own in a launch request, unlike the number and the type of machines.
+_WORKERS = (
+    {
+        "name": "number_of_worker_harness_threads",
+        "label": "number_of_worker_harness_threads",
+        "helpText": "Threads per worker process; 1 to score on a GPU.",
+        "isOptional": True,
+        "paramType": "NUMBER",
+        "regexes": ["^[0-9]+$"],
+    },
+)
 
 
 def arguments(words: list[str]) -> tuple[str, list[str]]:
@@ -75,7 +101,7 @@ def _parameter(action: argparse.Action) -> dict[str, Any]:
         "label": action.dest,
         "helpText": " ".join(_help(action)),
         "isOptional": action.dest not in _REQUIRED,
-        **({"regexes": [pattern]} if (pattern := _pattern(action)) else {}),
+        **_type(action),
     }
 
 
@@ -85,14 +111,16 @@ def _help(action: argparse.Action) -> Iterator[str]:
         yield "Separate several values by spaces; quote a value that contains spaces."
 
 
-def _pattern(action: argparse.Action) -> str | None:
-    if action.choices:
-        return f"^({'|'.join(action.choices)})$"
+def _type(action: argparse.Action) -> dict[str, Any]:
+    if action.choices and action.nargs is None:
+        return _choice(list(action.choices))
     if action.nargs == 0:
-        return "^(true|false)$"
+        return {"paramType": "BOOLEAN", "regexes": ["^(true|false)$"]}
     if action.type is int:
-        return "^[0-9]+$"
-    return "^[0-9.]+$" if action.type is float else None
+        return {"paramType": "NUMBER", "regexes": ["^[0-9]+$"]}
+    if action.type is float:
+        return {"paramType": "NUMBER", "regexes": ["^[0-9.]+$"]}
+    return {"paramType": "TEXT"}
 
 
 def _is_repeated(action: argparse.Action) -> bool:

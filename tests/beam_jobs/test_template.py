@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import jsonschema
 import orjson
 import pytest
+from apache_beam.options.pipeline_options import DebugOptions
 
 from beam_jobs import template
 from beam_jobs.command_line import OWN_OPTIONS, parse
@@ -14,6 +16,61 @@ from beam_jobs.options.locate import LocateOptions
 from beam_jobs.options.pages import PagesOptions
 
 FILE = Path(__file__).parents[2] / "docker" / "flex-template.json"
+
+
+# TemplateMetadata and ParameterMetadata of the API v1b3:
+# https://cloud.google.com/dataflow/docs/reference/rest/v1b3/GetTemplateResponse
+TEXT = {"type": "string", "minLength": 1}
+TEXTS = {"type": "array", "items": TEXT, "minItems": 1}
+PARAMETER = {
+    "type": "object",
+    "required": ["name", "label", "helpText", "isOptional", "paramType"],
+    "additionalProperties": False,
+    "properties": {
+        "name": {"type": "string", "pattern": "^[a-zA-Z][a-zA-Z0-9_]*$"},
+        "label": TEXT,
+        "helpText": TEXT,
+        "isOptional": {"type": "boolean"},
+        "regexes": TEXTS,
+        "paramType": {"enum": ["TEXT", "BOOLEAN", "ENUM", "NUMBER"]},
+        "enumOptions": {
+            "type": "array",
+            "minItems": 2,
+            "items": {
+                "type": "object",
+                "required": ["value", "label"],
+                "additionalProperties": False,
+                "properties": {"value": TEXT, "label": TEXT, "description": TEXT},
+            },
+        },
+    },
+    "if": {"properties": {"paramType": {"const": "ENUM"}}},
+    "then": {"required": ["enumOptions"]},
+    "else": {"not": {"required": ["enumOptions"]}},
+}
+METADATA = {
+    "type": "object",
+    "required": ["name", "description", "streaming", "parameters"],
+    "additionalProperties": False,
+    "properties": {
+        "name": TEXT,
+        "description": TEXT,
+        "streaming": {"const": False},
+        "parameters": {"type": "array", "items": PARAMETER},
+    },
+}
+
+
+def test_the_file_has_dataflow_s_format() -> None:
+    metadata = orjson.loads(FILE.read_bytes())
+    jsonschema.validate(metadata, METADATA)
+    names = [item["name"] for item in metadata["parameters"]]
+    assert len(names) == len(set(names))
+    for item in metadata["parameters"]:
+        patterns = [re.compile(pattern) for pattern in item.get("regexes", ())]
+        values = [option["value"] for option in item.get("enumOptions", ())]
+        assert all(pattern.match(value) for pattern in patterns for value in values)
+        assert not any(pattern.match("no value of ours") for pattern in patterns)
 
 
 def parameters() -> dict[str, dict]:
@@ -58,6 +115,7 @@ def test_the_launcher_s_words_reach_the_options() -> None:
             "--allow_private_hosts=false",
             "--resume=true",
             "--documents_per_shard=7",
+            "--number_of_worker_harness_threads=1",
         ]
     )
     options = parse(line, "mmc4 locate", "", OWN_OPTIONS)
@@ -67,4 +125,5 @@ def test_the_launcher_s_words_reach_the_options() -> None:
     assert options.view_as(CommonOptions).resume
     assert not options.view_as(ImagesOptions).allow_private_hosts
     assert options.view_as(PagesOptions).documents_per_shard == 7
+    assert options.view_as(DebugOptions).number_of_worker_harness_threads == 1
     assert "--template_location=gs://bucket/job" in line
