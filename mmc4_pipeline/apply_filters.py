@@ -61,10 +61,13 @@ def apply_filters(
 
 def apply_link_filters(links: Sequence[ImageLink], filters: Mapping[str, LinkFilter], page_url: str) -> list[ImageLink]:
     """Return the links of a page, each with the reason and the filter that dropped it, if any did."""
-    drops = apply_filters([Candidate(link=link, page_url=page_url) for link in links], filters, {})
+    remaining = [link for link in links if link.reason is None]  # others were dropped while the page was read
+    drops = iter(apply_filters([Candidate(link=link, page_url=page_url) for link in remaining], filters, {}))
     return [
-        msgspec.structs.replace(link, reason=drop.reason, filter=drop.filter) if drop else link
-        for link, drop in zip(links, drops, strict=True)
+        msgspec.structs.replace(link, reason=drop.reason, filter=drop.filter)
+        if link.reason is None and (drop := next(drops))
+        else link
+        for link in links
     ]
 
 

@@ -4,8 +4,11 @@ Other names of the columns are given, not guessed (`DocumentFields`). A document
 or row, counted from 1.
 """
 
+import codecs
 import gzip
 import io
+import json
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +27,9 @@ from mmc4_pipeline.storage.foreign_parquet import footer, holds_text, texts
 from schemas.document import Document, DocumentReference, RejectedDocument
 from schemas.reasons import Reason
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# A surrogate in a line: as JSON escapes it, or as three bytes that look like UTF-8.
+_SURROGATE_OF_LINE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROWS_AT_ONCE = 1000  # of a Parquet file: texts are large
 _SAMPLE = 1 << 18  # bytes of a file of lines that are inspected before the run
@@ -175,12 +181,28 @@ def _lines(path: str, raw: BinaryIO, columns: dict[str, str]) -> Iterator[dict[s
 
 
 def _json(line: bytes) -> Any:
-    """Return the JSON object in a line, None for another JSON value, or a string with the error for invalid JSON."""
+    """Return the JSON object in a line, None for another JSON value, or a string with the error for invalid JSON.
+
+    A byte order mark before it is ignored, and a lone surrogate, which is not a character, becomes U+FFFD.
+    """
     try:
-        value = orjson.loads(line)
+        value = orjson.loads(line.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
-        return f"not valid JSON: {error}"
+        value = _with_surrogates(line) if _SURROGATE_OF_LINE.search(line) else None
+        if value is None:
+            return f"not valid JSON: {error}"
     return value if isinstance(value, dict) else None
+
+
+def _with_surrogates(line: bytes) -> Any:
+    """Return the JSON value of a line in which lone surrogates are allowed; None if the line is invalid even so."""
+    try:
+        value = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    return {key: _SURROGATE.sub("\ufffd", item) if isinstance(item, str) else item for key, item in value.items()}
 
 
 @contextmanager

@@ -18,6 +18,13 @@ from schemas.document import RejectedDocument
 from schemas.reasons import Reason
 from schemas.statistics import Counts
 
+_ARC = "ARC files are not read; convert it with `warcio recompress {path} NEW.warc.gz`, and give NEW.warc.gz"
+_NOT_WARC = {
+    ".arc": _ARC,
+    ".arc.gz": _ARC,
+    ".wacz": "WACZ files are not read; unpack it with `unzip {path}`, and give the WARC files in its folder archive/",
+}
+
 
 class SkipReason(StrEnum):
     """Why a response record is not a document."""
@@ -27,13 +34,20 @@ class SkipReason(StrEnum):
 
 
 def warc_files(inputs: Inputs, patterns: list[str]) -> list[str]:
-    """Return the WARC files that match the patterns, sorted; raises UserError for a pattern without a match."""
+    """Return the WARC files that match the patterns, sorted.
+
+    Raises UserError for a pattern without a match, and for a file that is not a WARC file by its name.
+    """
     found: set[str] = set()
     for pattern in patterns:
         files = inputs.matches(pattern)
         if not files:
             raise UserError(f"--warcs {pattern}: no such file; give a file, or a glob pattern in quotes")
         found.update(files)
+    for path in sorted(found):
+        for ending, remedy in _NOT_WARC.items():
+            if path.lower().endswith(ending):
+                raise UserError(f"--warcs {path}: {remedy.format(path=path)}")
     return sorted(found)
 
 

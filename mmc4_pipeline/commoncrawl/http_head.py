@@ -13,7 +13,7 @@ _STATUS = re.compile(rb"[\r\n]*+(?i:HTTP)/\d+(?:\.\d+)?[ \t]+(\d{3})(?!\d)")
 _HTTP = re.compile(rb"[\r\n]*+(?i:HTTP)/")
 _CONTENT_TYPE = re.compile(rb"\n(?i:content-type):[ \t]*([^\r\n]*)")
 _NEEDS_PARSING = re.compile(rb"\n(?:[ \t]|(?i:content-encoding|transfer-encoding|content-type[ \t]))")
-_FOLD = re.compile(rb"\r*\n[ \t]+")
+_FOLD = re.compile(rb"\n[ \t]+")
 _CODING_FIELDS = (b"content-encoding", b"transfer-encoding")  # in the order in which they were applied
 # A comma that is not within quotes.
 _PARTS = re.compile(r'(?:"(?:[^"\\]|\\.)*+"?+|[^",])++', re.DOTALL)

@@ -18,7 +18,8 @@ MAX_WORD_CHARACTERS = 1000
 END_MARKS = (".", "?", "!", '"')
 ELLIPSIS = "..."
 POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
-_CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
+_IN_A_MARK = re.compile(r"\d*|edit|citation needed")
+_BRACKETS = re.compile(r"([\[\]])")
 
 
 class LineReason(StrEnum):
@@ -65,10 +66,23 @@ def c4_lines(text: str) -> C4Lines:
 
 def without_citations(line: str) -> str:
     """Remove marks such as [1] and [citation needed], and the spaces that then remain at the ends."""
-    before = None
-    while before != line:  # removing one mark may create another: "[[1]2]"
-        before, line = line, _CITATION.sub("", line).strip()
-    return line
+    if "[" not in line:
+        return line.strip()
+    # Removing one mark may create another ("[[1]2]"). `opened` has the places of brackets that may still begin a mark,
+    # so that each part of the line is looked at once.
+    kept: list[str] = []
+    opened: list[int] = []
+    for part in _BRACKETS.split(line):
+        if part == "[":
+            opened.append(len(kept))
+        elif part == "]":
+            start = opened.pop() if opened else None
+            if start is not None and _IN_A_MARK.fullmatch("".join(kept[start + 1 :])):
+                del kept[start:]
+                continue
+            opened.clear()  # what contains this bracket is not a mark
+        kept.append(part)
+    return "".join(kept).strip()
 
 
 def broken_rule(line: str) -> LineReason | None:

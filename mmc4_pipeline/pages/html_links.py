@@ -12,7 +12,7 @@ from typing import Any
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from mmc4_pipeline.naming import site_of
-from mmc4_pipeline.pages.links import image_link, resolve
+from mmc4_pipeline.pages.links import PageUrls, image_link, resolve
 from mmc4_pipeline.pages.srcset import parse_srcset
 from mmc4_pipeline.pages.tree import parse_html
 from mmc4_pipeline.recipe import LinkSettings
@@ -52,8 +52,8 @@ def links_of_html(
     base = resolve(page_url, base_tag.attributes.get("href") if base_tag else None) or page_url
     images = [node for node in nodes if node.tag == "img"]
     wanted = settings.attributes if settings else ("src",)
-    site = site_of(page_url)
-    found = _of_src(images, base) if wanted == ("src",) else _of_attributes(tree, base, wanted)
+    site, urls = site_of(page_url), PageUrls(base)
+    found = _of_src(images, urls) if wanted == ("src",) else _of_attributes(tree, urls, wanted)
     return [
         image_link(
             position,
@@ -61,13 +61,14 @@ def links_of_html(
             tag,
             attribute,
             None if main_images is None else ordinal in main_images,
-            _leads_to(images[ordinal], base, site),
+            _leads_to(images[ordinal], urls, site),
+            urls.reason,
         )
         for position, (ordinal, tag, attribute, url) in enumerate(found)
     ]
 
 
-def _leads_to(image: LexborNode, base: str, site: str) -> str | None:
+def _leads_to(image: LexborNode, urls: PageUrls, site: str) -> str | None:
     """Return the URL of the `a` a few elements above an image, if it leads to another site."""
     node = image.parent
     for _ in range(_MAX_LEVELS):
@@ -75,28 +76,29 @@ def _leads_to(image: LexborNode, base: str, site: str) -> str | None:
             break
         node = node.parent
     href = node.attributes.get("href") if node is not None and node.tag == "a" else None
-    url = resolve(base, href) if href and len(href) <= _MAX_HREF else None
+    url = urls.resolve(href) if href and len(href) <= _MAX_HREF and not urls.reason else None
     return url if url and site_of(url) != site else None
 
 
-def _of_src(images: list[LexborNode], base: str) -> Iterator[tuple[int, Attributes, str, str]]:
+def _of_src(images: list[LexborNode], urls: PageUrls) -> Iterator[tuple[int, Attributes, str, str]]:
     for ordinal, node in enumerate(images):
         attributes = node.attributes
-        if url := resolve(base, attributes.get("src")):
+        if url := urls.resolve(attributes.get("src")):
             yield ordinal, attributes, "src", url
 
 
 def _of_attributes(
-    tree: LexborHTMLParser, base: str, wanted: tuple[str, ...]
+    tree: LexborHTMLParser, urls: PageUrls, wanted: tuple[str, ...]
 ) -> Iterator[tuple[int, Attributes, str, str]]:
     """Yield each image's first address. An image that `noscript` repeats is yielded once."""
     elements = list(_elements(tree))
     shown: set[str] = set()
     if any(element.in_noscript for element in elements):
         outside = (element for element in elements if not element.in_noscript)
-        shown = {url for element in outside for _, url in _addresses(element, base, wanted)}
+        twice = PageUrls(urls.base)  # the same URLs again, which must not use up the limit before they are yielded
+        shown = {url for element in outside for _, url in _addresses(element, twice, wanted)}
     for element in elements:
-        addresses = _addresses(element, base, wanted)
+        addresses = _addresses(element, urls, wanted)
         first = next(addresses, None)
         if first is None:
             continue
@@ -124,14 +126,14 @@ def _id(node: LexborNode | None) -> int | None:
     return node.mem_id if node else None
 
 
-def _addresses(element: _Element, base: str, wanted: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _addresses(element: _Element, urls: PageUrls, wanted: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Yield (attribute, URL) for each wanted attribute that holds one, in the order of preference."""
     for attribute in wanted:
         value = element.attributes.get(attribute)
         if attribute.endswith("srcset") or (value and _SRCSET.search(value)):
-            url = _largest(element, attribute, base)
+            url = _largest(element, attribute, urls)
         else:
-            url = resolve(base, value) if attribute == "src" or _could_be_url(attribute, value) else None
+            url = urls.resolve(value) if attribute == "src" or _could_be_url(attribute, value) else None
         if url:
             yield attribute, url
 
@@ -147,7 +149,7 @@ def _could_be_url(attribute: str, value: str | None) -> bool:
     return any(word in attribute for word in _OF_SOURCES) or _IMAGE_FILE.search(value) is not None
 
 
-def _largest(element: _Element, attribute: str, base: str) -> str | None:
+def _largest(element: _Element, attribute: str, urls: PageUrls) -> str | None:
     """Return the largest of the image's own candidates and those of its sources.
 
     Among candidates of the same size the last is used: sources are ordered from the newest format to the most common.
@@ -155,7 +157,7 @@ def _largest(element: _Element, attribute: str, base: str) -> str | None:
     holders = [source for source in element.sources if _readable(source)] + [element.attributes]
     candidates = [item for holder in holders for item in parse_srcset(holder.get(attribute) or "")]
     by_size = sorted(candidates, key=lambda item: item.size)
-    return next((url for item in reversed(by_size) if (url := resolve(base, item.url)) and "{" not in item.url), None)
+    return next((url for item in reversed(by_size) if (url := urls.resolve(item.url)) and "{" not in item.url), None)
 
 
 def _readable(source: dict[str, Any]) -> bool:

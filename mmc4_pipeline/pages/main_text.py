@@ -5,8 +5,12 @@ on which their time depends are limited first. Sizes and not time, so that every
 """
 
 import logging
+from typing import Any
 
-from trafilatura import extract, load_html
+from trafilatura import bare_extraction, load_html
+from trafilatura.settings import Document
+from trafilatura.utils import normalize_unicode
+from trafilatura.xml import xmltotxt
 
 from mmc4_pipeline.pages.tree import MAX_ATTRIBUTES, has_endless_tag
 
@@ -32,9 +36,25 @@ def main_text(html_text: str, url: str) -> str:
         tree = load_html(bounded)
         elements = 0 if tree is None else sum(1 for _ in tree.iter())
         # "fast" skips trafilatura's fallback methods, which take half as long again and change almost nothing.
-        text = extract(tree, url=url, fast=True, include_comments=False) if 0 < elements <= MAX_ELEMENTS else ""
+        found = (
+            bare_extraction(tree, url=url, fast=True, include_comments=False) if 0 < elements <= MAX_ELEMENTS else None
+        )
+        text = _as_text(found.body) if isinstance(found, Document) else ""
     except Exception as error:  # some page triggers every bug of a parser: it must cost the page, not the run
         raise UnreadablePageError(f"trafilatura failed on the page ({type(error).__name__}: {error})") from error
     if elements > MAX_ELEMENTS:
         raise UnreadablePageError(f"the page has more than {MAX_ELEMENTS} elements")
-    return text or ""
+    return text
+
+
+def _as_text(body: Any) -> str:
+    """Return the text of trafilatura's result, with the cells of tables as paragraphs of their own.
+
+    As trafilatura itself writes them, a row is one line ("| cell | cell |") in which C4's rules find no sentence. Pages
+    laid out with tables, as old sites are, would lose all their text.
+    """
+    for row in body.iter("row"):
+        row.tag = "div"
+    for cell in body.iter("cell"):
+        cell.tag = "p"
+    return normalize_unicode(xmltotxt(body, include_formatting=False))

@@ -7,6 +7,7 @@ from filters.base import LinkFilter, TextFilter
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.pages.c4_lines import C4Lines, c4_lines
 from mmc4_pipeline.pages.content import PageContent, rejected
+from mmc4_pipeline.pages.guard import guarded
 from mmc4_pipeline.pages.page import make_page
 from mmc4_pipeline.pages.page_outcome import pack
 from mmc4_pipeline.pages.page_reader import PageReader
@@ -27,7 +28,8 @@ class PageSorter:
     def page(self, found: PageContent, text: str) -> Page | RejectedDocument:
         """Make a page's record, or drop the page, with the recipe's filters."""
         link_filters, text_filters = self.filters.of_kind(LinkFilter), self.filters.of_kind(TextFilter)
-        return make_page(found, text, link_filters, text_filters, dict(self.filters.filters))
+        recipe_filters = dict(self.filters.filters)
+        return guarded(found.location, make_page, found, text, link_filters, text_filters, recipe_filters)
 
     def packed(self, outcomes: Iterable[PageContent | RejectedDocument]) -> Iterator[PageOutcome]:
         """Pack outcomes, and after them the count of lines if the texts are the pages' own.
@@ -43,7 +45,10 @@ class PageSorter:
             if outcome.text is None:
                 yield pack(last, OutcomeKind.CONTENT, outcome, outcome.location.source)
                 continue
-            cleaned = c4_lines(outcome.text)
+            cleaned = guarded(outcome.location, c4_lines, outcome.text)
+            if isinstance(cleaned, RejectedDocument):
+                yield self._reject(cleaned)
+                continue
             lines += cleaned.counts
             page = self._with_own_text(outcome, cleaned)
             if isinstance(page, RejectedDocument):

@@ -14,7 +14,7 @@ MAX_TAGS = 20_000  # take a second if nested in each other; the largest of 60 re
 MAX_ATTRIBUTES = 300  # per tag: parsers compare each with all before it
 _LONG = 8192  # characters: a shorter tag does not have too many attributes
 _ATTRIBUTE = r"""[\s/]++[^\s/>=]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"']*+))?+"""
-_ENDLESS_TAG = re.compile(rf"<[a-zA-Z][^\s/>]*+(?:{_ATTRIBUTE}){{{MAX_ATTRIBUTES + 1}}}")
+_ENDLESS_TAG = re.compile(rf"<[a-zA-Z][^\s/><]*+(?:{_ATTRIBUTE}){{{MAX_ATTRIBUTES + 1}}}")
 _RAW = "iframe|noembed|noframes|script|style|textarea|title|xmp"  # elements that contain text and no tags
 _PART = re.compile(rf"<!--.*?(?:-->|\Z)|<({_RAW})\b.*?(?:</\1|\Z)|</?[a-z][^>]*>?", re.IGNORECASE | re.DOTALL)
 _KEPT = re.compile(rf"<!--|</?(?:{_RAW}|base|ima?ge?|noscript|picture|plaintext|source|svg|template)\b", re.IGNORECASE)

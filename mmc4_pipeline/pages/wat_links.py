@@ -7,10 +7,11 @@ from typing import Any, Self
 
 import msgspec
 
-from mmc4_pipeline.pages.links import is_plain, pixels, resolve
+from mmc4_pipeline.pages.links import PageUrls, is_plain, pixels, resolve
 from schemas.page import ImageLink
 
-_REFERENCE = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
+_REFERENCE = re.compile(r"&(?:(#)([0-9]++)|(#[xX])([0-9a-fA-F]++)|\w++);")
+_MAX_DIGITS = 7  # of a character's number
 
 
 class WatImage(msgspec.Struct, gc=False):  # not a dataclass: billions are made
@@ -55,15 +56,18 @@ def _text(value: object) -> str:
 def links_of_wat(found: WatImages, page_url: str) -> list[ImageLink]:
     """Return a page's image links from those that its WAT record lists."""
     base = resolve(page_url, _unescape(found.base)) or page_url if found.base else page_url
+    urls = PageUrls(base)
     links: list[ImageLink] = []
     for image in found.images:
         link = image.url
-        url = link if is_plain(link) else resolve(base, _unescape(link))
+        url = link if is_plain(link) else urls.resolve(_unescape(link))
         if url:
             alt = image.alt and " ".join(_unescape(image.alt).split())
             width = pixels(image.width) if image.width else None
             height = pixels(image.height) if image.height else None
             links.append(ImageLink(len(links), url, alt, width, height))
+            if urls.reason:
+                links[-1].reason = urls.reason
     return links
 
 
@@ -77,4 +81,12 @@ def _unescape(text: str) -> str:
         return text
     if text.count("&") == text.count("&amp;"):  # nearly always
         return text.replace("&amp;", "&")
-    return _REFERENCE.sub(lambda match: html.unescape(match.group()), text)
+    return _REFERENCE.sub(_character, text)
+
+
+def _character(reference: re.Match[str]) -> str:
+    start, digits = reference[1] or reference[3], reference[2] or reference[4]
+    if not start:
+        return html.unescape(reference.group())
+    digits = digits.lstrip("0") or "0"  # Python refuses to read thousands of digits
+    return html.unescape(f"&{start}{digits};") if len(digits) <= _MAX_DIGITS else "\ufffd"

@@ -43,6 +43,10 @@ def test_plain_and_gzip_give_the_same_documents(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "detail"),
     [
+        (b'{"text": "\\ud83d", "url": NaN', "not valid JSON"),
+        (b'{"text": "\\ud83d' + b"[" * 100_000, "not valid JSON"),
+        (b'["\\ud83d"]', "not valid JSON"),
+        (b'{"text": "caf\xe9"}', "not valid JSON"),
         (b'{"text": "cut off', "not valid JSON"),
         (b"\xff\xfe{}", "not valid JSON"),
         (b"", "not valid JSON"),
@@ -255,3 +259,42 @@ def test_field_names_that_make_no_sense_are_refused(pair: str) -> None:
     with pytest.raises(UserError, match=f"--c4_fields {pair}: must be NAME=COLUMN"):
         parse_fields(["text=content", pair])
     assert parse_fields(["text=content", "timestamp=date"]) == DocumentFields("content", "url", "date")
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (BOM + lines_of(GOOD), GOOD["text"]),
+        (lines_of({**GOOD, "text": "a \ud83d b"}), "a \ufffd b"),
+        (lines_of({**GOOD, "text": "\udc00"}), "\ufffd"),
+        (lines_of({**GOOD, "text": "a \ude00\ud83d b"}), "a \ufffd\ufffd b"),
+        (lines_of({**GOOD, "text": "\ud83d\ude00 \ud83d"}), "\U0001f600 \ufffd"),
+        (BOM + lines_of({**GOOD, "text": "a \udfff", "other": 1}), "a \ufffd"),
+        (lines_of({**GOOD, "other": "\ud800"}), GOOD["text"]),
+        (json.dumps({**GOOD, "text": "a \ud83d"}, ensure_ascii=False).encode("utf-8", "surrogatepass"), "a \ufffd"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_byte_order_marks_and_lone_surrogates_lose_nothing(
+    tmp_path: Path, line: bytes, text: str, *, first: bool
+) -> None:
+    path, good = tmp_path / "c4.json", lines_of(GOOD)
+    path.write_bytes(line.strip() + b"\n" + good if first else good + line)
+    assert inspect(INPUTS, str(path), DocumentFields())[1] in (1, 2)
+    documents = [document for _, document in read_documents(INPUTS, str(path))]
+    assert [getattr(document, "text", document) for document in documents] == (
+        [text, GOOD["text"]] if first else [GOOD["text"], text]
+    )
+    references = [reference for _, reference in read_references(INPUTS, str(path))]
+    assert [reference.key for reference in references] == [document.key for document in documents]
+
+
+def test_a_lone_surrogate_in_a_url_is_an_unusual_url_only(tmp_path: Path) -> None:
+    path = tmp_path / "c4.json"
+    path.write_bytes(lines_of({**GOOD, "url": "https://a.example/\ud800"}))
+    ((_, document),) = read_documents(INPUTS, str(path))
+    assert isinstance(document, Document)
+    assert document.url == "https://a.example/\ufffd"

@@ -214,3 +214,28 @@ def test_a_corrupt_record_loses_only_itself_and_is_counted(crawl: Any, page: Cal
     assert isinstance(lost, RejectedDocument)
     assert lost.reason == Reason.PAGE_UNREADABLE
     assert "truncated at 1 place" in lost.detail
+
+
+@pytest.mark.parametrize(
+    ("alt", "meant"),
+    [
+        ("&#65;", "A"),
+        ("&#" + "9" * 4400 + ";", "\ufffd"),
+        ("&#x" + "F" * 100_000 + ";", "\ufffd"),
+        ("&#" + "0" * 4400 + "65;", "A"),
+        ("&#x" + "0" * 4400 + "41;", "A"),
+        ("&#0;&#55296;&#1114112;", "\ufffd\ufffd\ufffd"),
+        ("&" + "a" * 100_000 + ";", "&" + "a" * 100_000 + ";"),
+        ("&eacute;&#128512;", "\u00e9\U0001f600"),
+    ],
+)
+def test_character_references_of_any_length_cost_nothing(
+    crawl: Any, page: Callable[..., bytes], alt: str, meant: str
+) -> None:
+    for name in "abc":
+        crawl.write(f"https://{name}.example/", page("a.jpg"))
+    records = [record_of(location.offset, images({"url": "a.jpg", "alt": alt})) for location in crawl.locations]
+    write_wat(crawl, records)
+    for outcome in read_all(crawl):
+        assert isinstance(outcome, PageContent)
+        assert outcome.links[0].alt == meant

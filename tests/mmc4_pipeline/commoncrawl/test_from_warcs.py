@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
@@ -172,3 +173,27 @@ def test_files_are_named_once_in_order_and_must_be_there(tmp_path: Path) -> None
     assert warc_files(INPUTS, [str(tmp_path / "*.warc.gz"), paths[1]]) == paths
     with pytest.raises(UserError, match=r"nowhere\*\.gz: no such file"):
         warc_files(INPUTS, [str(tmp_path / "nowhere*.gz")])
+
+
+@pytest.mark.parametrize("name", ["a.arc", "a.arc.gz", "A.ARC.GZ", "crawl.wacz"])
+def test_files_of_another_format_are_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    (tmp_path / "a.warc.gz").touch()
+    with pytest.raises(UserError, match=name) as caught:
+        warc_files(INPUTS, [str(tmp_path / "*")])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_zstd_frames_is_read(warc: Warc, tmp_path: Path) -> None:
+    for number in range(3):
+        warc.write(f"https://a.example/{number}")
+    data, frames = warc.path.read_bytes(), []
+    for offset, length in warc.ranges:
+        frames.append(zstandard.compress(gzip.decompress(data[offset : offset + length])))
+    path = tmp_path / "b.warc.zst"
+    path.write_bytes(b"".join(frames))
+    assert warc_files(INPUTS, [str(tmp_path / "*.zst")]) == [str(path)]
+    records = Counts()
+    found = list(documents_of_warc(INPUTS, str(path), READER, records))
+    assert [item.text for item in found if isinstance(item, PageContent)] == [SENTENCE] * 3
+    assert records.to_json() == {"in": 3, "kept": 3, "dropped": {}}

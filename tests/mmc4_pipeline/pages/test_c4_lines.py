@@ -1,5 +1,7 @@
 """C4's rules for lines: each with a line that breaks it and one that barely does not."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,3 +78,38 @@ def test_cleaning_twice_is_cleaning_once_and_counts_add_up(text: str) -> None:
     assert twice.text == once.text
     assert twice.counts.dropped.total() == 0
     assert twice.counts.kept == once.counts.kept
+
+
+def one_by_one(line: str) -> str:
+    """Remove marks in the obvious way, which takes quadratic time."""
+    before = None
+    while before != line:
+        before, line = line, re.sub(r"\[\d*\]|\[edit\]|\[citation needed\]", "", line).strip()
+    return line
+
+
+@given(
+    st.lists(st.sampled_from(["[", "]", "1", "23", "edit", "citation needed", "a", " ", "[]", "\u0663"])).map("".join)
+)
+def test_marks_are_removed_as_one_by_one(line: str) -> None:
+    assert without_citations(line) == one_by_one(line)
+
+
+MANY = 200_000
+
+
+@pytest.mark.parametrize(
+    ("line", "rest"),
+    [
+        ("[" * MANY + "]" * MANY, ""),
+        ("[1" * MANY + "]" * MANY, ""),
+        ("[edit]" * MANY, ""),
+        ("[" * MANY, "[" * MANY),
+        ("]" * MANY, "]" * MANY),
+        ("][" * MANY, "]["),
+        ("[x" * MANY + "]" * MANY, "[x" * MANY + "]" * MANY),
+        ("[" * MANY + "x" + "]" * MANY, "[" * MANY + "x" + "]" * MANY),
+    ],
+)
+def test_a_line_of_marks_does_not_hold_up_a_worker(line: str, rest: str) -> None:
+    assert without_citations(line) == rest

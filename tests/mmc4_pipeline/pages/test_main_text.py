@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmc4_pipeline.pages.c4_lines import c4_lines
 from mmc4_pipeline.pages.main_text import MAX_CHARACTERS, UnreadablePageError, main_text
 
 PARAGRAPH = "The old mill stands by the river, and its wheel still turns on the first Sunday of the month."
@@ -85,3 +86,39 @@ def test_looking_for_such_tags_takes_no_time_itself(piece: str) -> None:
     html = piece * (MAX_CHARACTERS // len(piece))
     with suppress(UnreadablePageError):
         assert len(text(html)) <= MAX_CHARACTERS
+
+
+SENTENCES = [f"The fox number {n} jumps over the lazy dog near the river bank every single morning." for n in range(6)]
+PARAGRAPHS = "".join(f"<p>{sentence}</p>" for sentence in SENTENCES)
+BREAKS = "<br><br>".join(SENTENCES)
+LAYOUTS = {
+    "no table": f"<div>{PARAGRAPHS}</div>",
+    "one cell": f"<table><tr><td>{PARAGRAPHS}</td></tr></table>",
+    "menu and text": f"<table><tr><td><a href=/>Home</a></td><td>{PARAGRAPHS}</td></tr></table>",
+    "a row each": "<table>" + "".join(f"<tr><td>{sentence}</td></tr>" for sentence in SENTENCES) + "</table>",
+    "a column each": "<table><tr>" + "".join(f"<td>{sentence}" for sentence in SENTENCES) + "</table>",
+    "nested": f"<table><tr><td><table><tr><td><table><tr><td>{PARAGRAPHS}</table></td></tr></table></table>",
+    "line breaks": f"<center><table><tr><td><font size=2>{BREAKS}</font></td></tr></table></center>",
+    "head cells": f"<table><thead><tr><th>{SENTENCES[0]}</thead><tr><td>{'<td>'.join(SENTENCES[1:])}</table>",
+    "a list in it": f"<table><tr><td><ul><li>{'<li>'.join(SENTENCES)}</ul></table>",
+    "a heading in it": f"<table><tr><td><h1>The fox</h1>{PARAGRAPHS}</td></tr></table>",
+    "three columns": "<table><tr><td colspan=3><img src=logo.gif></td></tr><tr><td><a href=/a>News</a><br><a href=/b>"
+    f"About us</a></td><td>{PARAGRAPHS}</td><td>Ads</td></tr><tr><td colspan=3>Copyright 2001</td></tr></table>",
+    "a table in an article": f"<article>{PARAGRAPHS}<table><tr><td>Year<td>Number<tr><td>2001<td>15</table></article>",
+    "inline elements": f"<table><tr><td>{SENTENCES[0]} <b>{SENTENCES[1]}</b></td><td>{BREAKS}</td></tr></table>",
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_prose_of_a_page_laid_out_with_tables_is_kept(name: str) -> None:
+    html = f"<!doctype html><html><head><title>Foxes</title></head><body>{LAYOUTS[name]}</body></html>"
+    kept = c4_lines(text(html)).text
+    assert [sentence for sentence in SENTENCES if sentence not in kept] == []
+    assert "|" not in kept
+    assert "2001" not in kept
+
+
+@pytest.mark.parametrize("repeated", ["<a", "<a/", "<a b=c'", "<a b='<a c=\"", "<a\n", "<a<b ", "<!", "<a b=<a "])
+def test_endless_tag_names_do_not_hold_up_a_worker(repeated: str) -> None:
+    with suppress(UnreadablePageError):
+        text(f"<html><body><p>{PARAGRAPH}</p>" + repeated * (MAX_CHARACTERS // len(repeated)))
