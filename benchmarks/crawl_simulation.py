@@ -6,9 +6,8 @@ The event loop's time is virtual: it advances only when everything waits. The HT
 web; all else is what the images stage runs. Four cases: shards in flight without Crawl-delay, and with 5% of the hosts
 having one; one large site whose images are on four hosts; 20 processes that share a host of 20 requests/s in all.
 
-Site sizes: the head is Common Crawl's published top 500 (commoncrawl.github.io/cc-crawl-statistics), the tail a power
-law, scaled to C4's 365 million documents. Assumed, not measured: a quarter of the images on 20 shared hosts; 8% of
-hosts dead, 4% hanging; 20% of the responses 404; latencies of 0.15 to 1.5 s.
+What is assumed about sites and hosts is in `mmc4_pipeline/estimate/web.py`, because `mmc4 plan` estimates with it, too;
+`estimated_images_per_second` is what it says for the same number of shards in flight.
 """
 
 import argparse
@@ -30,6 +29,21 @@ from urllib.parse import urlsplit
 import numpy as np
 import numpy.typing as npt
 
+from mmc4_pipeline.estimate.host_limits import group_seconds
+from mmc4_pipeline.estimate.web import (
+    CRAWL_DELAYS,
+    DEAD,
+    DISTINCT,
+    DOCUMENTS,
+    HANGING,
+    LATENCIES,
+    LATENCY_SPREAD,
+    LINKS_PER_DOCUMENT,
+    MISSING,
+    SHARED_SHARE,
+    SITES,
+    site_sizes,
+)
 from mmc4_pipeline.images.fetching.client import Outcome, Target
 from mmc4_pipeline.images.fetching.fetch_loop import FetchLoop
 from mmc4_pipeline.images.fetching.fetcher import Fetcher
@@ -41,13 +55,6 @@ from schemas.reasons import Drop, Reason
 Result = TypeVar("Result")
 SETTINGS = FetchSettings(user_agent="simulation/1.0 (+https://example.org)", shard_seconds=7200.0)
 MOMENT = datetime(2019, 4, 25, tzinfo=UTC)
-DOCUMENTS, SITES, TOP = 365e6, 15_700_000, 500
-# Rank and percentage of all pages of the largest sites; the ranks between are interpolated.
-HEAD = [
-    (1, 0.600962), (2, 0.200215), (3, 0.108873), (5, 0.085182), (10, 0.060121), (20, 0.043386), (30, 0.034286),
-    (50, 0.023078), (100, 0.0142), (150, 0.011), (200, 0.0086), (250, 0.00745), (300, 0.00676), (400, 0.00556),
-    (500, 0.0048),
-]  # fmt: skip
 # Hosts that serve images to the pages of many sites, and the percentage of all images on each; a quarter in all.
 SHARED = {
     "i0.wp.com": 2.0, "i1.wp.com": 2.0, "i2.wp.com": 2.0, "1.bp.blogspot.com": 1.2, "2.bp.blogspot.com": 1.2,
@@ -56,7 +63,6 @@ SHARED = {
     "i.pinimg.com": 0.6, "lh3.googleusercontent.com": 0.8, "images.squarespace-cdn.com": 0.8,
     "upload.wikimedia.org": 0.5, "i.imgur.com": 0.4, "farm5.staticflickr.com": 0.3, "c1.staticflickr.com": 0.3,
 }  # fmt: skip
-SHARED_SHARE, LINKS_PER_DOCUMENT, DISTINCT = 0.25, 3.84, 0.9
 
 
 class _VirtualTime(selectors.SelectSelector):
@@ -149,14 +155,14 @@ class ModelledWeb:
             await asyncio.sleep(10.0)
             return Outcome(replace(empty, reason=Reason.TIMEOUT, error="timeout"), may_retry=True)
         admitted = path == "/robots.txt" or host.admits(loop.time())
-        await asyncio.sleep(host.latency * self.random.lognormvariate(0, 0.5))
+        await asyncio.sleep(host.latency * self.random.lognormvariate(0, LATENCY_SPREAD))
         if not admitted:
             error = f"HTTP {host.refusal}"
             return Outcome(replace(empty, status=host.refusal, reason=Reason.HTTP_ERROR, error=error), host.retry_after)
         if path == "/robots.txt" and host.crawl_delay:
             body = f"User-agent: *\nCrawl-delay: {host.crawl_delay}\n".encode()
             return Outcome(replace(empty, status=200, body=body))
-        missing = path == "/robots.txt" or (host.rate == inf and self.random.random() < 0.2)
+        missing = path == "/robots.txt" or (host.rate == inf and self.random.random() < MISSING)
         if missing:
             return Outcome(replace(empty, status=404, reason=Reason.HTTP_ERROR, error="HTTP 404"))
         return Outcome(replace(empty, status=200, body=b"x"))
@@ -185,19 +191,6 @@ class Job:
         self.reason = (await fetcher.fetch(self.request, self, deadline)).reason
 
 
-def site_sizes() -> npt.NDArray[np.float64]:
-    """Return the number of documents of each site, largest first."""
-    rank = np.arange(1, SITES + 1, dtype=float)
-    known, share = np.array(HEAD).T
-    head = np.exp(np.interp(np.log(rank[:TOP]), np.log(known), np.log(share / 100 * DOCUMENTS)))
-    low, high = 0.3, 2.0
-    for _ in range(60):  # the exponent with which all sites together have all documents
-        exponent = (low + high) / 2
-        tail = np.maximum(1, head[-1] * (rank[TOP:] / TOP) ** -exponent)
-        low, high = (exponent, high) if head.sum() + tail.sum() > DOCUMENTS else (low, exponent)
-    return np.concatenate([head, tail])
-
-
 def shard(
     number: int, sizes: npt.NDArray[np.float64], crawl_delays: float, documents: int = 2000
 ) -> tuple[list[Job], dict[str, HostModel]]:
@@ -215,9 +208,9 @@ def shard(
             hosts[name] = HostModel(latency=0.15)
         else:
             name, luck = site, draw.random()
-            kind = "dead" if luck < 0.08 else "hanging" if luck < 0.12 else "ok"
-            delay = draw.choice([1, 2, 5, 10, 10, 10, 20, 30]) if draw.random() < crawl_delays else 0
-            hosts[name] = HostModel(draw.choice([0.15, 0.3, 0.3, 0.6, 1.5]), delay, kind)
+            kind = "dead" if luck < DEAD else "hanging" if luck < DEAD + HANGING else "ok"
+            delay = draw.choice(CRAWL_DELAYS) if draw.random() < crawl_delays else 0
+            hosts[name] = HostModel(draw.choice(LATENCIES), delay, kind)
         links = numbers.binomial(int(size * LINKS_PER_DOCUMENT * 3), DISTINCT / 3)
         jobs += [Job(ImageRequest(f"http://{name}/{site}/{at}.jpg", MOMENT), site) for at in range(links)]
     return jobs, hosts
@@ -255,11 +248,13 @@ def in_flight(sizes: npt.NDArray[np.float64], shards: int, crawl_delays: float) 
 
     started = time.process_time()
     finished, seconds = run(main())
+    estimated = len(jobs) / group_seconds(shards, DOCUMENTS, crawl_delays)
     own = [most for name, most in web.most_open.items() if name not in SHARED]
     return {
         "images": len(jobs),
         "seconds": round(seconds),
         "images_per_second": round(len(jobs) / seconds, 1),
+        "estimated_images_per_second": round(estimated, 1),
         "half_of_the_shards_after": round(float(np.median(finished))),
         "deferred": sum(job.reason == Reason.DEFERRED for job in jobs),
         "most_open_at_a_site": max(own),
@@ -314,7 +309,7 @@ def busy_host(
 
 def cases(shards: int, links: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name and figures of each case."""
-    sizes = site_sizes()
+    sizes = site_sizes(np.arange(1, SITES + 1, dtype=float))
     yield "no_crawl_delay", in_flight(sizes, shards, 0.0)
     yield "5_percent_crawl_delay", in_flight(sizes, shards, 0.05)
     yield "large_site", large_site(links)

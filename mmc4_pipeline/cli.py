@@ -23,7 +23,7 @@ STAGES = {
 OTHERS = {
     "Before and during a run": {
         "demo": "build a small dataset from a generated web, in a minute or two",
-        "plan": "estimate bytes, requests, time and cost of reading the pages",
+        "plan": "estimate bytes, disk, time and cost of each stage",
         "models": "fetch the model weights that a recipe needs",
         "train_faces": "train a face head for your CLIP model on a run's images",
         "status": "show how far a run is, by stage",

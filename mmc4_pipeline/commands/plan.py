@@ -1,69 +1,91 @@
-"""mmc4 plan: prints what locating and reading the pages will take, for each page source."""
+"""mmc4 plan: prints what each of the five stages will take."""
 
 import argparse
 import os
 from dataclasses import astuple
-
-from rich.table import Table
+from pathlib import Path
 
 from mmc4_pipeline.arguments import add_recipe, command_parser
 from mmc4_pipeline.c4 import document_files, read_documents
 from mmc4_pipeline.commoncrawl.by_range import MAX_GAP
 from mmc4_pipeline.commoncrawl.by_wat import has_all_for
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.estimate.crawl_size import CrawlSize, crawl_size
-from mmc4_pipeline.estimate.estimate import Needs, Prices, Resources, Speeds, estimate, index_needs
+from mmc4_pipeline.estimate.clip_speed import measure_clip
+from mmc4_pipeline.estimate.corpus import Corpus
+from mmc4_pipeline.estimate.crawl_size import crawl_size
+from mmc4_pipeline.estimate.estimate import (
+    ScoreSpeeds,
+    cut_needs,
+    images_needs,
+    locate_needs,
+    page_sources,
+    score_needs,
+)
+from mmc4_pipeline.estimate.explain import Given, assumptions, conclusions
+from mmc4_pipeline.estimate.needs import Prices, Resources
 from mmc4_pipeline.estimate.speed import measure_speeds
+from mmc4_pipeline.estimate.table import stages_table
+from mmc4_pipeline.estimate.web import LINKS_PER_DOCUMENT
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.storage import HttpSettings, Inputs
 from mmc4_pipeline.terminal import Console
 
 DESCRIPTION = """\
-Estimate the requests, bytes, time and money that locating and reading the pages will take, and the cheapest way.
+Estimate what each of the five stages will take: requests, bytes, disk, core and GPU hours, duration and money.
 
-Pages can be read from three sources, see --page_source of `mmc4 pages`. The estimate takes a few seconds: it measures
-how fast a core of this machine reads a generated sample, and looks up the size of the crawl. Nothing is written.
-Fetching the images is not included.
+The estimate takes less than a minute. It measures how fast a core of this machine reads pages, decodes images and
+computes CLIP ViT-L/14, on generated samples, and looks up the size of the crawl. Nothing is written. All other
+assumptions are printed with the result; options change them.
 
 Examples:
-  mmc4 plan --documents 365000000 --cores 64 --network 1000
+  mmc4 plan --documents 356317
+  mmc4 plan --documents 365000000 --workers 64 --gpus 8 --network 1000
   mmc4 plan --c4 'c4/en/*.json.gz' --cc_root https://data.commoncrawl.org
 """
 PRICES = """\
-Prices are in US dollars. The default price per core hour is that of c5 machines on demand in us-east-1 ($0.34 for 8
-vCPUs). Common Crawl's bucket charges nothing for requests, nor for reading from within us-east-1.
+Prices are in US dollars. The defaults are Amazon's list prices in us-east-1 as of June 2026, on demand: c5 machines
+($0.34 an hour for 8 vCPUs), g5.xlarge ($1.006 an hour, with one A10G GPU), and S3 Standard ($0.023). Common Crawl's
+bucket charges nothing for requests, nor for reading from within us-east-1.
 """
-_GB, _MB = 10**9, 10**6
-_DAY = 24
+_MB = 10**6
+# On one GPU. timm's published benchmark has 324 images/s in mixed precision on an RTX 3090 for this model
+# (results/benchmark-infer-amp-nchw-pt210-cu121-rtx3090.csv in huggingface/pytorch-image-models, row
+# vit_large_patch14_clip_quickgelu_224). benchmarks/clip_cpu.py measures 30 sentences in the time of an image.
+_GPU = ScoreSpeeds(images_per_second=300.0, sentences_per_second=9000.0)
 
 
 def main(argv: list[str]) -> None:
     """Run from the command line."""
     arguments = _parser().parse_args(argv)
     recipe = load_recipe(arguments.recipe)
-    resources = Resources(arguments.cores, arguments.network * _MB, arguments.requests_per_second)
-    prices = Prices(arguments.core_hour_price, arguments.gigabyte_price, arguments.million_requests_price)
-    refusal = "--documents, --cores, --network and --requests_per_second must be more than 0, and prices 0 or more"
-    if min(astuple(resources)) <= 0 or min(astuple(prices)) < 0:
-        raise UserError(refusal)
+    resources = Resources(
+        arguments.workers, arguments.network * _MB, arguments.requests_per_second, float(arguments.gpus)
+    )
+    prices = _prices(arguments)
     inputs = Inputs(HttpSettings(requests_per_second=arguments.requests_per_second))
     reader, documents = PageReader(recipe.links, recipe.text_source), _documents(inputs, arguments)
     if documents <= 0:
-        raise UserError(refusal)
+        raise UserError("--documents must be more than 0")
     crawl = crawl_size(inputs, arguments.crawl or recipe.crawl, arguments.cc_root)
+    corpus = Corpus(documents, arguments.image_kilobytes * 1000, arguments.images_per_document)
     console = Console()
     with console.status("measuring this machine"):
-        speeds = measure_speeds(reader)
-    needs = estimate(documents, crawl, speeds, resources, prices, MAX_GAP)
-    possible = [item for item in needs if item.source != "wat" or has_all_for(reader)]
-    console.print(_assumptions(documents, crawl, speeds, resources, prices), highlight=False)
-    console.print(_table(index_needs(crawl, speeds, resources, prices), possible))
-    best = possible[0].source
-    console.print(
-        f"\nCheapest: --page_source {best}.{_caution(best)} mmc4 locate first reads the whole index, however few "
-        "documents there are. Costs include idle cores."
-    )
+        speeds = measure_speeds(reader, recipe.images)
+        score, measured = _score_speeds(arguments)
+    sources = page_sources(documents, crawl, speeds, resources, prices, MAX_GAP)
+    sources = [item for item in sources if item.way != "wat" or has_all_for(reader)]
+    crawl_delays = arguments.crawl_delay_percent / 100
+    locate = locate_needs(documents, crawl, speeds, resources, prices)
+    later = [
+        images_needs(corpus, speeds, crawl_delays, resources, prices),
+        score_needs(corpus, score, resources, prices),
+        cut_needs(corpus, resources, prices),
+    ]
+    given = Given(corpus, crawl, speeds, score, measured, crawl_delays, resources, prices)
+    console.print(assumptions(given), highlight=False)
+    console.print(stages_table(locate, sources, later), highlight=False)
+    console.print(conclusions(given, locate, sources, later), highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,17 +102,77 @@ def _parser() -> argparse.ArgumentParser:
         help="folder or URL of Common Crawl, to measure the size of the crawl (default: published figures, which are "
         "known for C4's crawl only)",
     )
-    cores, rate = float(os.cpu_count() or 1), HttpSettings().requests_per_second
-    for name, default, metavar, text in (
-        ("cores", cores, "N", f"cores of the whole run (default: {cores:g}, those of this machine)"),
-        ("network", 100.0, "MB", "megabytes per second of the whole run (default: 100)"),
-        ("requests_per_second", rate, "N", f"requests per second of the whole run (default: {rate:g})"),
-        ("core_hour_price", 0.0425, "DOLLARS", "price per core and hour (default: 0.0425)"),
-        ("gigabyte_price", 0.0, "DOLLARS", "price per gigabyte read (default: 0)"),
-        ("million_requests_price", 0.0, "DOLLARS", "price per million requests (default: 0)"),
-    ):
-        parser.add_argument(f"--{name}", type=float, default=default, metavar=metavar, help=text)
+    _add_numbers(
+        parser.add_argument_group("what the whole run has"),
+        ("workers", float(os.cpu_count() or 1), "N", "worker processes, with one core each"),
+        ("gpus", float(_gpus_here()), "N", "GPUs for scoring; without any, CLIP runs on the cores"),
+        ("network", 100.0, "MB", "megabytes per second, each way"),
+        ("requests_per_second", HttpSettings().requests_per_second, "N", "requests per second to Common Crawl"),
+    )
+    _add_numbers(
+        parser.add_argument_group("assumptions"),
+        ("images_per_document", LINKS_PER_DOCUMENT, "N", "image links per document that pass the rules for URLs"),
+        ("image_kilobytes", 83.0, "KB", "size of an image, as received and as stored"),
+        ("crawl_delay_percent", 5.0, "N", "percentage of the hosts that have a Crawl-delay"),
+        ("score_images_per_second", None, "N", "images that CLIP scores on one GPU, or without GPUs on one core"),
+        (
+            "score_sentences_per_second",
+            None,
+            "N",
+            "the same for sentences (default for both: 300 and 9000 on a GPU; measured on a core)",
+        ),
+    )
+    _add_numbers(
+        parser.add_argument_group("prices"),
+        ("core_hour_price", 0.0425, "DOLLARS", "price per core and hour"),
+        ("gpu_hour_price", 1.006, "DOLLARS", "price per GPU and hour, with its machine"),
+        ("gigabyte_price", 0.0, "DOLLARS", "price per gigabyte read from Common Crawl"),
+        ("million_requests_price", 0.0, "DOLLARS", "price per million requests to Common Crawl"),
+        ("stored_price", 0.023, "DOLLARS", "price per gigabyte stored for a month"),
+    )
     return parser
+
+
+def _add_numbers(group: argparse._ActionsContainer, *options: tuple[str, float | None, str, str]) -> None:
+    for name, default, metavar, text in options:
+        shown = text if default is None else f"{text} (default: {default:g})"
+        group.add_argument(f"--{name}", type=float, default=default, metavar=metavar, help=shown)
+
+
+def _prices(arguments: argparse.Namespace) -> Prices:
+    """Return the prices. Raises UserError if a number is not possible."""
+    positive = ("workers", "network", "requests_per_second", "images_per_document", "image_kilobytes")
+    optional = ("score_images_per_second", "score_sentences_per_second")
+    for name in (*positive, *optional):
+        value = getattr(arguments, name)
+        if (name in positive or value is not None) and value <= 0:
+            raise UserError(f"--{name} must be more than 0")
+    prices = Prices(
+        arguments.core_hour_price,
+        arguments.gpu_hour_price,
+        arguments.gigabyte_price,
+        arguments.million_requests_price,
+        arguments.stored_price,
+    )
+    if min(*astuple(prices), arguments.gpus, arguments.crawl_delay_percent) < 0 or arguments.crawl_delay_percent > 100:
+        raise UserError("prices and --gpus must be 0 or more, and --crawl_delay_percent must be 0 to 100")
+    return prices
+
+
+def _score_speeds(arguments: argparse.Namespace) -> tuple[ScoreSpeeds, str]:
+    """Return CLIP's speeds on one GPU or one core, and their source. Measures only what was not given."""
+    images, sentences = arguments.score_images_per_second, arguments.score_sentences_per_second
+    if images and sentences:
+        return ScoreSpeeds(images, sentences), "given"
+    if arguments.gpus:
+        found, source = _GPU, "assumed: a GPU like an RTX 3090 or A10G"
+    else:
+        found, source = measure_clip()
+    return ScoreSpeeds(images or found.images_per_second, sentences or found.sentences_per_second), source
+
+
+def _gpus_here() -> int:
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def _documents(inputs: Inputs, arguments: argparse.Namespace) -> int:
@@ -101,46 +183,3 @@ def _documents(inputs: Inputs, arguments: argparse.Namespace) -> int:
     sizes = [inputs.size(path) for path in files]
     first = sum(1 for _ in read_documents(inputs, files[0]))
     return round(first * sum(sizes) / sizes[0]) if sizes[0] else first
-
-
-def _assumptions(documents: int, crawl: CrawlSize, speeds: Speeds, resources: Resources, prices: Prices) -> str:
-    """Return what the figures follow from."""
-    return (
-        f"{documents:,} documents from {crawl.name}. The crawl has {crawl.pages:,} pages in {crawl.files:,} WARC files "
-        f"({_bytes(crawl.warc_bytes)}), WAT files ({_bytes(crawl.wat_bytes)}) and an index of which at most "
-        f"{_bytes(crawl.index_bytes)} are read (source: {crawl.source}).\n"
-        f"A core of this machine reads {1 / speeds.range_seconds_per_page:,.0f} pages by range, "
-        f"{_bytes(speeds.wat_bytes_per_second)} of WAT files, {_bytes(speeds.warc_bytes_per_second)} of WARC files or "
-        f"{speeds.index_rows_per_second:,.0f} rows of the index per second.\n"
-        f"Assumed are {resources.cores:g} cores (${prices.core_hour:g} an hour each), "
-        f"{_bytes(resources.bytes_per_second)} per second (${prices.gigabyte:g} a GB) and "
-        f"{resources.requests_per_second:g} requests per second (${prices.million_requests:g} a million).\n"
-    )
-
-
-def _table(index: Needs, sources: list[Needs]) -> Table:
-    table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    table.add_column("source", no_wrap=True)
-    for name in ("requests", "read", "core hours", "time", "limited by", "cost"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for item in [index, *sources]:
-        figures = (f"{item.requests:,}", _bytes(item.bytes), f"{item.core_hours:,.1f}", _time(item.hours))
-        table.add_row(item.source, *figures, item.limit, f"${item.dollars:,.2f}", end_section=item is index)
-    return table
-
-
-def _caution(source: str) -> str:
-    return " WAT files hold only the src of images, and no text." if source == "wat" else ""
-
-
-def _bytes(number: float) -> str:
-    for size, unit in ((10**12, "TB"), (_GB, "GB"), (_MB, "MB")):
-        if number >= size:
-            return f"{number / size:,.1f} {unit}"
-    return f"{number / 1000:,.0f} kB"
-
-
-def _time(hours: float) -> str:
-    if hours >= 2 * _DAY:
-        return f"{hours / _DAY:,.1f} days"
-    return f"{hours:,.1f} h" if hours >= 1 else f"{hours * 60:,.1f} min"

@@ -1,80 +1,143 @@
-"""Estimates what locating takes, and reading the pages from each source. Pure arithmetic on sizes and speeds."""
+"""Estimates what each of the five stages takes. Pure arithmetic on sizes and speeds."""
 
 from dataclasses import dataclass
+from math import ceil
 
+from mmc4_pipeline.estimate.corpus import (
+    BASE64,
+    C4_BYTES,
+    IMAGE_ROW_BYTES,
+    LEDGER_BYTES,
+    LOCATION_BYTES,
+    PAGE_BYTES,
+    SCORE_BYTES,
+    Corpus,
+)
 from mmc4_pipeline.estimate.crawl_size import CrawlSize
+from mmc4_pipeline.estimate.host_limits import DOCUMENTS_PER_SHARD, group_seconds
+from mmc4_pipeline.estimate.needs import Needs, Prices, Resources, Work
+from mmc4_pipeline.images.fetch_shards import MAX_IN_FLIGHT
 
-_HOUR, _GB = 3600, 10**9
+# Seconds of a core per document: to join it with the index (benchmarks/locate.py), and to cut a page's text into
+# sentences and write it (60 real pages).
+JOIN_SECONDS, TEXT_SECONDS = 1e-4, 1e-3
+# Seconds of a core per image: to fetch it over HTTPS with a new connection (benchmarks/fetch.py), to prepare it for
+# CLIP on a GPU (benchmarks/clip_throughput.py), and to write it into a dataset's shard (benchmarks/shard_writing.py).
+FETCH_SECONDS, PREPARE_SECONDS, WRITE_SECONDS = 1 / 447, 4e-3, 1 / 939
 
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """How fast one core reads pages by range, scans compressed files, and compares index rows with wanted URLs."""
+    """How fast one core reads pages by range, scans compressed files, compares index rows with URLs, decodes images."""
 
     range_seconds_per_page: float
     wat_bytes_per_second: float
     warc_bytes_per_second: float
     index_rows_per_second: float
+    images_decoded_per_second: float
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
-    """Limits of the whole run: cores, and bytes and requests per second from Common Crawl."""
+class ScoreSpeeds:
+    """How many images and sentences CLIP scores per second: on one GPU, or else on one core."""
 
-    cores: float
-    bytes_per_second: float
-    requests_per_second: float
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Prices in US dollars, per core and hour, gigabyte read, and million requests."""
-
-    core_hour: float
-    gigabyte: float
-    million_requests: float
+    images_per_second: float
+    sentences_per_second: float
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a page source, or the index, takes. `hours` is the duration, and `limit` the resource that determines it.
-
-    `core_hours` is the work. `dollars` includes idle cores, because a machine is paid for while it waits, too.
-    """
-
-    source: str
-    requests: int
-    bytes: int
-    core_hours: float
-    hours: float
-    limit: str
-    dollars: float
-
-
-def estimate(
+def page_sources(
     documents: int, crawl: CrawlSize, speeds: Speeds, resources: Resources, prices: Prices, max_gap: int
 ) -> list[Needs]:
-    """Return the needs of each page source, the cheapest first. Equally cheap sources are ordered by duration.
+    """Return the needs of the pages stage by each page source, the cheapest first.
 
-    Documents are assumed to be distributed over the crawl at random, as C4's are. `max_gap` is the largest gap in bytes
-    between two records that are read with one request.
+    Equally cheap sources are ordered by duration. Documents are assumed to be distributed over the crawl at random, as
+    C4's are. `max_gap` is the largest gap in bytes between two records that are read with one request.
     """
     files = touched_files(documents, crawl.files)
     requests, read = merged_ranges(documents, files, crawl, max_gap)
     wat, warc = (files * total / crawl.files for total in (crawl.wat_bytes, crawl.warc_bytes))
-    work = [
+    ways = [
         ("warc", requests, read, documents * speeds.range_seconds_per_page),
         ("wat", files, wat, wat / speeds.wat_bytes_per_second),
         ("warc_scan", files, warc, warc / speeds.warc_bytes_per_second),
     ]
-    needs = [_needs(*item, resources, prices) for item in work]
+    pages = documents * PAGE_BYTES
+    needs = [
+        Needs.of(
+            "pages",
+            way,
+            Work(
+                requests=asked,
+                read=size,
+                stored=pages,
+                temporary=pages,
+                core_seconds=seconds + documents * TEXT_SECONDS,
+                from_common_crawl=True,
+            ),
+            resources,
+            prices,
+        )
+        for way, asked, size, seconds in ways
+    ]
     return sorted(needs, key=lambda item: (item.dollars, item.hours))
 
 
-def index_needs(crawl: CrawlSize, speeds: Speeds, resources: Resources, prices: Prices) -> Needs:
-    """Return the needs of reading a crawl's whole columnar index, as locate does for any number of documents."""
-    seconds = crawl.pages / speeds.index_rows_per_second
-    return _needs("index", crawl.index_requests, crawl.index_bytes, seconds, resources, prices)
+def locate_needs(documents: int, crawl: CrawlSize, speeds: Speeds, resources: Resources, prices: Prices) -> Needs:
+    """Return the needs of the locate stage: it reads a crawl's whole columnar index for any number of documents."""
+    work = Work(
+        requests=crawl.index_requests,
+        read=crawl.index_bytes + documents * C4_BYTES,
+        stored=documents * LOCATION_BYTES,
+        temporary=documents * LOCATION_BYTES,  # about as many rows of the index are shuffled as there are documents
+        core_seconds=crawl.pages / speeds.index_rows_per_second + documents * JOIN_SECONDS,
+        from_common_crawl=True,
+    )
+    return Needs.of("locate", "", work, resources, prices)
+
+
+def images_needs(corpus: Corpus, speeds: Speeds, crawl_delays: float, resources: Resources, prices: Prices) -> Needs:
+    """Return the needs of the images stage; `crawl_delays` is the share of hosts with a Crawl-delay."""
+    images = corpus.scored * corpus.image_bytes
+    shards = ceil(corpus.documents / DOCUMENTS_PER_SHARD)
+    in_flight = shards_in_flight(corpus.documents, resources.workers)
+    rounds = max(1.0, shards / (in_flight * resources.workers))
+    work = Work(
+        requests=corpus.requests,
+        read=corpus.bodies * corpus.image_bytes,
+        stored=images + corpus.distinct * IMAGE_ROW_BYTES,
+        temporary=images * min(1.0, 1 / rounds),
+        core_seconds=corpus.requests * FETCH_SECONDS + corpus.received / speeds.images_decoded_per_second,
+        waits={"hosts": rounds * group_seconds(in_flight, corpus.documents, crawl_delays, corpus.links_per_document)},
+    )
+    return Needs.of("images", "", work, resources, prices)
+
+
+def shards_in_flight(documents: int, workers: float) -> float:
+    """Return how many shards each process fetches at a time."""
+    return max(1.0, min(MAX_IN_FLIGHT, documents / DOCUMENTS_PER_SHARD / workers))
+
+
+def score_needs(corpus: Corpus, speeds: ScoreSpeeds, resources: Resources, prices: Prices) -> Needs:
+    """Return the needs of the score stage, on the GPUs if there are any and else on the cores."""
+    seconds = corpus.scored / speeds.images_per_second + corpus.sentences / speeds.sentences_per_second
+    work = Work(
+        read=corpus.scored * corpus.image_bytes,
+        stored=corpus.scored * SCORE_BYTES,
+        core_seconds=corpus.scored * PREPARE_SECONDS if resources.gpus else seconds,
+        gpu_seconds=seconds if resources.gpus else 0.0,
+    )
+    return Needs.of("score", "gpu" if resources.gpus else "cpu", work, resources, prices)
+
+
+def cut_needs(corpus: Corpus, resources: Resources, prices: Prices) -> Needs:
+    """Return the needs of cutting one dataset, in the default format."""
+    images = corpus.published * corpus.image_bytes
+    work = Work(
+        read=images,
+        stored=images * BASE64 + corpus.published_text_bytes + corpus.distinct * LEDGER_BYTES,
+        core_seconds=corpus.published * WRITE_SECONDS,
+    )
+    return Needs.of("cut", "", work, resources, prices)
 
 
 def touched_files(documents: int, files: int) -> float:
@@ -96,21 +159,3 @@ def merged_ranges(documents: int, files: float, crawl: CrawlSize, max_gap: int) 
     requests = documents - neighbours * sum(chance)
     skipped = neighbours * size * sum(between * probability for between, probability in enumerate(chance))
     return requests, documents * size + skipped
-
-
-def _needs(
-    source: str, requests: float, read: float, core_seconds: float, resources: Resources, prices: Prices
-) -> Needs:
-    limits = {
-        "cores": core_seconds / resources.cores,
-        "network": read / resources.bytes_per_second,
-        "requests": requests / resources.requests_per_second,
-    }
-    limit = max(limits, key=lambda name: limits[name])
-    hours = limits[limit] / _HOUR
-    dollars = (
-        hours * resources.cores * prices.core_hour
-        + read / _GB * prices.gigabyte
-        + requests / 1e6 * prices.million_requests
-    )
-    return Needs(source, round(requests), round(read), core_seconds / _HOUR, hours, limit, dollars)

@@ -1,10 +1,11 @@
-"""Writes a WARC file, its WAT file and an index, with pages as large as Common Crawl's, to measure speeds on."""
+"""Makes what speeds are measured on: a WARC file, its WAT file and an index, as large as Common Crawl's; a JPEG."""
 
 import io
 import random
 from datetime import UTC, datetime
 from pathlib import Path
 
+import cv2
 import numpy as np
 import orjson
 import pyarrow as pa
@@ -22,6 +23,7 @@ _SYLLABLES = ("ba", "co", "di", "fe", "gu", "ha", "jo", "ki", "lu", "me", "no", 
 # The crawl's means per page: 25 KB in WARC files, 87 KB when unpacked, 8 KB in WAT files.
 _LINKS, _IMAGES, _PARAGRAPHS, _CALLS = 220, 25, 55, 600
 _SITE_ROWS, _FOLDERS = 50, 2000  # of the index
+_CONTRAST = 2.0  # of the picture: how much neighbouring areas differ, in grey levels
 
 
 def write_sample(folder: Path, pages: int) -> list[Location]:
@@ -78,6 +80,17 @@ def write_index(folder: Path, rows: int) -> tuple[str, pa.Array]:
     path = str(folder / "index.parquet")
     pq.write_table(pa.table(columns), path, compression="gzip", compression_level=6)  # like Common Crawl's
     return path, urls
+
+
+def make_picture() -> bytes:
+    """Return a JPEG of 1000 x 750 pixels and about 86 kB, with detail at every scale, as photographs have."""
+    numbers = np.random.default_rng(0)
+    pixels = np.zeros((750, 1000, 3))
+    for step in (3, 10, 40, 150):
+        coarse = numbers.normal(scale=_CONTRAST * step**0.5, size=(750 // step + 2, 1000 // step + 2, 3))
+        pixels += cv2.resize(coarse, (1000, 750), interpolation=cv2.INTER_CUBIC)
+    picture = np.clip(pixels + 128, 0, 255).astype(np.uint8)
+    return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1])
 
 
 def _words(rng: random.Random, number: int) -> str:
