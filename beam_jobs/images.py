@@ -42,6 +42,7 @@ from mmc4_pipeline.images.from_img2dataset.engine import Img2dataset, version_of
 from mmc4_pipeline.images.from_img2dataset.prefetched import PrefetchedImages
 from mmc4_pipeline.images.from_img2dataset.shards import shard_files, table_of
 from mmc4_pipeline.images.process_shard import FetchedShard, ShardToFetch, decide_shard, fetch_from_source, wanted_links
+from mmc4_pipeline.images.shard_groups import shard_groups
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.naming import stable_hash
 from mmc4_pipeline.progress import Notes
@@ -50,7 +51,7 @@ from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.storage import Inputs
 from schemas.image import Image
-from schemas.manifest import ImageShards, ImagesInput, ImagesPlan, Manifest, ShardNote, WrittenFile
+from schemas.manifest import ImageShards, ImagesInput, ImagesPlan, Manifest, PagesPlan, ShardNote, WrittenFile
 from schemas.page import Page
 from schemas.reasons import Stage
 from schemas.statistics import Counts
@@ -80,7 +81,7 @@ def run(options: PipelineOptions) -> Manifest[ImagesPlan]:
     recipe, settings, output = recipe_of(options), fetch_settings(options), output_folder(options)
     inputs = Inputs(http_settings(options))
     pages = stage_folder(output, Stage.PAGES)
-    manifest = pages.manifest()
+    manifest = pages.manifest(PagesPlan)
     folder, shards = stage_folder(output, Stage.IMAGES), manifest.plan.shards
     detector = face_detector(options)
     lists = LoadedFilters.read(recipe.of_kind(DenyList) | recipe.of_kind(FileContentFilter), inputs)
@@ -106,6 +107,7 @@ def run(options: PipelineOptions) -> Manifest[ImagesPlan]:
         detector=detector,
         source=source,
         processes=worker_processes(options),
+        split_sites=tuple(manifest.plan.split_sites.values()),
     )
     resume, progress = options.view_as(CommonOptions).resume, Notes(FETCHED, shards, "shards")
     return run_stage(folder, plan, options, work.build, resume=resume, progress=progress, after=_remove_temporary)
@@ -152,6 +154,7 @@ class ImagesWork:
     detector: FaceDetector | None = None
     source: Img2dataset | PrefetchedImages | None = None
     processes: int = 1
+    split_sites: tuple[tuple[int, int], ...] = ()
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> PCollection[None]:
         """Build the pipeline: fetch all shards, learn from all of them, then decide the shards that are still to do.
@@ -176,10 +179,12 @@ class ImagesWork:
     def _groups(self) -> list[tuple[int, int]]:
         """Return groups of shards, each by its first shard and the one after its last.
 
-        There is at least one for each process. Another source is not faster with groups.
+        There is at least one for each process, unless few sites have most of the shards. Another source is not faster
+        with groups.
         """
-        size = 1 if self.source else max(1, min(MAX_IN_FLIGHT, self.shards // self.processes))
-        return [(first, min(first + size, self.shards)) for first in range(0, self.shards, size)]
+        if self.source:
+            return shard_groups(self.shards, 1, ())
+        return shard_groups(self.shards, min(MAX_IN_FLIGHT, self.shards // self.processes), self.split_sites)
 
     def _fetched_shards(self, pipeline: beam.Pipeline) -> PCollection[int]:
         """Fetch all shards that have not been fetched; return the numbers of all shards."""
