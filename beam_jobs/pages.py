@@ -28,7 +28,7 @@ from mmc4_pipeline.pages.content import PageContent, rejected
 from mmc4_pipeline.pages.page_outcome import pack_text, text_of, unpack
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.pages.page_sorter import PageSorter
-from mmc4_pipeline.pages.runs import Slice, outcomes_of, positions_of, read_slice, slices, write_run
+from mmc4_pipeline.pages.runs import Slice, outcomes_of, positions_of, read_slice, read_slices, slices, write_run
 from mmc4_pipeline.pages.site_shards import SiteShards, divide, in_order, position
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
@@ -233,9 +233,10 @@ class PagesWork:
     def load(self, part: int, step: str, sites: SiteShards, todo: frozenset[int]) -> Iterator[tuple[int, _Loaded]]:
         """Yield the slices of a part, or where they are, each with its shard."""
         path = self._run_file(step, part)
-        for shard, place in slices(path, sites):
-            if shard in todo:
-                yield shard, (step, part, place) if self.by_reference else read_slice(path, place)
+        if self.by_reference:
+            yield from ((shard, (step, part, place)) for shard, place in slices(path, sites) if shard in todo)
+        else:
+            yield from read_slices(path, sites, todo)
 
     def _outcomes(self, loaded: Iterable[_Loaded]) -> Iterator[PageOutcome]:
         for item in loaded:
@@ -250,14 +251,13 @@ class PagesWork:
         """Decide about a shard's documents and write its pages and rejected documents; the note is written last."""
         shard, parts = item
         begin_shard(self.folder, shard)
-        packed = list(self._outcomes(parts["pages"]))
-        texts = {item.source: item for item in self._outcomes(parts["texts"])}
-        made = [self._finish(item, texts) for item in packed if item.kind is not OutcomeKind.COUNTS]
-        counted = [
-            {what: Counts.from_json(count) for what, count in unpack(item).items()}
-            for item in packed
-            if item.kind is OutcomeKind.COUNTS
-        ]
+        texts = {text.source: text for text in self._outcomes(parts["texts"])}
+        made, counted = list[tuple[str, Page | RejectedDocument]](), list[dict[str, Counts]]()
+        for packed in self._outcomes(parts["pages"]):
+            if packed.kind is OutcomeKind.COUNTS:
+                counted.append({what: Counts.from_json(count) for what, count in unpack(packed).items()})
+            else:
+                made.append(self._finish(packed, texts))
         decided = self.source.decide(made)
         # Sorted by key, which is a hash, so that a site's pages do not follow one another.
         pages = sorted((page for page in decided if isinstance(page, Page)), key=lambda page: page.key)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import is_dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -16,6 +17,8 @@ import pyarrow as pa
 Record = TypeVar("Record")
 Float32 = Annotated[float, pa.float32()]  # similarities and probabilities
 UInt64 = Annotated[int, pa.uint64()]  # perceptual hashes
+
+_ROWS_AT_ONCE = 500  # as Python objects they take ten times as much memory as in a table
 
 _PLAIN: dict[Any, pa.DataType] = {
     str: pa.string(),
@@ -58,8 +61,12 @@ def _is_record(hint: Any) -> bool:
 
 def to_table(records: Iterable[Any], record: type) -> pa.Table:
     """Return a table of records; without records it is empty, with the full schema."""
-    rows = msgspec.to_builtins(list(records), builtin_types=(bytes, datetime))
-    return pa.Table.from_pylist(rows, schema=arrow_schema(record))
+    schema, rest = arrow_schema(record), iter(records)
+    tables = [schema.empty_table()]
+    while rows := list(islice(rest, _ROWS_AT_ONCE)):
+        plain = msgspec.to_builtins(rows, builtin_types=(bytes, datetime))
+        tables.append(pa.Table.from_pylist(plain, schema=schema))
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def _reader(hint: Any) -> Callable[[Any], Any]:
@@ -81,6 +88,6 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
 def from_table(table: pa.Table, record: type[Record]) -> Iterator[Record]:
     """Yield the records of a table, batch by batch; raises KeyError if a column is missing."""
     reader = _reader(record)
-    for batch in table.to_batches():
+    for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
         for row in batch.to_pylist():
             yield reader(row)

@@ -5,7 +5,7 @@ length of each, and whether it is a document.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from operator import itemgetter
 
@@ -19,7 +19,7 @@ from mmc4_pipeline.storage import HashingWriter
 from schemas.manifest import WrittenFile
 from schemas.page import OutcomeKind, PageOutcome
 
-_SORTED_AT_ONCE = 16 << 20  # bytes
+_SORTED_AT_ONCE = 8 << 20  # bytes
 _INDEX = np.dtype([("position", POSITION), ("length", "<u4"), ("document", "?")])
 _LENGTH = struct.Struct("<I")
 _ENCODER = msgspec.msgpack.Encoder()
@@ -78,6 +78,15 @@ def slices(path: str, shards: SiteShards) -> Iterator[tuple[int, Slice]]:
     bounds = [*np.flatnonzero(np.diff(shard, prepend=-1)).tolist(), len(index)]
     for first, end in pairwise(bounds):
         yield int(shard[first]), (int(ends[first]), int(ends[end] - ends[first]))
+
+
+def read_slices(path: str, shards: SiteShards, wanted: Collection[int]) -> Iterator[tuple[int, bytes]]:
+    """Yield the slices of a run for some shards, each with its shard; the file is read once, from front to back."""
+    with storage.open_stream(f"{path}.run") as stream:
+        for shard, (_, length) in slices(path, shards):
+            data = stream.read(length)
+            if shard in wanted:
+                yield shard, data
 
 
 def read_slice(path: str, place: Slice) -> bytes:

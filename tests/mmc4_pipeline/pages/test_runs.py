@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmc4_pipeline.pages import runs
 from mmc4_pipeline.pages.page_outcome import pack, pack_text, text_of
-from mmc4_pipeline.pages.runs import outcomes_of, positions_of, read_slice, slices, write_run
+from mmc4_pipeline.pages.runs import outcomes_of, positions_of, read_slice, read_slices, slices, write_run
 from mmc4_pipeline.pages.site_shards import divide, in_order, position, positions
 from schemas.page import OutcomeKind, PageOutcome
 
@@ -32,6 +32,13 @@ def test_every_outcome_is_in_the_slices_of_its_shard(
     found: dict[int, list[PageOutcome]] = defaultdict(list)
     for shard, place in slices(path, shards):
         found[shard] += outcomes_of(read_slice(path, place))
+    half = [shard for shard in found if shard % 2]
+    assert [shard for shard, _ in read_slices(path, shards, half)] == [
+        shard for shard, _ in slices(path, shards) if shard in half
+    ]
+    assert [data for _, data in read_slices(path, shards, half)] == [
+        read_slice(path, place) for shard, place in slices(path, shards) if shard in half
+    ]
     expected: dict[int, list[PageOutcome]] = defaultdict(list)
     for outcome, shard in zip(outcomes, shards.of(positions(item.position for item in outcomes)).tolist(), strict=True):
         expected[shard].append(outcome)
