@@ -8,7 +8,9 @@ import logging
 import struct
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urldefrag
@@ -17,26 +19,30 @@ import apache_beam as beam
 import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
-from apache_beam.transforms import combiners
 
+from beam_jobs.backlog import BACKLOG, Backlog, Remaining
 from beam_jobs.command_line import parse
 from beam_jobs.engines import worker_processes
+from beam_jobs.learn import RANKED_HASH, Learn
 from beam_jobs.metrics import begin_shard, finish_shard, record_duration
-from beam_jobs.near_copies import TooManyCopies, pack, unpack
+from beam_jobs.near_copies import pack, unpack
 from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.images import ImagesOptions, face_detector, fetch_settings
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.prefetched_images import FindImages
 from beam_jobs.stage_runner import run_stage
-from filters.base import ContentFilter, CopiesFilter, CorpusFilter, FileContentFilter, ImageFilter, SampleFilter
+from filters.base import ContentFilter, CorpusFilter, FileContentFilter, ImageFilter
 from filters.consent import Consent
 from filters.deny_list import DenyList, LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.apply_filters import Candidate, apply_filters
-from mmc4_pipeline.images.answers import PARTIAL
+from mmc4_pipeline.images.answers import PARTIAL, Batch, stored_urls
 from mmc4_pipeline.images.faces import FaceDetector
-from mmc4_pipeline.images.fetch_shards import MAX_IN_FLIGHT, fetch_shards
+from mmc4_pipeline.images.fetch_shards import MAX_IN_FLIGHT, fetch_backlog, fetch_shards
+from mmc4_pipeline.images.fetching.fetcher import first_host
+from mmc4_pipeline.images.fetching.interface import ImageRequest
+from mmc4_pipeline.images.fetching.routes import Route
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.from_img2dataset.engine import Img2dataset, version_of
 from mmc4_pipeline.images.from_img2dataset.prefetched import PrefetchedImages
@@ -44,7 +50,7 @@ from mmc4_pipeline.images.from_img2dataset.shards import shard_files, table_of
 from mmc4_pipeline.images.process_shard import FetchedShard, ShardToFetch, decide_shard, fetch_from_source, wanted_links
 from mmc4_pipeline.images.shard_groups import shard_groups
 from mmc4_pipeline.loaded_filters import LoadedFilters
-from mmc4_pipeline.naming import stable_hash
+from mmc4_pipeline.naming import shard_of, site_of, stable_hash
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.run_folders import stage_folder
@@ -69,9 +75,7 @@ Example:
 """
 OPTIONS = (CommonOptions, WebOptions, ImagesOptions)
 FETCHED = "fetched"  # the notes of shards whose images have been fetched, which is most of the work
-_LEARNED = tuple[str, bytes]  # declared where several collections are merged: Flink requires equal coders
 _INDEX = "prefetched"  # the folder of the index for --images_from
-_RANKED_HASH = ">QQ"  # Beam's integers are signed, hashes are not; big-endian bytes sort like their numbers
 
 _log = logging.getLogger(__name__)
 
@@ -108,13 +112,14 @@ def run(options: PipelineOptions) -> Manifest[ImagesPlan]:
         source=source,
         processes=worker_processes(options),
         split_sites=tuple(manifest.plan.split_sites.values()),
+        accept_deferred=options.view_as(ImagesOptions).accept_deferred,
     )
     resume, progress = options.view_as(CommonOptions).resume, Notes(FETCHED, shards, "shards")
     return run_stage(folder, plan, options, work.build, resume=resume, progress=progress, after=_remove_temporary)
 
 
 def _remove_temporary(folder: StageFolder) -> None:
-    for name in (_INDEX, PARTIAL):
+    for name in (_INDEX, PARTIAL, BACKLOG):
         storage.remove_folder(folder.file(name))
 
 
@@ -155,15 +160,16 @@ class ImagesWork:
     source: Img2dataset | PrefetchedImages | None = None
     processes: int = 1
     split_sites: tuple[tuple[int, int], ...] = ()
+    accept_deferred: bool = False
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> PCollection[None]:
         """Build the pipeline: fetch all shards, learn from all of them, then decide the shards that are still to do.
 
         Shards are fetched in groups, because a process needs many of them in flight to be busy.
         """
-        fetched = self._fetched_shards(pipeline)
+        fetched, none_remains = self._fetched_shards(pipeline)
         learned = [
-            fetched | f"Learn {key}" >> Learn(self, key, item)
+            fetched | f"Learn {key}" >> Learn(key, item, self.hashes, self.ranked_hashes)
             for key, item in self.recipe.of_kind(CorpusFilter).items()
         ]
         all_learned = beam.pvalue.AsDict(learned | beam.Flatten(pipeline=pipeline))
@@ -171,7 +177,7 @@ class ImagesWork:
         decided: PCollection[None] = (
             fetched
             | "Fetched all" >> beam.Reshuffle()
-            | "To do" >> beam.Filter(lambda shard: shard in wanted)
+            | "To do" >> beam.Filter(lambda shard, _: shard in wanted, beam.pvalue.AsSingleton(none_remains))
             | "Decide" >> beam.Map(self.decide, all_learned)
         )
         return decided
@@ -186,16 +192,18 @@ class ImagesWork:
             return shard_groups(self.shards, 1, ())
         return shard_groups(self.shards, min(MAX_IN_FLIGHT, self.shards // self.processes), self.split_sites)
 
-    def _fetched_shards(self, pipeline: beam.Pipeline) -> PCollection[int]:
-        """Fetch all shards that have not been fetched; return the numbers of all shards."""
+    def _fetched_shards(self, pipeline: beam.Pipeline) -> tuple[PCollection[int], PCollection[int]]:
+        """Fetch the shards that have not been fetched; return all of them, and a 0 once no image remains."""
         if not isinstance(self.source, PrefetchedImages):
             groups = pipeline | beam.Create(self._groups()) | "Spread groups" >> beam.Reshuffle()
-            fetched: PCollection[int] = groups | "Fetch" >> beam.FlatMapTuple(self.fetch)
-            return fetched
+            fetched = groups | "Fetch" >> beam.FlatMapTuple(self.fetch)
+            backlog = Backlog(self.folder, self.remaining, self.work_through, self.complete)
+            with_backlog: tuple[PCollection[int], PCollection[int]] = fetched | backlog
+            return with_backlog
         remaining = sorted(set(range(self.shards)) - self.folder.done(FETCHED))
         found = pipeline | FindImages(self.source, self.shards, remaining, self._wanted_urls)
         taken: PCollection[int] = found | "Fetch" >> beam.MapTuple(self.take)
-        return taken
+        return taken, pipeline | "None remains" >> beam.Create([0])
 
     def _wanted_urls(self, shard: int) -> set[str]:
         return {urldefrag(link.url)[0] for page in self._pages(shard) for link in wanted_links(page)}
@@ -208,28 +216,66 @@ class ImagesWork:
             record_duration(Stage.IMAGES, "fetch", seconds)
         return shard
 
-    def fetch(self, first: int, end: int) -> list[int]:
-        """Fetch the shards of a group, except those that have been fetched, and return the whole group."""
+    def fetch(self, first: int, end: int) -> list[tuple[int, bool]]:
+        """Fetch the shards of a group that have not been fetched; return all its shards, and whether they are now."""
         group = list(range(first, end))
         if len(group) == 1:
             remaining = [shard for shard in group if not storage.exists(self._fetched_note(shard))]
         else:  # one listing for the whole group: on an object store each look at a note is a request
             remaining = sorted(set(group) - self.folder.done(FETCHED))
         seconds: list[float] = []
+        unfinished: list[int] = []
+
+        def finish(shard: ShardToFetch, fetched: FetchedShard) -> None:
+            seconds.append(self._finish(shard, fetched))
+
         if self.source is None:
             lists = self.lists.of_kind(LoadedDenyList).values()
             shards = (self._begin(shard, lists) for shard in remaining)
-            fetch_shards(shards, self.settings, lambda shard, fetched: seconds.append(self._finish(shard, fetched)))
+            unfinished = fetch_shards(shards, self.settings, finish)
         elif isinstance(self.source, Img2dataset):
             for shard in remaining:
                 begun = self._begin(shard, ())
-                seconds.append(self._finish(begun, fetch_from_source(begun, self.source)))
+                finish(begun, fetch_from_source(begun, self.source))
         for each in seconds:
             record_duration(Stage.IMAGES, "fetch", each)
-        return group
+        return [(shard, shard not in unfinished) for shard in group]
+
+    def remaining(self, shard: int) -> Iterator[tuple[int, Remaining]]:
+        """Yield the images of a shard that remain, by the number of the worker for their host."""
+        route = Route.of(self.settings.routes[0])
+        unfinished = self._shard(shard, ())
+        for request, site in [] if unfinished.is_finished() else unfinished.remaining():
+            domain = site_of(f"//{first_host(route, request)}")
+            yield shard_of(domain, self.processes), Remaining(shard, request.url, request.timestamp, site)
+
+    def work_through(self, images: Sequence[Remaining]) -> None:
+        """Fetch images of the backlog, except those whose answers were stored before this worker was lost."""
+        lists = self.lists.of_kind(LoadedDenyList).values()
+        shards = {number: self._shard(number, lists) for number in sorted({image.shard for image in images})}
+        stored = storage.for_each([shard.parts for shard in shards.values()], stored_urls)
+        todo = [
+            (shards[image.shard], ImageRequest(image.url, image.timestamp), image.site)
+            for image in images
+            if image.url not in stored[shards[image.shard].parts]
+        ]
+        _log.info("images: %d images of %d shards remain for this worker", len(todo), len(shards))
+        fetch_backlog(todo, self.settings)
+
+    def complete(self, number: int) -> dict[str, int]:
+        """Write a shard from its stored answers; if images remain, return how many of each host instead."""
+        shard, route = self._shard(number, ()), Route.of(self.settings.routes[0])
+        remaining = [] if shard.is_finished() else shard.remaining()
+        if not remaining and not shard.is_finished():
+            with closing(Batch()) as batch:
+                record_duration(Stage.IMAGES, "fetch", self._finish(shard, shard.write(batch)))
+        return Counter(first_host(route, request) for request, _ in remaining)
 
     def _begin(self, shard: int, lists: Collection[LoadedDenyList]) -> ShardToFetch:
         begin_shard(self.folder, shard)
+        return self._shard(shard, lists)
+
+    def _shard(self, shard: int, lists: Collection[LoadedDenyList]) -> ShardToFetch:
         return ShardToFetch(
             number=shard,
             read_pages=lambda: list(self._pages(shard)),
@@ -238,6 +284,7 @@ class ImagesWork:
             parts=self.folder.file(f"{PARTIAL}/{shard:05d}"),
             detector=self.detector,
             denies=lambda url: any(item.denies(url) for item in lists),
+            accept_deferred=self.accept_deferred,
             content_filters=self.lists.of_kind(ContentFilter),
             is_finished=lambda: storage.exists(self._fetched_note(shard)),
         )
@@ -265,7 +312,7 @@ class ImagesWork:
     def ranked_hashes(self, shard: int) -> Iterator[bytes]:
         """Yield rank and perceptual hash, 8 bytes each, of the images that the other filters keep."""
         for image in self._kept(shard):
-            yield struct.pack(_RANKED_HASH, stable_hash(f"{image.key} {image.position}"), image.phash)
+            yield struct.pack(RANKED_HASH, stable_hash(f"{image.key} {image.position}"), image.phash)
 
     def hashes(self, shard: int) -> bytes:
         """Return the perceptual hashes of the images that the other filters keep, packed."""
@@ -298,46 +345,6 @@ class ImagesWork:
 
     def _fetched(self, shard: int) -> list[Image]:
         return list(storage.read_records(self._file("fetched", shard, "parquet"), Image))
-
-
-class Learn(beam.PTransform):
-    """From fetched shards to (key of a corpus filter, the hashes that it learned to drop, packed).
-
-    A sample has a bounded size: it consists of the images with the lowest ranks.
-    """
-
-    def __init__(self, work: ImagesWork, key: str, item: CorpusFilter) -> None:
-        super().__init__()
-        self._work, self._key, self._filter = work, key, item
-
-    def expand(self, fetched: PCollection[int]) -> PCollection[tuple[str, bytes]]:
-        key = self._key
-        match self._filter:
-            case CopiesFilter() as item:
-                hashes = self._from_all(fetched, item)
-            case SampleFilter() as item:
-                hashes = self._from_sample(fetched, item)
-            case item:
-                raise TypeError(f"{type(item).__name__} is not a known kind of corpus filter; see filters/base.py")
-        learned: PCollection[tuple[str, bytes]] = hashes | "With key" >> beam.Map(
-            lambda packed: (key, packed)
-        ).with_output_types(_LEARNED)
-        return learned
-
-    def _from_all(self, fetched: PCollection[int], item: CopiesFilter) -> PCollection[bytes]:
-        hashes = fetched | "Hashes" >> beam.Map(self._work.hashes)
-        common: PCollection[bytes] = hashes | TooManyCopies(item.max_copies, item.max_distance)
-        return common
-
-    def _from_sample(self, fetched: PCollection[int], item: SampleFilter) -> PCollection[bytes]:
-        def learn(sample: list[bytes]) -> bytes:
-            return pack(item.learn(sorted(struct.unpack(_RANKED_HASH, ranked)[1] for ranked in sample)))
-
-        ranked = fetched | "Ranked hashes" >> beam.FlatMap(self._work.ranked_hashes)
-        learned: PCollection[bytes] = (
-            ranked | combiners.Top.Smallest(item.sample) | "Learn from sample" >> beam.Map(learn)
-        )
-        return learned
 
 
 def main(argv: list[str], program: str = "mmc4 images") -> None:

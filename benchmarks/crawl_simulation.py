@@ -229,7 +229,7 @@ def open_fetcher(web: ModelledWeb, settings: FetchSettings = SETTINGS) -> Fetche
 
 
 async def fetch(loop: FetchLoop, jobs: list[Job], seconds: float, passes: int = 2) -> float:
-    """Fetch a shard as the images stage does; return when it was finished."""
+    """Fetch a shard as the images stage does, what remains in the backlog; return when it was finished."""
     for _ in range(passes):
         await loop.fetch_all(jobs, seconds)
         jobs = [job for job in jobs if job.reason == Reason.DEFERRED]

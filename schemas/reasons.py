@@ -39,7 +39,7 @@ class Reason(StrEnum):
     NOT_MAIN_CONTENT = "not_main_content"
     TOO_MANY_URLS = "too_many_urls"  # the links before it on its page resolve to more characters than any real page's
     ROBOTS = "robots"  # forbidden by robots.txt of its host, or of a host that it redirects to
-    DEFERRED = "deferred"  # its shard's time was over, in the last pass too
+    DEFERRED = "deferred"  # there was too little time for it, in the backlog too, and the user accepted that
 
     # Image links, by the response.
     NOT_FETCHED = "not_fetched"  # it is missing in the image shards that were given instead of fetching

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmc4_pipeline.images.faces import FaceDetector
 
 SHARD_SECONDS = 7200.0
+BACKLOG_SECONDS = 7200.0
 
 
 class ImagesOptions(PipelineOptions):
@@ -93,8 +94,21 @@ def _add_limits(group: argparse._ArgumentGroup, default: FetchSettings) -> None:
         type=float,
         default=SHARD_SECONDS,
         metavar="SECONDS",
-        help="time limit per shard; images not requested by then get one more pass of the same length, then are "
-        f"dropped as deferred; 0 = no limit (default: {SHARD_SECONDS:g})",
+        help="time limit per shard; images that remain then are fetched after all shards (see --backlog_seconds); "
+        f"0 = no limit (default: {SHARD_SECONDS:g})",
+    )
+    group.add_argument(
+        "--backlog_seconds",
+        type=float,
+        default=BACKLOG_SECONDS,
+        metavar="SECONDS",
+        help="time limit for the images that remained at the time limits of their shards; if some remain again, the "
+        f"stage stops, and --resume continues with them; 0 = no limit (default: {BACKLOG_SECONDS:g})",
+    )
+    group.add_argument(
+        "--accept_deferred",
+        action="store_true",
+        help="drop the images that remain after --backlog_seconds as deferred, instead of stopping",
     )
     group.add_argument(
         "--delay_per_host",
@@ -156,6 +170,7 @@ def fetch_settings(options: PipelineOptions) -> FetchSettings:
         max_open_per_shared_host=images.max_open_per_shared_host,
         delay_per_host=images.delay_per_host,
         shard_seconds=images.shard_seconds or inf,
+        backlog_seconds=images.backlog_seconds or inf,
         robots_txt=not images.ignore_robots_txt,
         allow_private_hosts=images.allow_private_hosts,
     )
@@ -186,7 +201,7 @@ def _check_limits(images: ImagesOptions) -> None:
     for flag in ("max_open_requests", "max_open_per_host", "max_open_per_shared_host"):
         if getattr(images, flag) < 1:
             raise UserError(f"--{flag} {getattr(images, flag)}: must be at least 1")
-    for flag in ("delay_per_host", "shard_seconds"):
+    for flag in ("delay_per_host", "shard_seconds", "backlog_seconds"):
         if not getattr(images, flag) >= 0:
             raise UserError(f"--{flag} {getattr(images, flag)}: must be 0 or more")
 

@@ -1,6 +1,7 @@
 """Stores what the images of unwritten shards were answered, so that a lost worker loses no more than some minutes.
 
-    partial/00003/part-5e1c….parquet    some answers of shard 3: rows, and the JPEGs to store
+    partial/00003/part-5e1c….parquet        some answers of shard 3: rows, and the JPEGs to store
+    partial/00003/deferred-07aa….parquet    rows of images for which the backlog had too little time
 
 Each worker gives its parts names of their own. If one that was believed lost still works on a shard, the parts of both
 count, and each URL's answer is taken from the first of them. A part has its name only when it is complete. The parts of
@@ -47,6 +48,17 @@ def stored_answers(folder: str) -> Iterator[Answer]:
     """
     for part in _parts(folder):
         yield from storage.read_records(part, Answer)
+
+
+def deferred_rows(folder: str) -> dict[str, Image]:
+    """Return the rows of the images that the backlog had to leave over, by URL."""
+    files = storage.matches_below(folder, "deferred-*.parquet")
+    return {image.url: image for file in files for image in storage.read_records(file, Image)}
+
+
+def write_deferred(folder: str, rows: list[Image]) -> None:
+    """Store the rows of images that the backlog leaves over."""
+    storage.write_records(storage.join(folder, f"deferred-{uuid.uuid4().hex}.parquet"), rows, Image)
 
 
 def _parts(folder: str) -> list[str]:

@@ -1,13 +1,19 @@
-"""Fetches and measures the images of many shards at a time, and writes each shard when its last image is done."""
+"""Fetches and measures the images of many shards at a time, and writes each shard when its last image is done.
+
+Images that remain when the time of their shard is over are the backlog. It is worked through when all shards had their
+time, by host instead of by shard.
+"""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mmc4_pipeline.errors import PermanentReadError
-from mmc4_pipeline.images.answers import Latest
+from mmc4_pipeline.images.answers import Latest, write_deferred
 from mmc4_pipeline.images.fetching.fetcher import Fetcher
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
 from mmc4_pipeline.images.fetching.session import FetchSession, shared_session
@@ -19,24 +25,61 @@ from schemas.reasons import Drop, Reason
 
 MAX_IN_FLIGHT = 64  # shards of a process; each has its latest images in a temporary file
 _MAX_WAITING = 250_000  # images of the shards in flight; above that, no other shard is begun
-_PASSES = 2  # the second one fetches the images that remained when the shard's time was over
 
 
 def fetch_shards(
     shards: Iterable[ShardToFetch], settings: FetchSettings, finish: Callable[[ShardToFetch, FetchedShard], None]
-) -> None:
+) -> list[int]:
     """Fetch each distinct image of each shard once, many shards at a time, and measure it.
 
-    `finish` is called in some thread when a shard's last image is done. The first error ends all shards.
+    `finish` is called in some thread when a shard's last image is done. Return the numbers of the shards whose time was
+    over before that; their answers are stored. The first error ends all shards.
     """
+    unfinished: list[int] = []
+
+    async def fetch_one(shard: ShardToFetch, session: FetchSession, waiting: _Waiting) -> None:
+        if not await _fetch_shard(shard, session, settings.shard_seconds, waiting, finish):
+            unfinished.append(shard.number)
 
     async def fetch(session: FetchSession) -> None:
         waiting = _Waiting()
         async with asyncio.TaskGroup() as tasks:
             for shard in shards:
                 await waiting.for_room()
-                tasks.create_task(_fetch_shard(shard, session, settings.shard_seconds, waiting, finish))
+                tasks.create_task(fetch_one(shard, session, waiting))
 
+    _run(fetch, settings)
+    return unfinished
+
+
+def fetch_backlog(images: Sequence[tuple[ShardToFetch, ImageRequest, str]], settings: FetchSettings) -> None:
+    """Fetch images of many shards, each with the site of its page, and store the answers with those of their shards.
+
+    What remains when the time of the backlog is over is stored as deferred.
+    """
+
+    async def fetch(session: FetchSession) -> None:
+        with closing(Latest()) as latest:
+            jobs = [
+                _Job(request, site, shard.parts, shard.measurer, latest, session.decoders)
+                for shard, request, site in images
+            ]
+            async with latest.saving(session.files):
+                await session.fetch_loop.fetch_all(jobs, settings.backlog_seconds)
+            await latest.save(session.files)
+        deferred: dict[str, list[Image]] = defaultdict(list)
+        for job in jobs:
+            if job.deferred is not None:
+                deferred[job.folder].append(job.deferred)
+        await asyncio.gather(
+            *(session.in_file_thread(write_deferred, folder, rows) for folder, rows in deferred.items())
+        )
+
+    _run(fetch, replace(settings, last_chance=True))
+
+
+def _run(fetch: Callable[[FetchSession], Coroutine[Any, Any, None]], settings: FetchSettings) -> None:
+    """Run in the process's session; an error is raised as it was in the first task that failed."""
     with shared_session(settings) as session:
         try:
             session.run(fetch(session))
@@ -76,28 +119,27 @@ async def _fetch_shard(
     seconds: float,
     waiting: _Waiting,
     finish: Callable[[ShardToFetch, FetchedShard], None],
-) -> None:
-    in_thread = asyncio.get_running_loop().run_in_executor
-    requests = await in_thread(session.files, shard.remaining)
+) -> bool:
+    """Fetch and write a shard; return False if images remain."""
+    requests = await session.in_file_thread(shard.remaining)
     waiting.add(len(requests))
     try:
         with closing(Latest()) as latest:
             measurer = shard.measurer
-            remaining = [_Job(*request, shard.parts, measurer, latest, session.decoders) for request in requests]
+            jobs = [_Job(*request, shard.parts, measurer, latest, session.decoders) for request in requests]
             async with latest.saving(session.files):
-                for _ in range(_PASSES):
-                    await session.fetch_loop.fetch_all(remaining, seconds)
-                    remaining = [job for job in remaining if job.deferred is not None]
-            for row in (job.deferred for job in remaining):
-                if row is not None:
-                    latest.add(shard.parts, row, None)
+                await session.fetch_loop.fetch_all(jobs, seconds)
+            if any(job.deferred is not None for job in jobs):
+                await latest.save(session.files)
+                return False
             try:
-                fetched = await in_thread(session.files, shard.write, latest.batch)
+                fetched = await session.in_file_thread(shard.write, latest.batch)
             except PermanentReadError:
-                if not await in_thread(session.files, shard.is_finished):
+                if not await session.in_file_thread(shard.is_finished):
                     raise
-                return  # another worker has finished the shard, and removed the stored answers
-        await in_thread(session.files, finish, shard, fetched)
+                return True  # another worker has finished the shard, and removed the stored answers
+        await session.in_file_thread(finish, shard, fetched)
+        return True
     finally:
         waiting.add(-len(requests), -1)
 

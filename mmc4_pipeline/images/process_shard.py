@@ -15,7 +15,7 @@ from filters.base import ContentFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.apply_filters import Candidate, Learned, apply_filters
 from mmc4_pipeline.errors import PermanentReadError
-from mmc4_pipeline.images.answers import Batch, stored_answers, stored_urls
+from mmc4_pipeline.images.answers import Batch, deferred_rows, stored_answers, stored_urls
 from mmc4_pipeline.images.faces import FaceDetector
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
 from mmc4_pipeline.images.measure import Measurer, unmeasured
@@ -49,8 +49,9 @@ class ShardToFetch:
 
     With a detector, faces are detected in the images that are stored. `denies` returns whether a URL must not be
     requested although a redirect leads to it, and `content_filters` decide on what is received. `parts` is the folder
-    of the answers that were stored before. `is_finished` returns whether another worker has finished the shard. `begun`
-    is when this was made, by the monotonic clock.
+    of the answers that were stored before. With `accept_deferred`, what the backlog left over remains deferred.
+    `is_finished` returns whether another worker has finished the shard. `begun` is when this was made, by the monotonic
+    clock.
     """
 
     number: int
@@ -61,6 +62,7 @@ class ShardToFetch:
     detector: FaceDetector | None = None
     denies: Callable[[str], bool] = lambda _url: False
     content_filters: Mapping[str, ContentFilter] = field(default_factory=dict)
+    accept_deferred: bool = False
     is_finished: Callable[[], bool] = lambda: False
     begun: float = field(default_factory=time.monotonic)
 
@@ -70,9 +72,12 @@ class ShardToFetch:
         return Measurer(self.recipe, self.detector, self.denies, self.content_filters)
 
     def remaining(self) -> list[tuple[ImageRequest, str]]:
-        """Return the requests whose answers are not stored, each with the site of the first page that shows it."""
-        stored = stored_urls(self.parts)
+        """Return the requests that are still to be made, each with the site of the first page that shows the image."""
+        stored = stored_urls(self.parts) | self._accepted().keys()
         return [(request, site) for request, site in _requests(self.read_pages()) if request.url not in stored]
+
+    def _accepted(self) -> dict[str, Image]:
+        return deferred_rows(self.parts) if self.accept_deferred else {}
 
     def write(self, batch: Batch) -> FetchedShard:
         """Write the tar from the stored answers and those of a batch, and return the rows.
@@ -81,6 +86,8 @@ class ShardToFetch:
         """
         for answer in stored_answers(self.parts):
             batch.add(self.parts, answer.image, answer.jpeg)
+        for row in self._accepted().values():
+            batch.add(self.parts, row, None)
         # The pages are read again: while the shard was in flight, only their links were in memory.
         pages, images = self.read_pages(), batch.rows[self.parts]
         urls = [request.url for request, _ in _requests(pages)]

@@ -27,6 +27,11 @@ _FIRST_BACKOFF = 0.5  # seconds before the first retry; twice as long before the
 _log = logging.getLogger(__name__)
 
 
+def first_host(route: Route, request: ImageRequest) -> str:
+    """Return the name of the host that gets the first request for an image by a route."""
+    return origin_of(route.at(request.timestamp).start_url(request.url)).host
+
+
 class Fetcher:
     """Fetches images. Use `async with Fetcher.open(settings) as fetcher`."""
 
@@ -55,7 +60,7 @@ class Fetcher:
 
     def first_host(self, request: ImageRequest) -> Host:
         """Return the host that gets the first request for an image."""
-        return self._hosts.get(origin_of(self._routes[0].at(request.timestamp).start_url(request.url)).host)
+        return self._hosts.get(first_host(self._routes[0], request))
 
     async def fetch(self, request: ImageRequest, handler: ImageHandler, deadline: float = inf) -> FetchResult:
         """Try the routes in order until one has an image that the handler keeps; else return the first one's result.

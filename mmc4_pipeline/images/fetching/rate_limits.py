@@ -153,9 +153,11 @@ class Host:
         if seconds > MAX_PAUSE:
             self._skip(SkippedRequestError(Reason.DEFERRED, f"host busy: asked to wait {seconds:.0f} s"), seconds)
         elif seconds:
-            level = logging.WARNING if seconds >= _NOTABLE_PAUSE else logging.INFO
-            _log.log(level, "%s: busy, no requests for %.0f s", self.name, seconds)
-            self.next_start = max(self.next_start, asyncio.get_running_loop().time() + seconds)
+            end = asyncio.get_running_loop().time() + seconds
+            if end > self.next_start + seconds / 2:  # otherwise another request has just got the same response
+                level = logging.WARNING if seconds >= _NOTABLE_PAUSE else logging.INFO
+                _log.log(level, "%s: busy, no requests for %.0f s", self.name, seconds)
+            self.next_start = max(self.next_start, end)
 
     def slow_down(self, started: float) -> bool:
         """Halve the rate, once for all requests that were open together; return whether it was halved."""

@@ -5,7 +5,7 @@ Beam may run several threads in a worker process. They share the session, so tha
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +28,10 @@ class FetchSession:
     fetch_loop: FetchLoop
     decoders: ThreadPoolExecutor
     files: ThreadPoolExecutor
+
+    async def in_file_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Run something that uses files in another thread, from within the event loop."""
+        return await self.event_loop.run_in_executor(self.files, function, *arguments)
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine in the session's event loop, from another thread, and return its result."""

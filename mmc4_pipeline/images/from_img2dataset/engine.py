@@ -36,7 +36,7 @@ _ROBOT_NAME = "img2dataset"  # the name by which X-Robots-Tag may address it
 _MAX_THREADS = 256  # img2dataset's own default
 # img2dataset fetches one shard after another. At the time limit the current one is lost and fetched again.
 _SAMPLES_PER_SHARD = 1000
-_PASSES = 2  # as in process_shard.py
+_PASSES = 2  # the second one fetches the images that remained when the shard's time was over
 _VERSION = "from importlib.metadata import version; print(version('img2dataset'))"
 
 

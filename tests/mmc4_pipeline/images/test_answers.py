@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ import pytest
 from mmc4_pipeline import storage
 from mmc4_pipeline.images import answers
 from mmc4_pipeline.images.answers import Answer, stored_urls
+from mmc4_pipeline.images.fetch_shards import fetch_shards
 from mmc4_pipeline.images.fetching.settings import FetchSettings
-from mmc4_pipeline.images.process_shard import FetchedShard
+from mmc4_pipeline.images.process_shard import FetchedShard, ShardToFetch
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import Page
+from schemas.reasons import Reason
 from tests.mmc4_pipeline.images.one_shard import fetch_shard
 from tests.mmc4_pipeline.images.site import Site, jpeg, page
 
@@ -101,6 +104,23 @@ def test_what_a_broken_write_left_is_not_read(
     assert fetch(pages, tar).images == before.images
     assert written
     assert len(site.requested) == 6
+
+
+def test_a_shard_whose_time_is_over_is_not_written_and_continues_later(
+    site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]
+) -> None:
+    pages, tar = show(site, photo, 6), tmp_path / "images.tar"
+    site.slow = {"/0.jpg": 2.5}  # the time limit comes before its response
+    settings = FetchSettings(
+        allow_private_hosts=True, delay_per_host=0.0, timeout=PATIENCE, max_open_per_host=1, shard_seconds=2.0
+    )
+    shard = ShardToFetch(3, lambda: pages, load_recipe("mmc4"), str(tar), f"{tar}.parts")
+    finished: list[FetchedShard] = []
+    assert fetch_shards([shard], settings, lambda _, done: finished.append(done)) == [3]
+    assert (finished, tar.exists()) == ([], False)
+    assert fetch_shards([shard], replace(settings, shard_seconds=PATIENCE), lambda _, done: finished.append(done)) == []
+    assert [row.reason for row in finished[0].images] == [None] * 6 + [Reason.HTTP_ERROR, None, Reason.HTTP_ERROR]
+    assert set(site.requested.values()) == {1}
 
 
 def test_two_answers_to_a_url_do_not_mix(site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:

@@ -136,28 +136,6 @@ def test_if_the_first_route_fails_the_row_has_the_one_that_did_not(
     assert [row.url for row in result.images] == [site.address + "/gone.jpg", site.address + "/bad.jpg"]
 
 
-def test_images_that_remain_at_the_time_limit_get_a_last_pass(
-    site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]
-) -> None:
-    site.files = {f"/{number}.jpg": (jpeg(photo(number)), {}) for number in range(6)}
-    site.slow = {"/0.jpg": 2.5}  # the time limit comes before its response
-    pages = [page("k", *(f"{site.address}/{number}.jpg" for number in range(6)))]
-    result = fetch(pages, tmp_path / "images.tar", max_open_per_host=1, shard_seconds=2.0)
-    assert [row.reason for row in result.images] == [None] * 6
-    assert site.requested == {f"/{number}.jpg": 1 for number in range(6)}
-    offsets = [row.offset for row in result.images]
-    assert offsets == sorted(offsets)
-
-
-def test_images_that_remain_after_the_last_pass_are_dropped_with_a_reason(site: Site, tmp_path: Path) -> None:
-    pages = [page("k", *(f"{site.address}/{number}.jpg" for number in range(6)))]
-    result = fetch(pages, tmp_path / "images.tar", shard_seconds=0.0)
-    assert {(row.reason, row.error) for row in result.images} == {
-        (Reason.DEFERRED, "robots.txt: the shard's time was over before its turn came")
-    }
-    assert (len(result.images), site.requested) == (6, {})
-
-
 def test_a_shard_without_images_is_written(tmp_path: Path) -> None:
     result = fetch([page("k")], tmp_path / "images.tar")
     assert result.images == []

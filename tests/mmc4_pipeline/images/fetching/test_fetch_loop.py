@@ -96,7 +96,7 @@ def test_a_slow_image_does_not_hold_up_another_shard_with_images_of_the_same_hos
     assert slow > 1000
 
 
-def test_images_that_remain_after_the_second_pass_are_deferred() -> None:
+def test_images_that_remain_in_the_backlog_are_deferred() -> None:
     shard = jobs_of("slow.example", "slow.example", 400)
     _, (finished,) = fetched([shard], seconds=20.0)
     deferred = sum(job.reason == Reason.DEFERRED for job in shard)
