@@ -151,7 +151,7 @@ def _dry_run(
     resume: bool,
 ) -> Manifest[AnyPlan]:
     """Return the manifest of a finished stage; otherwise write the pipeline and raise NotRunError, which says where."""
-    if folder.may_begin(plan, resume=resume) and storage.exists(folder.file("manifest.json")):
+    if folder.may_begin(plan, resume=resume) and folder.is_finished():
         return folder.manifest(type(plan))
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)  # any runner will do: nothing is run
     todo = _todo(folder, plan.shards)

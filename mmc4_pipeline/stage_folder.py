@@ -70,17 +70,18 @@ class StageFolder:
         """
         if self.may_begin(plan, resume=resume):
             storage.remove_leftovers(self.path)
+            self._remove_broken_notes()
         else:
             storage.write_json(self.file("plan.json"), plan)
         return not self.is_finished()
 
     def has_begun(self) -> bool:
         """Return whether the stage has a plan."""
-        return storage.exists(self.file("plan.json"))
+        return storage.is_whole_json(self.file("plan.json"))
 
     def is_finished(self) -> bool:
         """Return whether the stage has a manifest."""
-        return storage.exists(self.file("manifest.json"))
+        return storage.is_whole_json(self.file("manifest.json"))
 
     def may_begin(self, plan: Plan, *, resume: bool) -> bool:
         """Return, without writing anything, whether the stage has begun before; raises UserError as `begin` does."""
@@ -92,6 +93,20 @@ class StageFolder:
             )
         self._refuse_changes(orjson.loads(storage.json_bytes(plan)))
         return True
+
+    def _remove_broken_notes(self) -> None:
+        """Remove the notes that a power loss left empty or cut short, so that their shards are done again.
+
+        What a step within the stage has left for a shard may be broken although the shard's own note is not.
+        """
+        if not storage.is_local(self.path):
+            return
+        notes = storage.matches_below(self.path, f"*/{'[0-9]' * 5}*.json")
+        for note, is_whole in zip(notes, storage.concurrently(storage.is_whole_json, notes), strict=True):
+            if not is_whole:
+                for path in {note, self.file(f"{DONE}/{note.rpartition('/')[2]}")}:
+                    if storage.exists(path):
+                        storage.remove(path)
 
     def _refuse_changes(self, plan: Json) -> None:
         """Raise UserError if the stored plan differs, and name each key that does."""
@@ -179,7 +194,7 @@ class StageFolder:
     def manifest(self, plan: Any = StagePlan) -> Manifest[Any]:
         """Read the manifest, with the plan of that type; raises UserError if the stage is not finished."""
         path = self.file("manifest.json")
-        if not storage.exists(path):
+        if not self.is_finished():
             raise UserError(f"{self.path}: the {self.stage} stage is not finished here; run `mmc4 {self.stage}` first")
         return storage.parse_json(path, storage.read_bytes(path), lambda data: Manifest.from_json(data, plan))
 

@@ -53,7 +53,7 @@ def _status(path: str, depth: int) -> StageStatus:
     """Return the progress of the stage in a folder that is `depth` levels below the output folder."""
     plan: Plan = storage.read_json(storage.join(path, "plan.json"), StagePlan)
     folder = StageFolder(path, plan.stage)
-    is_finished, done = storage.exists(folder.file("manifest.json")), folder.done()
+    is_finished, done = folder.is_finished(), folder.done()
     counts = folder.manifest().counts if is_finished else folder.counts(done)
     notes = {} if is_finished else storage.modified_below(path, "*/[0-9]*.json")
     steps = Counter(note.split("/")[-2] for note in notes)

@@ -23,6 +23,7 @@ from mmc4_pipeline.storage.reading import (
 )
 from mmc4_pipeline.storage.records import (
     distinct,
+    is_whole_json,
     json_bytes,
     parse_json,
     read_json,
@@ -54,6 +55,7 @@ __all__ = [
     "for_each",
     "inside",
     "is_local",
+    "is_whole_json",
     "join",
     "json_bytes",
     "matches",

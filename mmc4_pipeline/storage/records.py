@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.storage.reading import open_read, read_bytes
+from mmc4_pipeline.storage.paths import is_local
+from mmc4_pipeline.storage.reading import exists, open_read, read_bytes
 from mmc4_pipeline.storage.writing import HashingWriter, write_atomically, write_bytes, written
 from schemas.arrow import arrow_schema, from_table, to_table
 from schemas.manifest import WrittenFile, decode
@@ -31,6 +32,22 @@ def parse_json(path: str, data: bytes, parse: Callable[[bytes], Parsed]) -> Pars
         raise UserError(f"{path}: {error}; remove it and run its stage again") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); remove it and run its stage again") from error
+
+
+def is_whole_json(path: str) -> bool:
+    """Return whether a JSON file exists and was written completely: a power loss can leave a file empty or cut short.
+
+    An object store has a file completely or not at all, so its content is not read.
+    """
+    if not exists(path):
+        return False
+    if not is_local(path):
+        return True
+    try:
+        orjson.loads(read_bytes(path))
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def write_json(path: str, value: Any) -> WrittenFile:

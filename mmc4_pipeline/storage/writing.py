@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
+from mmc4_pipeline.storage.full_disk import naming_full_disk
 from mmc4_pipeline.storage.paths import filesystem, is_in_object_store
 from mmc4_pipeline.storage.reading import matches_below
 from schemas.manifest import WrittenFile
@@ -56,20 +58,42 @@ def write_atomically(path: str) -> Iterator[HashingWriter]:
     if is_in_object_store(path):
         with tempfile.TemporaryDirectory() as folder:
             local = f"{folder}/whole"
-            with open(local, "wb") as stream:  # noqa: PTH123 - the same call as fs.open below
-                yield HashingWriter(stream)
+            with _writing(local, path, tempfile.gettempdir(), LocalFileSystem()) as writer:
+                yield writer
             fs.put_file(local, path)
         return
-    fs.makedirs(path.rpartition("/")[0] or ".", exist_ok=True)
+    folder = path.rpartition("/")[0] or "."
+    fs.makedirs(folder, exist_ok=True)
     temporary = f"{path}.tmp-{uuid.uuid4().hex[:12]}"
     try:
-        with fs.open(temporary, "wb") as stream:
-            yield HashingWriter(stream)
+        with _writing(temporary, path, folder, fs) as writer:
+            yield writer
         rename(temporary, path)
     except BaseException:
         if fs.exists(temporary):
             fs.rm(temporary)
         raise
+
+
+@contextmanager
+def _writing(path: str, name: str, folder: str, fs: AbstractFileSystem) -> Iterator[HashingWriter]:
+    """Open a file in a folder for writing, and sync it at the end: a power loss must not leave a renamed file empty.
+
+    Raises UserError, with the file's final name, if the disk is full.
+    """
+    if not isinstance(fs, LocalFileSystem):
+        with fs.open(path, "wb") as stream:
+            yield HashingWriter(stream)
+        return
+    writer: HashingWriter | None = None
+    with (
+        naming_full_disk(folder, name.rpartition("/")[2], lambda: writer.position if writer else 0),
+        fs.open(path, "wb") as stream,
+    ):
+        writer = HashingWriter(stream)
+        yield writer
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def rename(path: str, to: str) -> None:
@@ -78,10 +102,20 @@ def rename(path: str, to: str) -> None:
     fs.makedirs(to.rpartition("/")[0] or ".", exist_ok=True)
     if isinstance(fs, LocalFileSystem):
         os.replace(path, to)  # noqa: PTH105 - fsspec's mv does not replace atomically
+        _sync_folder(to.rpartition("/")[0] or ".")
     else:
         if fs.exists(to):  # the file of a shard that was not finished: HDFS does not rename to an existing name
             fs.rm(to)
         fs.mv(path, to)
+
+
+def _sync_folder(folder: str) -> None:
+    """Make the names in a local folder survive a power loss."""
+    descriptor = os.open(folder.removeprefix("file://"), os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def written(path: str, writer: HashingWriter) -> WrittenFile:

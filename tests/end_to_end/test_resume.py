@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import signal
 import time
@@ -12,6 +13,7 @@ import pytest
 from tests.end_to_end.running import Web, contents, mmc4, refusal, start, succeeded
 
 STAGES = ["locations", "pages", "images", "scores/clip_clip", "dataset/miniweb"]
+LARGEST_FILE = 300_000  # bytes: less than a tar of images, more than a file of the stages before
 PATIENCE = 240  # seconds within which a run must reach a stage
 
 
@@ -39,6 +41,22 @@ def test_killed_in_a_stage_and_resumed(web: Web, built: Path, tmp_path: Path, st
     assert contents(output, "**/*.tar") == contents(built, "**/*.tar")
     assert contents(output, "**/*.parquet") == contents(built, "**/*.parquet")
     assert not list(output.glob("**/*.tmp-*"))
+
+
+def test_a_full_disk_ends_in_one_line_and_the_run_is_resumed(web: Web, built: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    arguments = web.build_arguments(output)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, hard))  # a write beyond it fails as on a full disk
+    try:
+        message = refusal(mmc4("build", *arguments))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert re.search(r"^mmc4: (/\S+): no room .* [\d.,]+ MB.*--resume$", message)
+    assert not list(output.glob("**/*.tmp-*"))
+    succeeded(mmc4("build", *arguments, "--resume"))
+    assert contents(output, "**/*.tar") == contents(built, "**/*.tar")
+    assert contents(output, "**/*.parquet") == contents(built, "**/*.parquet")
 
 
 def test_finished_shards_are_not_repeated(web: Web, built: Path, tmp_path: Path) -> None:

@@ -136,6 +136,44 @@ def test_a_damaged_note_is_named(folder: StageFolder) -> None:
         folder.finish()
 
 
+@pytest.mark.parametrize("left", [0, 10])
+@pytest.mark.parametrize("name", ["done/00001.json", "step/00001.json"])
+def test_a_note_that_was_not_written_completely_counts_as_not_written(
+    folder: StageFolder, name: str, left: int
+) -> None:
+    folder.begin(pages_plan(2), resume=False)
+    for shard in (0, 1):
+        finish(folder, shard, counts(1, 1))
+        storage.write_json(folder.note_file(shard, "step"), {"a": "note"})
+    note = Path(folder.file(name))
+    note.write_bytes(note.read_bytes()[:left])
+    assert folder.begin(pages_plan(2), resume=True)
+    assert folder.done() == {0}
+    assert not note.exists()
+    assert Path(folder.note_file(0, "step")).exists()
+
+
+@pytest.mark.parametrize("left", [b"", b"{\n", bytes(4096)])
+def test_a_plan_and_a_manifest_that_were_not_written_completely_count_as_not_written(
+    folder: StageFolder, left: bytes
+) -> None:
+    folder.begin(pages_plan(1), resume=False)
+    plan, manifest = Path(folder.file("plan.json")), Path(folder.file("manifest.json"))
+    whole = plan.read_bytes()
+    plan.write_bytes(left)
+    assert folder.begin(pages_plan(1), resume=False)
+    assert plan.read_bytes() == whole
+    finish(folder, 0, counts(1, 1))
+    folder.finish()
+    whole = manifest.read_bytes()
+    manifest.write_bytes(left)
+    with pytest.raises(UserError, match="mmc4 pages"):
+        folder.manifest()
+    assert folder.begin(pages_plan(1), resume=True)
+    folder.finish()
+    assert manifest.read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [

@@ -1,6 +1,10 @@
 """Files: complete or absent after writing, and one clear line for a missing or broken file."""
 
 import hashlib
+import os
+import resource
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -9,6 +13,7 @@ from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import PermanentReadError, UserError
+from mmc4_pipeline.storage.full_disk import naming_full_disk
 from schemas.document import RejectedDocument
 from schemas.manifest import WrittenFile
 
@@ -32,6 +37,58 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(TypeError), storage.write_atomically(str(path)) as writer:
         writer.writelines([b"half", "no bytes"])
     assert [(item.name, item.read_bytes()) for item in tmp_path.iterdir()] == [("a.bin", b"before")]
+
+
+@pytest.fixture
+def no_large_files() -> Iterator[None]:
+    """Let no file grow beyond 50 kB: writes then fail as they do on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("no_large_files")
+def test_without_room_a_write_names_the_folder_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.bin"
+    storage.write_bytes(str(path), b"before")
+    with (
+        pytest.raises(UserError, match=rf"^{path.parent}: .*a\.bin .* 0\.1 MB, .*--resume$"),
+        storage.write_atomically(str(path)) as writer,
+    ):
+        writer.writelines([bytes(10_000)] * 10)
+    many = [RejectedDocument(hashlib.sha512(b"%d" % number).hexdigest(), "", "", "", "") for number in range(2000)]
+    with pytest.raises(UserError, match=rf"^{path.parent}: .*b\.parquet "):
+        storage.write_records(str(path.with_name("b.parquet")), many, RejectedDocument)
+    assert [(item.name, item.read_bytes()) for item in path.parent.iterdir()] == [("a.bin", b"before")]
+
+
+def test_a_full_disk_is_named_and_other_errors_are_not(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match=rf"^{tmp_path}: .* 2\.5 MB, "),
+        naming_full_disk(str(tmp_path), "a.bin", lambda: 2_500_000),
+        Path("/dev/full").open("wb") as full,
+    ):
+        full.write(b"x")
+    with pytest.raises(IsADirectoryError), naming_full_disk(str(tmp_path), "a.bin", lambda: 0):
+        tmp_path.write_bytes(b"x")
+
+
+def test_files_are_synced_before_they_get_their_name_and_names_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, calls = tmp_path / "a.bin", []
+
+    def fsync(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        calls.append((stat.S_ISDIR(found.st_mode), path.exists(), found.st_size))
+        synced(descriptor)
+
+    synced = os.fsync
+    monkeypatch.setattr(os, "fsync", fsync)
+    storage.write_bytes(str(path), b"x" * 5000)
+    assert [(is_folder, exists) for is_folder, exists, _ in calls] == [(False, False), (True, True)]
+    assert calls[0][2] == 5000
 
 
 def test_records_are_written_as_the_same_bytes_each_time(tmp_path: Path) -> None:
