@@ -1,25 +1,25 @@
-"""Runs the locate stage: finds the documents of C4 in Common Crawl's columnar index, and writes `locations/`.
+"""Runs the locate stage: finds the documents of C4 in an index of Common Crawl, and writes `locations/`.
 
-The documents are read first: their references are joined with the index, and hashes of their URLs become the Bloom
-filters that select rows while the index is read. So about as many rows are shuffled as there are documents.
+The documents are read first, and tell the index which captures are wanted. References and captures are joined by shard,
+so about as many captures are shuffled as there are documents.
 """
 
 import logging
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from math import ceil
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
-import orjson
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
-from apache_beam.utils.shared import Shared
 
 from beam_jobs.command_line import parse
+from beam_jobs.locate_cdx import CdxLookUps
+from beam_jobs.locate_choice import choose_index
+from beam_jobs.locate_columnar import ColumnarIndex
+from beam_jobs.locate_rows import EPOCH, Reference, capture_of, in_packs, unpacked
 from beam_jobs.metrics import begin_shard, finish_shard, timed
 from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.locate import LocateOptions
@@ -28,16 +28,14 @@ from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.stage_runner import refuse_nothing_kept, run_stage
 from mmc4_pipeline import storage
 from mmc4_pipeline.c4 import DocumentFields, document_files, inspect, parse_fields, read_references
-from mmc4_pipeline.commoncrawl.index import index_files, read_captures, row_groups
 from mmc4_pipeline.commoncrawl.locate import locate
-from mmc4_pipeline.commoncrawl.wanted import BloomFilter, WantedUrls, by_part, false_positive_rate, hash_of
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.naming import document_key, shard_of
 from mmc4_pipeline.pages.site_shards import position
 from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import Inputs
-from schemas.capture import Capture, Location
+from schemas.capture import Location
 from schemas.document import DocumentReference, RejectedDocument
 from schemas.manifest import LocateInput, LocatePlan, Manifest, ShardNote
 from schemas.reasons import Stage
@@ -59,50 +57,30 @@ Example:
 OPTIONS = (CommonOptions, LocateOptions, WebOptions)
 DOCUMENTS_PER_SHARD = 36_000  # whose references and captures fit any worker
 URLS_PER_FILTER = 4 << 20  # a filter's file is then 5 MB for all of C4, and some 13 MB at most
-SHARE_OF_FALSE_ROWS = 0.05  # rows that are shuffled needlessly, as a share of the documents
-_ROWS_PER_PACK = 1000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-# These are shuffled in compressed packs: the URLs of a file and the names of WARC files have much in common.
-Reference = tuple[str, int, int, int]  # URL, timestamp in seconds, number of the file, line
-IndexRow = tuple[str, int, str, int, int]  # URL, fetch time in milliseconds, WARC file, offset, length
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocateWork:
-    """The settings of the stage's steps. `rows` is the number of rows in the whole index."""
+    """The settings of the stage's steps."""
 
     folder: StageFolder
     documents: tuple[str, ...]
     fields: DocumentFields
-    rows: int
+    index: ColumnarIndex | CdxLookUps
     shards: int
-    filters: int
     max_seconds_apart: int
     inputs: Inputs
 
-    def filter_file(self, part: int) -> str:
-        """Return the path of one of the filters of wanted URLs."""
-        return self.folder.file(f"wanted/part-{part:05d}.bloom")
-
-    def build(self, pipeline: beam.Pipeline, groups: list[tuple[str, int]], todo: list[int]) -> PCollection[Any]:
-        """Wire the pipeline for some of the shards; `groups` are the index's row groups.
-
-        The filters nevertheless include all documents, so that a resumed run makes the same ones.
-        """
+    def build(self, pipeline: beam.Pipeline, todo: list[int]) -> PCollection[Any]:
+        """Wire the pipeline for some of the shards."""
+        remaining = frozenset(todo)
         documents = (
             pipeline
             | "C4 files" >> beam.Create(list(enumerate(self.documents)))
             | beam.Reshuffle()
-            | "Read C4" >> beam.ParDo(ReadReferences(self, todo)).with_outputs("wanted", main="references")
+            | "Read C4" >> beam.ParDo(ReadReferences(self, remaining)).with_outputs("wanted", main="references")
         )
-        filters = documents.wanted | beam.GroupByKey() | "Write filters" >> beam.ParDo(WriteFilter(self))
-        captures = (
-            pipeline
-            | "Index row groups" >> beam.Create(groups)
-            | "Spread row groups" >> beam.Reshuffle()
-            | "Read index" >> beam.ParDo(ReadCaptures(self, todo), beam.pvalue.AsList(filters))
-        )
+        captures = self.index.captures(pipeline, documents.wanted, remaining)
         every_shard = pipeline | "Shards" >> beam.Create([(shard, None) for shard in todo])
         written: PCollection[Any] = (
             {"documents": documents.references, "captures": captures, "shards": every_shard}
@@ -118,44 +96,32 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
     if not own.c4 or not own.cc_root:
         raise UserError("--c4 and --cc_root are required: the C4 files, and the folder or URL of Common Crawl")
     fields, inputs = parse_fields(own.c4_fields), Inputs(http_settings(options))
-    documents, index = document_files(inputs, own.c4), index_files(inputs, own.cc_root, recipe.crawl)
+    documents = document_files(inputs, own.c4)
     inspected = storage.for_each(documents, lambda path: inspect(inputs, path, fields))
-    index_sizes = storage.for_each(index, inputs.size)
-    groups = storage.for_each(index, lambda path: row_groups(inputs, path))
-    rows, expected = sum(map(sum, groups.values())), sum(number for _, number in inspected.values())
-    if not rows:
-        raise UserError(
-            f"{index[0]}: the index has no rows in any of its {len(index)} files; check --cc_root and --crawl"
-        )
-    folder = stage_folder(output_folder(options), Stage.LOCATE)
+    folder, expected = stage_folder(output_folder(options), Stage.LOCATE), sum(rows for _, rows in inspected.values())
+    shards = max(1, ceil(expected / DOCUMENTS_PER_SHARD))
+    index, described = choose_index(own.index, inputs, own.cc_root, recipe.crawl, folder, expected, shards)
     work = LocateWork(
         folder=folder,
         documents=tuple(documents),
         fields=fields,
-        rows=rows,
-        shards=max(1, ceil(expected / DOCUMENTS_PER_SHARD)),
-        filters=max(1, ceil(expected / URLS_PER_FILTER)),
+        index=index,
+        shards=shards,
         max_seconds_apart=recipe.locate.max_seconds_apart,
         inputs=inputs,
     )
     plan = LocatePlan(
-        shards=work.shards,
+        shards=shards,
         recipe=recipe.part(Stage.LOCATE),
         input=LocateInput(
             c4={path: size for path, (size, _) in inspected.items()},
             c4_fields=asdict(fields),
             cc_root=own.cc_root,
-            index=index_sizes,
-            index_rows=rows,
+            **described,
         ),
     )
-    to_read = [(path, group) for path in index for group, size in enumerate(groups[path]) if size]
-
-    def build(pipeline: beam.Pipeline, todo: list[int]) -> PCollection[Any]:
-        return work.build(pipeline, to_read, todo)
-
     resume = options.view_as(CommonOptions).resume
-    manifest = run_stage(folder, plan, options, build, resume=resume, after=_remove_filters)
+    manifest = run_stage(folder, plan, options, work.build, resume=resume, after=_remove_filters)
     if manifest.counts["documents"].seen == 0:
         raise UserError("--c4: the files have no documents; check that they are C4 files")
     refuse_nothing_kept(folder, manifest, "be located", "Check --c4, --cc_root and --crawl")
@@ -169,92 +135,32 @@ def _remove_filters(folder: StageFolder) -> None:
 class ReadReferences(beam.DoFn):
     """Reads a C4 file; yields (shard, pack of references or rejected document) for the shards that are still to do.
 
-    It also yields (part, hashes of URLs) of all documents: the filters must not depend on what a resumed run has to do.
+    It also yields what the index needs to know of the documents.
     """
 
-    def __init__(self, work: LocateWork, todo: list[int]) -> None:
-        self._work, self._todo = work, frozenset(todo)
+    def __init__(self, work: LocateWork, todo: frozenset[int]) -> None:
+        self._work, self._todo = work, todo
 
     def process(self, file: tuple[int, str]) -> Iterator[Any]:
-        hashes: list[int] = []
+        urls: list[str] = []
         _log.info("locate: reading %s", file[1])
-        yield from _in_packs(self._references(*file, hashes))
-        for part, of_part in by_part(np.array(hashes, np.uint64), self._work.filters).items():
-            yield beam.pvalue.TaggedOutput("wanted", (part, of_part.tobytes()))
+        yield from in_packs(self._references(*file, urls))
+        for wanted in self._work.index.wanted(urls, self._todo):
+            yield beam.pvalue.TaggedOutput("wanted", wanted)
 
     def _references(
-        self, number: int, path: str, hashes: list[int]
+        self, number: int, path: str, urls: list[str]
     ) -> Iterator[tuple[int, Reference | RejectedDocument]]:
         for line, found in read_references(self._work.inputs, path, self._work.fields):
             shard = shard_of(found.url, self._work.shards)
             if isinstance(found, DocumentReference):
-                hashes.append(hash_of(found.url))
+                urls.append(found.url)
             if shard not in self._todo:
                 continue
             if isinstance(found, DocumentReference):
-                yield shard, (found.url, (found.timestamp - _EPOCH) // timedelta(seconds=1), number, line)
+                yield shard, (found.url, (found.timestamp - EPOCH) // timedelta(seconds=1), number, line)
             else:
                 yield shard, found
-
-
-def _in_packs(items: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, bytes | RejectedDocument]]:
-    """Pack the tuples of each shard, a thousand at a time; yield rejected documents unchanged."""
-    packs: dict[int, list[Any]] = {}
-    for shard, item in items:
-        if isinstance(item, RejectedDocument):
-            yield shard, item
-            continue
-        pack = packs.setdefault(shard, [])
-        pack.append(item)
-        if len(pack) == _ROWS_PER_PACK:
-            yield shard, zlib.compress(orjson.dumps(packs.pop(shard)), 1)
-    for shard, pack in packs.items():
-        yield shard, zlib.compress(orjson.dumps(pack), 1)
-
-
-def _unpacked(packs: Iterable[bytes]) -> Iterator[Any]:
-    for pack in packs:
-        yield from orjson.loads(zlib.decompress(pack))
-
-
-class WriteFilter(beam.DoFn):
-    """Makes a Bloom filter of a part's hashes, writes it, and yields (part, sha256 of the file)."""
-
-    def __init__(self, work: LocateWork) -> None:
-        self._work = work
-
-    def process(self, item: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, str]]:
-        part, pieces = item
-        hashes = np.unique(np.concatenate([np.frombuffer(piece, np.uint64) for piece in pieces]))
-        wanted = len(hashes) * self._work.filters  # an estimate for all parts, because hashes are spread evenly
-        rate = false_positive_rate(wanted, self._work.rows, SHARE_OF_FALSE_ROWS)
-        yield part, BloomFilter.of(hashes, rate).write(self._work.filter_file(part)).sha256
-
-
-class ReadCaptures(beam.DoFn):
-    """Reads a row group of the index; yields (shard, pack of rows) for wanted URLs and the shards still to do."""
-
-    def __init__(self, work: LocateWork, todo: list[int]) -> None:
-        self._work, self._todo = work, frozenset(todo)
-        self._shared = Shared()
-
-    def process(self, group: tuple[str, int], filters: Sequence[tuple[int, str]]) -> Iterator[Any]:
-        if filters:  # without documents there are none
-            _log.info("locate: reading row group %d of %s", group[1], group[0])
-            yield from _in_packs(self._rows(read_captures(self._work.inputs, *group, self._wanted(filters))))
-
-    def _rows(self, captures: Iterable[Capture]) -> Iterator[tuple[int, IndexRow]]:
-        for capture in captures:
-            shard = shard_of(capture.url, self._work.shards)
-            if shard in self._todo:
-                fetched = (capture.fetch_time - _EPOCH) // timedelta(milliseconds=1)
-                yield shard, (capture.url, fetched, capture.warc_filename, capture.offset, capture.length)
-
-    def _wanted(self, filters: Sequence[tuple[int, str]]) -> WantedUrls:
-        """Return the filters, which a worker process reads once; their hashes distinguish them from another run's."""
-        files = {part: self._work.filter_file(part) for part, _ in filters}
-        tag = repr(sorted((files[part], sha256) for part, sha256 in filters))
-        return self._shared.acquire(lambda: WantedUrls.read(files, self._work.filters), tag)  # type: ignore[no-any-return]
 
 
 class WriteLocations(beam.DoFn):
@@ -270,8 +176,8 @@ class WriteLocations(beam.DoFn):
         packs = [found for found in parts["documents"] if not isinstance(found, RejectedDocument)]
         invalid = [found for found in parts["documents"] if isinstance(found, RejectedDocument)]
         invalid.sort(key=lambda reject: (len(reject.source), reject.source))
-        references = [self._reference(*row) for row in _unpacked(packs)]
-        captures = [_capture(*row) for row in _unpacked(parts["captures"])]
+        references = [self._reference(*row) for row in unpacked(packs)]
+        captures = [capture_of(*row) for row in unpacked(parts["captures"])]
         located = locate(references, captures, self._work.max_seconds_apart)
         counts = Counts(seen=len(references) + len(invalid))
         rejects = invalid + located.rejects
@@ -288,12 +194,8 @@ class WriteLocations(beam.DoFn):
         finish_shard(folder, note)
 
     def _reference(self, url: str, seconds: int, number: int, line: int) -> DocumentReference:
-        moment = _EPOCH + timedelta(seconds=seconds)
+        moment = EPOCH + timedelta(seconds=seconds)
         return DocumentReference(document_key(url, moment), url, moment, f"{self._work.documents[number]}:{line}")
-
-
-def _capture(url: str, milliseconds: int, warc_filename: str, offset: int, length: int) -> Capture:
-    return Capture(url, _EPOCH + timedelta(milliseconds=milliseconds), warc_filename, offset, length)
 
 
 def main(argv: list[str], program: str = "mmc4 locate") -> None:

@@ -39,6 +39,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, tag_field="stage"):
 class LocateInput(msgspec.Struct, frozen=True, kw_only=True):
     """The C4 files and the files of Common Crawl's index, each with its size in bytes.
 
+    Of the CDXJ index, that is cluster.idx; only the columnar index has a number of rows.
+
     `c4_fields` maps `text`, `url` and `timestamp` to the names of these fields in the documents.
     """
 
@@ -46,7 +48,7 @@ class LocateInput(msgspec.Struct, frozen=True, kw_only=True):
     c4_fields: dict[str, str]
     cc_root: str
     index: dict[str, int]
-    index_rows: int
+    index_rows: int | None = None
 
 
 class LocatePlan(Plan, frozen=True, kw_only=True, tag=Stage.LOCATE.value):

@@ -28,6 +28,13 @@ class LocateOptions(PipelineOptions):
             "--crawl", metavar="NAME", help="crawl that the documents come from (default: the recipe's crawl)"
         )
         group.add_argument(
+            "--index",
+            choices=("auto", "columnar", "cdx"),
+            default="auto",
+            help="index of the crawl: columnar is read completely (286 GB), in cdx each document is looked up (about "
+            "0.3 MB each until most blocks are read); auto takes the one of which fewer bytes are read (default: auto)",
+        )
+        group.add_argument(
             "--c4_fields",
             nargs="+",
             default=[],

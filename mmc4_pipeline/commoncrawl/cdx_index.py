@@ -17,9 +17,13 @@ from surt import surt
 
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.storage import Inputs, join
+from mmc4_pipeline.storage.http.client import BYTES_OF_A_REQUEST
 from schemas.capture import Capture
 
 PAGE = 1 << 16  # bytes of cluster.idx that are read at a time when only some of its lines are needed
+PAGES_OF_KEY = 4  # that bisection reads for a key, when the first few steps were made for other keys before
+# The means of a line of cluster.idx and of a block, in bytes, for a crawl of 2.5 billion captures.
+_BYTES_OF_LINE, _BYTES_OF_BLOCK = 120, 250_000
 _MAX_LINE = 1 << 20  # bytes; the longest URLs that a crawler stores have a few thousand
 _MAX_BLOCK = 256 << 20  # bytes of a decompressed block; real ones have about 2 MB
 _DAMAGED = "is damaged; check --cc_root, or use --index columnar"
@@ -196,6 +200,27 @@ def _capture(timestamp_and_json: bytes) -> Capture | None:
         return None
 
 
-def expected_blocks(blocks: float, urls: int) -> float:
-    """Return how many different blocks that many URLs are expected to be in, if they are spread evenly."""
-    return blocks * (1 - (1 - 1 / blocks) ** urls) if blocks > 1 else min(blocks, urls)
+@dataclass(frozen=True, slots=True)
+class LookUpCost:
+    """What looking up documents reads: bytes and requests. They are spread evenly over the blocks."""
+
+    read: int
+    requests: int
+
+    @classmethod
+    def of(cls, cluster_size: int, documents: int) -> "LookUpCost":
+        """Return the cost by the size of cluster.idx and the number of documents."""
+        of_cluster = min(cluster_size, documents * PAGES_OF_KEY * PAGE)
+        blocks = _expected_blocks(max(1.0, cluster_size / _BYTES_OF_LINE), documents)
+        requests = blocks + (1 if of_cluster == cluster_size else documents * PAGES_OF_KEY)
+        return cls(round(of_cluster + _BYTES_OF_BLOCK * blocks), round(requests))
+
+    @property
+    def as_bytes(self) -> int:
+        """Return the cost in bytes, with requests counted as the bytes that could be read in their place."""
+        return self.read + self.requests * BYTES_OF_A_REQUEST
+
+
+def _expected_blocks(blocks: float, urls: int) -> float:
+    """Return how many different blocks that many URLs are expected to be in."""
+    return blocks * (1 - (1 - 1 / blocks) ** urls)

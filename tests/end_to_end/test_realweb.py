@@ -21,7 +21,7 @@ from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink
 from tests.end_to_end import engines
-from tests.end_to_end.running import data_of, mmc4, succeeded, wait_for_server
+from tests.end_to_end.running import contents, data_of, mmc4, succeeded, wait_for_server
 from tests.engines import flink
 
 REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
@@ -92,6 +92,13 @@ def test_every_page_is_located_except_the_one_that_was_never_crawled(built: tupl
     (reject,) = pq.read_table(output / "locations/rejects-00000-of-00001.parquet").to_pylist()
     assert reject["url"] == "http://never-crawled.example/page.html"
     assert re.search(r"c4-train.00000-of-00001.json.gz:61$", reject["source"])
+
+
+def test_look_ups_give_the_same_locations(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    index = ("--c4", str(REALWEB / "c4/*.json.gz"), "--cc_root", str(REALWEB / "commoncrawl"), "--index", "cdx")
+    recipe = ("--recipe", str(REALWEB / "recipe.yaml"), "--crawl", "CC-MAIN-2019-18")
+    succeeded(mmc4("locate", *index, *recipe, "--output", str(tmp_path)))
+    assert contents(tmp_path, "locations/*.parquet") == contents(built[0], "locations/*.parquet")
 
 
 def test_the_ledger_accounts_for_every_link(built: tuple[Path, dict[str, Any]], truth: dict[str, Any]) -> None:

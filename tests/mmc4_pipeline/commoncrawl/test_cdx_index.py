@@ -1,7 +1,6 @@
 """Look-ups in a CDXJ index: the same captures as reading all of it, with few requests."""
 
 import gzip
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,45 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmc4_pipeline.commoncrawl.cdx_index import PAGE, Block, CdxIndex, expected_blocks, key_of
+from mmc4_pipeline.commoncrawl.cdx_index import PAGE, Block, CdxIndex, LookUpCost, key_of
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.storage import HttpSettings, Inputs
 from schemas.capture import Capture
+from tests.cdx import CRAWL, WARC, line, write_index
 from tests.mmc4_pipeline.file_server import INPUTS, FileServer
 
-CRAWL = "CC-MAIN-2019-18"
-WARC = "crawl-data/x/segments/1/warc/a.warc.gz"
 
-
-def line(url: str, timestamp: str = "20190420120000", **changed: str) -> bytes:
-    row = {
-        "url": url,
-        "mime": "text/html",
-        "status": "200",
-        "digest": "X",
-        "length": "5",
-        "offset": "7",
-        "filename": WARC,
-    }
-    return (key_of(url) or b"") + f" {timestamp} {json.dumps(row | changed)}\n".encode()
-
-
-def write_index(root: Path, lines: list[bytes], of_block: int = 3, blocks_of_file: int = 4) -> CdxIndex:
-    """Write sorted lines as blocks, and cluster.idx."""
-    folder = root / f"cc-index/collections/{CRAWL}/indexes"
-    folder.mkdir(parents=True, exist_ok=True)
-    cluster, files = b"", dict[str, bytes]()
-    ordered = sorted(lines)
-    for number, start in enumerate(range(0, len(ordered), of_block)):
-        file = f"cdx-{number // blocks_of_file:05d}.gz"
-        member = gzip.compress(b"".join(ordered[start : start + of_block]), 1)
-        key = b" ".join(ordered[start].split(b" ")[:2])
-        place = f"\t{file}\t{len(files.get(file, b''))}\t{len(member)}\t{number + 1}\n"
-        cluster += key + place.encode()
-        files[file] = files.get(file, b"") + member
-    for file, content in files.items():
-        (folder / file).write_bytes(content)
-    (folder / "cluster.idx").write_bytes(cluster)
+def indexed(root: Path, lines: list[bytes], **sizes: int) -> CdxIndex:
+    """Write an index of these lines and open it."""
+    write_index(root, lines, **sizes)
     return CdxIndex(Inputs(HttpSettings()), str(root), CRAWL)
 
 
@@ -73,7 +44,7 @@ def test_look_ups_find_what_reading_everything_finds(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int]], of_block: int, whole: bool, page: int
 ) -> None:
     urls = [(f"http://{host}.example/{path}", f"2019042012000{second}") for host, path, second in rows]
-    index = write_index(tmp_path_factory.mktemp("index"), [line(*row) for row in urls], of_block)
+    index = indexed(tmp_path_factory.mktemp("index"), [line(*row) for row in urls], of_block=of_block)
     index.whole, index.page_bytes = whole, page
     for url in {url for url, _ in urls} | {"http://c.example/none", "http://0.example/", "http://zz.example/"}:
         found = sorted(capture.fetch_time.second for capture in look_up(index, {url}))
@@ -82,7 +53,7 @@ def test_look_ups_find_what_reading_everything_finds(
 
 def test_a_capture_has_the_values_of_its_line(tmp_path: Path) -> None:
     url = "https://www.example.com/a?b=2&a=1"
-    (found,) = look_up(write_index(tmp_path, [line(url, "20190420130102", offset="99", length="12")]), {url})
+    (found,) = look_up(indexed(tmp_path, [line(url, "20190420130102", offset="99", length="12")]), {url})
     assert (found.url, found.warc_filename, found.offset, found.length) == (url, WARC, 99, 12)
     assert found.fetch_time.isoformat() == "2019-04-20T13:01:02+00:00"
 
@@ -102,7 +73,7 @@ def test_a_capture_has_the_values_of_its_line(tmp_path: Path) -> None:
 def test_other_lines_are_no_captures(tmp_path: Path, changed: dict[str, str]) -> None:
     good, url = line("http://a.example/good"), "http://a.example/a"
     bad = line(url, **changed)
-    index = write_index(tmp_path, [good, bad, b"com,example)/a no json\n", b"zz)/ \xff {}\n"])
+    index = indexed(tmp_path, [good, bad, b"com,example)/a no json\n", b"zz)/ \xff {}\n"])
     assert look_up(index, {url}) == []
     assert len(look_up(index, {"http://a.example/good"})) == 1
 
@@ -110,7 +81,7 @@ def test_other_lines_are_no_captures(tmp_path: Path, changed: dict[str, str]) ->
 def test_urls_with_the_same_key_are_told_apart(tmp_path: Path) -> None:
     urls = ["http://a.example/a", "http://a.example/A", "https://www.a.example/a/"]
     assert len({key_of(url) for url in urls}) == 1
-    index = write_index(tmp_path, [line(url) for url in urls])
+    index = indexed(tmp_path, [line(url) for url in urls])
     for url in urls:
         assert [capture.url for capture in look_up(index, {url})] == [url]
 
@@ -121,7 +92,7 @@ def test_few_requests_find_a_capture_among_many(
 ) -> None:
     random = np.random.default_rng(1)
     urls = [f"http://{random.integers(0, 2**60):x}.example/page" for _ in range(30_000)]
-    index = write_index(tmp_path, [line(url) for url in urls], of_block=10, blocks_of_file=10_000)
+    index = indexed(tmp_path, [line(url) for url in urls], of_block=10, blocks_of_file=10_000)
     assert index.size > 2 * PAGE
     folder = Path(index.cluster_path).parent
     served = {f"/cc-index/collections/{CRAWL}/indexes/{path.name}": path.read_bytes() for path in folder.iterdir()}
@@ -138,7 +109,7 @@ def test_few_requests_find_a_capture_among_many(
     "cluster", [b"no tabs\n", b"key\tcdx-00000.gz\tx\t1\t1\n", b"k\tcdx-00000.gz\n", b"x" * (2 << 20)]
 )
 def test_a_damaged_cluster_file_is_an_error(tmp_path: Path, cluster: bytes) -> None:
-    index = write_index(tmp_path, [line("http://a.example/")])
+    index = indexed(tmp_path, [line("http://a.example/")])
     Path(index.cluster_path).write_bytes(cluster)
     with pytest.raises(UserError, match=r"cluster\.idx: .*--index columnar"):
         index.blocks(b"zzz")
@@ -146,7 +117,7 @@ def test_a_damaged_cluster_file_is_an_error(tmp_path: Path, cluster: bytes) -> N
 
 @pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"x" * 1000)[:-9]])
 def test_a_damaged_block_is_an_error(tmp_path: Path, content: bytes) -> None:
-    index = write_index(tmp_path, [line("http://a.example/")])
+    index = indexed(tmp_path, [line("http://a.example/")])
     (block,) = index.blocks(key_of("http://a.example/") or b"")
     (Path(index.cluster_path).parent / block.file).write_bytes(content)
     with pytest.raises(UserError, match=r"cdx-00000\.gz: .*--index columnar"):
@@ -160,7 +131,10 @@ def test_any_string_has_a_key_or_none(url: str) -> None:
     key_of(url)
 
 
-def test_the_expected_number_of_blocks() -> None:
-    assert expected_blocks(1, 100) == 1
-    assert expected_blocks(1e6, 1) == pytest.approx(1)
-    assert expected_blocks(1000, 1000) == pytest.approx(632, rel=0.01)
+def test_the_cost_of_look_ups_grows_until_all_blocks_are_read() -> None:
+    cluster = 100_000_000  # of a crawl with 2.5 billion captures
+    costs = [LookUpCost.of(cluster, 10**power) for power in range(10)]
+    assert [cost.read for cost in costs] == sorted(cost.read for cost in costs)
+    assert costs[3].read == pytest.approx(0.35e9, rel=0.05)  # 1,000 documents
+    assert costs[9].requests == pytest.approx(cluster / 120, rel=0.01)
+    assert LookUpCost.of(cluster, 100_000).as_bytes < 286e9 < LookUpCost.of(cluster, 356_317).as_bytes
