@@ -23,7 +23,7 @@ from schemas.capture import Capture
 PAGE = 1 << 16  # bytes of cluster.idx that are read at a time when only some of its lines are needed
 PAGES_OF_KEY = 4  # that bisection reads for a key, when the first few steps were made for other keys before
 # The means of a line of cluster.idx and of a block, in bytes, for a crawl of 2.5 billion captures.
-_BYTES_OF_LINE, _BYTES_OF_BLOCK = 120, 250_000
+BYTES_OF_LINE, _BYTES_OF_BLOCK = 120, 250_000
 _MAX_LINE = 1 << 20  # bytes; the longest URLs that a crawler stores have a few thousand
 _MAX_BLOCK = 256 << 20  # bytes of a decompressed block; real ones have about 2 MB
 _DAMAGED = "is damaged; check --cc_root, or use --index columnar"
@@ -211,7 +211,7 @@ class LookUpCost:
     def of(cls, cluster_size: int, documents: int) -> "LookUpCost":
         """Return the cost by the size of cluster.idx and the number of documents."""
         of_cluster = min(cluster_size, documents * PAGES_OF_KEY * PAGE)
-        blocks = _expected_blocks(max(1.0, cluster_size / _BYTES_OF_LINE), documents)
+        blocks = _expected_blocks(max(1.0, cluster_size / BYTES_OF_LINE), documents)
         requests = blocks + (1 if of_cluster == cluster_size else documents * PAGES_OF_KEY)
         return cls(round(of_cluster + _BYTES_OF_BLOCK * blocks), round(requests))
 

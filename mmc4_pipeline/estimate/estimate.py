@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
+from mmc4_pipeline.commoncrawl.cdx_index import BYTES_OF_LINE, LookUpCost
 from mmc4_pipeline.estimate.corpus import (
     BASE64,
     C4_BYTES,
@@ -21,6 +22,8 @@ from mmc4_pipeline.images.fetch_shards import MAX_IN_FLIGHT
 # Seconds of a core per document: to join it with the index (benchmarks/locate.py), and to cut a page's text into
 # sentences and write it (60 real pages).
 JOIN_SECONDS, TEXT_SECONDS = 1e-4, 1e-3
+BLOCK_SECONDS = 0.015  # of a core, to decompress a block of the CDXJ index and search it (benchmarks/locate_few.py)
+_PAGES_PER_LINE = 3000  # of cluster.idx
 # Seconds of a core per image: to fetch it over HTTPS with a new connection (benchmarks/fetch.py), to prepare it for
 # CLIP on a GPU (benchmarks/clip_throughput.py), and to write it into a dataset's shard (benchmarks/shard_writing.py).
 FETCH_SECONDS, PREPARE_SECONDS, WRITE_SECONDS = 1 / 447, 4e-3, 1 / 939
@@ -83,16 +86,26 @@ def page_sources(
 
 
 def locate_needs(documents: int, crawl: CrawlSize, speeds: Speeds, resources: Resources, prices: Prices) -> Needs:
-    """Return the needs of the locate stage: it reads a crawl's whole columnar index for any number of documents."""
+    """Return the needs of the locate stage with `--index auto`.
+
+    It reads a crawl's whole columnar index, or looks the documents up in its CDXJ index if that costs less.
+    """
+    look_ups = LookUpCost.of(crawl.pages // _PAGES_PER_LINE * BYTES_OF_LINE, documents)
+    if 0 < look_ups.as_bytes < crawl.index_bytes:
+        way, read, requests = "cdx", look_ups.read, look_ups.requests
+        core_seconds = look_ups.requests * BLOCK_SECONDS
+    else:
+        way, read, requests = "columnar", crawl.index_bytes, crawl.index_requests
+        core_seconds = crawl.pages / speeds.index_rows_per_second
     work = Work(
-        requests=crawl.index_requests,
-        read=crawl.index_bytes + documents * C4_BYTES,
+        requests=requests,
+        read=read + documents * C4_BYTES,
         stored=documents * LOCATION_BYTES,
         temporary=documents * LOCATION_BYTES,  # about as many rows of the index are shuffled as there are documents
-        core_seconds=crawl.pages / speeds.index_rows_per_second + documents * JOIN_SECONDS,
+        core_seconds=core_seconds + documents * JOIN_SECONDS,
         from_common_crawl=True,
     )
-    return Needs.of("locate", "", work, resources, prices)
+    return Needs.of("locate", way, work, resources, prices)
 
 
 def images_needs(corpus: Corpus, speeds: Speeds, crawl_delays: float, resources: Resources, prices: Prices) -> Needs:
