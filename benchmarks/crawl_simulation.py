@@ -44,10 +44,10 @@ from mmc4_pipeline.estimate.web import (
     SITES,
     site_sizes,
 )
-from mmc4_pipeline.images.fetching.client import Outcome, Target
 from mmc4_pipeline.images.fetching.fetch_loop import FetchLoop
 from mmc4_pipeline.images.fetching.fetcher import Fetcher
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
+from mmc4_pipeline.images.fetching.outcomes import Outcome, Target
 from mmc4_pipeline.images.fetching.rate_limits import Hosts, Limits
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from schemas.reasons import Drop, Reason

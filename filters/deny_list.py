@@ -5,6 +5,7 @@ from __future__ import annotations  # array has no type arguments at run time be
 import hashlib
 import io
 import re
+import string
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable
@@ -17,7 +18,9 @@ import numpy as np
 import xxhash
 
 from filters.base import FileLinkFilter, LinkFilter, Stricter
-from filters.hosts import host_and_port, normal_host, split
+from filters.hosts import host_and_port, normal_host
+from filters.hosts import split as split_leniently
+from filters.web_url import split, web_url, without_fragment
 from schemas.page import ImageLink
 from schemas.reasons import Reason
 
@@ -25,6 +28,8 @@ _COMMENT = re.compile(r"(?:^|\s)#.*")
 # A host that is in normal form already.
 _PLAIN_HOST = re.compile(rb"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)+[a-z][a-z0-9-]*[a-z0-9]\s*")
 _HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
+_ESCAPE = re.compile("%([0-9a-fA-F]{2})")
+_UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 _SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
@@ -38,9 +43,10 @@ class DenyList(FileLinkFilter):
     - a URL, `https://example.com/a.jpg?b=1`: only this URL, over http and https, whatever comes after "#";
     - `sha256:` and 64 hex digits: the URL with this hash, as in the ledger, with or without its "#" part.
 
-    An image is denied by its own URL or by the URL of its page. Hosts are compared in the normal form of
-    `filters.hosts`. Only 64 bits of a hash are kept per entry, so ten million entries take 80 MB. A URL that is not on
-    such a list is denied by mistake with a probability of 1 in 10^11.
+    An image is denied by its own URL or by the URL of its page. URLs are compared in the normal form of
+    `filters.web_url`, in which `%7E` and `~` are the same, and hosts in that of `filters.hosts`. Only 64 bits of a hash
+    are kept per entry, so ten million entries take 80 MB. A URL that is not on such a list is denied by mistake with a
+    probability of 1 in 10^11.
     """
 
     list: str
@@ -99,7 +105,7 @@ class LoadedDenyList(LinkFilter):
         return self._look_up(url)
 
     def _denies(self, url: str) -> bool:
-        if self._names and (parts := split(url)) is not None:
+        if self._names and (parts := split(url) or split_leniently(url)) is not None:
             return (
                 self._denies_host(parts.hostname or "")
                 or _is_in(self._names, _hash(_url_name(parts)))
@@ -114,7 +120,9 @@ class LoadedDenyList(LinkFilter):
     def _denies_sum(self, url: str) -> bool:
         if not self._sums:
             return False
-        return any(_is_in(self._sums, _sha256(form)) for form in {url, url.partition("#")[0]})
+        normal = web_url(url) or url
+        forms = {url, without_fragment(url), normal, without_fragment(normal)}
+        return any(_is_in(self._sums, _sha256(form)) for form in forms)
 
 
 def _sorted(hashes: array[int]) -> array[int]:
@@ -130,15 +138,23 @@ def _name(entry: str) -> str | None:
     """Return the part of a host or URL that is hashed, or None if the entry is neither."""
     if "://" in entry:
         parts = split(entry)
-        return _url_name(parts) if parts and parts.scheme in ("http", "https") and parts.hostname else None
+        return _url_name(parts) if parts else None
     host = normal_host(entry.removeprefix("*."))
     return host.strip("[]") if _HOST.fullmatch(host) else None
 
 
 def _url_name(parts: SplitResult) -> str:
-    """Return a URL without scheme and fragment. It starts with "//", so it can't be mistaken for a host."""
+    """Return a URL without scheme and fragment. It starts with "//", so it can't be mistaken for a host.
+
+    What may be percent-encoded or not is in one form (RFC 3986, 6.2.2).
+    """
     query = f"?{parts.query}" if parts.query else ""
-    return f"//{host_and_port(parts)}{parts.path or '/'}{query}"
+    return f"//{host_and_port(parts)}{_ESCAPE.sub(_normal_escape, (parts.path or '/') + query)}"
+
+
+def _normal_escape(found: re.Match[str]) -> str:
+    character = chr(int(found[1], 16))
+    return character if character in _UNRESERVED else found[0].upper()
 
 
 def _hash(name: str) -> int:

@@ -62,10 +62,10 @@ def _add_sources(group: argparse._ArgumentGroup, default: FetchSettings) -> None
     )
     group.add_argument(
         "--fetch_engine",
-        choices=["aiohttp", "img2dataset"],
-        default="aiohttp",
+        choices=["libcurl", "img2dataset"],
+        default="libcurl",
         help="HTTP client for images; img2dataset ignores robots.txt (so --ignore_robots_txt is required) and has no "
-        "per-host limits (default: aiohttp)",
+        "per-host limits (default: libcurl)",
     )
     group.add_argument(
         "--img2dataset_python",

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from filters.web_url import HOST, NO_DOTS, SAFE, is_plain, web_url
 from schemas.page import ImageLink
 from schemas.reasons import Reason
 
@@ -13,18 +14,15 @@ from schemas.reasons import Reason
 MAX_URL_CHARACTERS = 16 << 20
 
 _SPACE = str.maketrans("", "", "\t\r\n")  # dropped from inside URLs, as browsers do (WHATWG URL)
-# Links that urljoin returns unchanged, or only appends to the base's scheme, origin or folder. Most links are like
-# this, and parsing and reassembling them would be most of the work on a link.
-_HOST = r"[A-Za-z0-9.-]++(?::[0-9]++)?"
-_SAFE = r"""!"$-:<-~"""  # visible ASCII except # and ;
-_SEGMENT = r"""!"$-.0-9<->@-~"""  # the same except / : and ?
-_NAME = rf"(?!\.)[{_SEGMENT}]++"
-_URL = rf"https?://{_HOST}/[{_SAFE}]*+"
-_PLAIN = re.compile(rf"(?:({_URL})|(//{_HOST}/[{_SAFE}]*+)|(/(?!/)[{_SAFE}]*+)|({_NAME}(?:[/?][{_SAFE}]*+)?))(?<!\?)")
-_ABOVE = re.compile(rf"((?:\.\./)++)({_NAME}(?:[/?][{_SAFE}]*+)?)(?<!\?)")
-is_plain = re.compile(rf"{_URL}(?<!\?)").fullmatch  # absolute, so that no base changes it
+# Links that are in normal form already, or become so by appending them to the base's scheme, origin or folder. Most
+# links are like this, and parsing them would be most of the work on a link.
+_END = rf"[{SAFE}]*+(?:\?[?{SAFE}]++)?"
+_SEGMENT = r"!$%&()*+,.0-9;=@A-Z_a-z~-"  # the same without / and :
+_NAME = rf"(?!\.|%2[Ee]){NO_DOTS}[{_SEGMENT}]++(?:/[{SAFE}]*+)?(?:\?[?{SAFE}]++)?"
+_PATH = rf"{NO_DOTS}/{_END}"
+_PLAIN = re.compile(rf"(https?://{HOST}{_PATH})|(//{HOST}{_PATH})|((?!//){_PATH})|({_NAME})")
+_ABOVE = re.compile(rf"((?:\.\./)++)({_NAME})")
 _ABSOLUTE, _OF_SCHEME = 1, 2  # groups of _PLAIN; the others are relative to the origin and to the folder
-_BASE = re.compile(rf"(https?:)(//{_HOST})(/(?:{_NAME}/)*)(?:{_NAME})?(?:\?[{_SAFE}]+)?")
 
 
 def image_link(
@@ -83,15 +81,13 @@ def resolve(base: str, link: str | None) -> str | None:
     if kind == _ABSOLUTE:
         return link
     start = _starts(base)
-    if not start or (kind != _OF_SCHEME and ("//" in link or "/." in link)):  # urljoin removes empty folders and dots
-        return _resolve(base, link)
-    return start[kind - _OF_SCHEME] + link
+    return start[kind - _OF_SCHEME] + link if start else _resolve(base, link)
 
 
 def _resolve_above(base: str, link: str) -> str | None:
     """Resolve a link that starts in a folder above the base's; None for a link that is not plain."""
     found, start = _ABOVE.fullmatch(link), _starts(base)
-    if not found or not start or "//" in link or "/." in found[2]:
+    if not found or not start:
         return None
     folders = start[-1].split("/")
     kept = max(len(folders) - 1 - len(found[1]) // len("../"), len(("https:", "", "a.example")))
@@ -102,19 +98,27 @@ def _resolve(base: str, link: str) -> str | None:
     cleaned = link.strip().translate(_SPACE)
     if not cleaned:
         return None
+    url = web_url(cleaned, base) or _resolve_invalid(base, cleaned)
+    return url[:-1] if url and url.find("#") == len(url) - 1 else url  # "#" alone leads to the same place
+
+
+def _resolve_invalid(base: str, link: str) -> str | None:
+    """Return an http(s) URL that browsers can't read, such as https://:0; it is a link too, and a reason to drop it."""
     try:
-        url = urljoin(base, cleaned)
+        url = urljoin(base, link)
         parts = urlsplit(url)
     except ValueError:
         return None
-    return url if parts.scheme in ("http", "https") and parts.netloc else None
+    return url if parts.scheme in ("http", "https") and parts.netloc and web_url(url) is None else None
 
 
 @lru_cache(maxsize=16)  # a page's links follow one another
 def _starts(base: str) -> tuple[str, str, str] | None:
     """Return the prefixes of links relative to a plain base's scheme, origin, folder: https:, https://a.b, https://a.b/c/."""
-    found = _BASE.fullmatch(base)
-    return (found[1], found[1] + found[2], found[1] + found[2] + found[3]) if found else None
+    if not is_plain(base):
+        return None
+    scheme, _, rest = base.partition("?")[0].partition("//")
+    return scheme, f"{scheme}//{rest.partition('/')[0]}", f"{scheme}//{rest.rpartition('/')[0]}/"
 
 
 def pixels(value: object) -> int | None:

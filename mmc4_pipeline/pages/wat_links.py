@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import msgspec
 
-from mmc4_pipeline.pages.links import PageUrls, is_plain, pixels, resolve
+from filters.web_url import is_plain
+from mmc4_pipeline.pages.links import PageUrls, pixels, resolve
 from schemas.page import ImageLink
 
 _REFERENCE = re.compile(r"&(?:(#)([0-9]++)|(#[xX])([0-9a-fA-F]++)|\w++);")

@@ -118,3 +118,38 @@ def test_names_are_denied_by_those_that_they_end_in(listed: set[str], asked: lis
 @given(st.text() | st.builds("https://{}".format, st.text()))
 def test_any_url_gets_a_verdict(url: str) -> None:
     assert LISTED.denies(url) in (True, False)
+
+
+SAME_URLS = [
+    ("https://e.com/a%20b.jpg", "https://e.com/a b.jpg"),
+    ("https://e.com/b%C3%BCcher.jpg", "https://e.com/bücher.jpg"),
+    ("https://e.com/bücher.jpg", "https://e.com/b%C3%BCcher.jpg"),
+    ("https://e.com/b%c3%bccher.jpg", "https://e.com/b%C3%BCcher.jpg"),
+    ("https://e.com/~joe/a.jpg", "https://e.com/%7Ejoe/a.jpg"),
+    ("https://e.com/a.jpg?q=%7e", "https://e.com/a.jpg?q=~"),
+    ("https://e.com/private/a.jpg", "https://e.com/x/../private/a.jpg"),
+    ("https://e.com/x/%2E%2E/a.jpg", "https://e.com/a.jpg"),
+    ("https://e.com/x/a.jpg", "https:\\\\e.com\\x\\a.jpg"),
+    ("https://e.com", "http://E.com:80/"),
+    ("http://127.0.0.1/a.jpg", "http://2130706433/a.jpg"),
+    ("e.com", "http://e%2Ecom/a.jpg"),
+]
+
+
+@pytest.mark.parametrize(("entry", "url"), SAME_URLS)
+def test_an_entry_denies_every_form_of_its_url(entry: str, url: str) -> None:
+    assert DenyList("x").load(lambda _: entry.encode()).denies(url)
+
+
+@pytest.mark.parametrize(
+    ("entry", "url"),
+    [
+        ("https://e.com/a%2Fb.jpg", "https://e.com/a/b.jpg"),
+        ("https://e.com/a.jpg", "https://e.com/A.jpg"),
+        ("https://e.com/a.jpg", "https://e.com//a.jpg"),
+        ("https://e.com/a+b.jpg", "https://e.com/a b.jpg"),
+        ("https://e.com/a%3Fb", "https://e.com/a?b"),
+    ],
+)
+def test_an_entry_denies_no_other_url(entry: str, url: str) -> None:
+    assert not DenyList("x").load(lambda _: entry.encode()).denies(url)

@@ -2,11 +2,8 @@
 
 import ipaddress
 import socket
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # guarded_img2dataset.py runs this file in a Python that may not have aiohttp
-    from aiohttp.connector import AddrInfoType
-
+AddressInfo = tuple[int, int, int, str, tuple[int | str, ...]]  # as socket.getaddrinfo returns it
 FORBIDDEN = "not a public address"
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: a gateway forwards it to the IPv4 address at its end
 _NOT_PUBLIC = [  # ipaddress reports these as global, at least in some versions, although they are not (or no longer)
@@ -35,7 +32,7 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_PUBLIC)
 
 
-def public_socket(info: "AddrInfoType") -> socket.socket:
+def public_socket(info: AddressInfo) -> socket.socket:
     """Create the socket for a connection; raises ForbiddenAddressError if its address is not public.
 
     This is the last step before connecting, after all names and redirects are resolved: a name that resolves to another

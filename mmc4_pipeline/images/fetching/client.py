@@ -1,208 +1,129 @@
 """Makes single HTTP requests for images: to public addresses only, bounded in time, size and memory."""
 
 import asyncio
-import errno
 import resource
-import socket
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from http import HTTPStatus
-from math import inf
+from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
-
-from mmc4_pipeline.errors import UserError
+from filters.web_url import web_url
 from mmc4_pipeline.images.fetching import robots
-from mmc4_pipeline.images.fetching.addresses import FORBIDDEN, public_socket
-from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler
+from mmc4_pipeline.images.fetching.content_coding import decoded
+from mmc4_pipeline.images.fetching.curl_loop import CurlLoop
+from mmc4_pipeline.images.fetching.names import Names
 from mmc4_pipeline.images.fetching.origins import origin_of
-from mmc4_pipeline.images.fetching.routes import Route
+from mmc4_pipeline.images.fetching.outcomes import Outcome, Target, failed, outcome_of, robots_tag_of
 from mmc4_pipeline.images.fetching.settings import FetchSettings
-from mmc4_pipeline.storage.http.client import retry_after
-from schemas.reasons import Reason
+from mmc4_pipeline.images.fetching.transfer import Body, Response, Transfer
+from schemas.reasons import Drop, Reason
 
-DNS_THREADS = 256  # looking up a dead name may take half a minute, and many links are dead
-LARGE_BODY = 512 << 10  # bytes; only a few bodies that are larger are in memory at a time
-MAX_LARGE_BODIES = 64
+MAX_LARGE_BODIES = 64  # in memory at a time
 _DRAIN_BYTES, _DRAIN_SECONDS = 64 << 10, 2.0  # at most this much of the body of an error or redirect is read
 _ABANDONED_SECONDS = 1.0  # for which a slot stays taken after a response was not read to its end
-_CONNECT_SECONDS = 10.0  # for opening a connection; the whole request has more time
-_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-_REDIRECTS = (
-    HTTPStatus.MOVED_PERMANENTLY,
-    HTTPStatus.FOUND,
-    HTTPStatus.SEE_OTHER,
-    HTTPStatus.TEMPORARY_REDIRECT,
-    HTTPStatus.PERMANENT_REDIRECT,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An image, or a robots.txt, to download by one route. `url` names its result.
-
-    No request for it begins after `deadline`, in the event loop's time.
-    """
-
-    url: str
-    route: Route
-    handler: ImageHandler
-    deadline: float = inf
-    is_robots_txt: bool = False
-
-    @property
-    def empty_result(self) -> FetchResult:
-        """Return a result that has only its URL and route."""
-        return FetchResult(self.url, self.route.template)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one request ended. The result is final unless one of the others is set.
-
-    `pushback` is set if the host is busy (429 or 503): how many seconds it asked to wait, 0 if it did not say.
-    `may_retry` is set after a failure that may pass. `location` is where a redirect leads.
-    """
-
-    result: FetchResult
-    pushback: float | None = None
-    may_retry: bool = False
-    location: str | None = None
-
-
-def is_server_failure(status: int) -> bool:
-    """Return whether a status says that the server is broken, whatever was requested."""
-    return status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class ImageClient:
-    """An open HTTP session. Use `async with ImageClient.open(settings) as client`."""
+    """Connections for images. Use `async with ImageClient.open(settings) as client`."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: FetchSettings) -> None:
-        """Wrap an open session; see `open`."""
-        self._session = session
-        self._max_bytes = settings.max_bytes
+    def __init__(self, loop: CurlLoop, names: Names, settings: FetchSettings) -> None:
+        """Use an open loop; see `open`."""
+        self._loop, self._names, self._settings = loop, names, settings
+        self._unused: list[Transfer] = []
         self._large = asyncio.Semaphore(MAX_LARGE_BODIES)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: FetchSettings) -> AsyncIterator["ImageClient"]:
-        """Open a session that keeps connections alive and never connects to a private address (unless allowed).
-
-        From then on, the event loop's default threads look up names.
-        """
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(DNS_THREADS, "name"))
+        """Keep connections alive, and never connect to a private address (unless allowed)."""
         _raise_open_files_limit(2 * settings.max_open + 256)
-        connector = aiohttp.TCPConnector(  # aiohttp has one SSL context per process
-            limit=0,  # the limits are those of rate_limits.py
-            socket_factory=_any_socket if settings.allow_private_hosts else public_socket,
-        )
-        timeout = aiohttp.ClientTimeout(total=settings.timeout, sock_connect=min(settings.timeout, _CONNECT_SECONDS))
-        # "identity": images are compressed already, and what is not sent compressed can't be a decompression bomb.
-        headers = {"User-Agent": settings.user_agent, "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
-        async with aiohttp.ClientSession(
-            connector=connector, timeout=timeout, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
-        ) as session:
-            yield cls(session, settings)
+        loop, names = CurlLoop(max_idle=settings.max_open), Names()
+        try:
+            yield cls(loop, names, settings)
+        finally:
+            loop.close()
+            names.close()
 
     async def request(self, target: Target, url: str, stack: AsyncExitStack) -> Outcome:
         """Make one request. `stack` releases what must be held until the result has been used.
 
         Raises UserError if this machine can't open more connections.
         """
+        address = web_url(target.route.address(url))
+        if address is None:
+            return failed(target, Reason.HTTP_ERROR, "no valid URL")
         try:
-            async with self._session.get(
-                target.route.address(url),
-                allow_redirects=False,
-                server_hostname=target.route.pool_name(origin_of(url).host),
-            ) as response:
-                stack.push_async_callback(_wait_if_abandoned, response)
-                return await self._read(response, target, stack)
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            reason, text, may_retry = _failure(error)
-            return Outcome(replace(target.empty_result, reason=reason, error=text), may_retry=may_retry)
-
-    async def _read(self, response: aiohttp.ClientResponse, target: Target, stack: AsyncExitStack) -> Outcome:
-        status = response.status
-        robots_tag = "\n".join(response.headers.getall("X-Robots-Tag", ())) or None
-        result = replace(target.empty_result, status=status, robots_tag=robots_tag)
-        if status == HTTPStatus.OK:
-            return Outcome(await self._read_body(response, target, result, stack))
-        await _drain(response)
-        if status in _REDIRECTS and response.headers.get("Location"):
-            return Outcome(result, location=_location(response))
-        result = replace(result, reason=Reason.HTTP_ERROR, error=f"HTTP {status}")
-        return Outcome(result, pushback=retry_after(response.headers) if status in _BUSY else None)
-
-    async def _read_body(
-        self, response: aiohttp.ClientResponse, target: Target, result: FetchResult, stack: AsyncExitStack
-    ) -> FetchResult:
-        refused = target.handler.refuse(result.robots_tag or "")
+            addresses = await self._addresses(address)
+        except TimeoutError:
+            return failed(target, Reason.TIMEOUT, "no answer in time", may_retry=True)
+        except OSError as error:
+            return failed(target, Reason.HOST_UNAVAILABLE, f"{type(error).__name__}: {error}", may_retry=True)
+        except ValueError:  # from Python's IDNA codec
+            return failed(target, Reason.HTTP_ERROR, "no valid URL")
+        with self._transfer() as transfer:
+            transfer.set_url(address, addresses, target.route.pool_name(origin_of(url).host))
+            response, refused = await self._read(transfer, target, stack)
+        if response.status is not None and not response.is_complete:
+            stack.push_async_callback(asyncio.sleep, _ABANDONED_SECONDS)
         if refused is not None:
-            return replace(result, reason=refused.reason, filter=refused.filter)
-        max_bytes = robots.MAX_BYTES if target.is_robots_txt else self._max_bytes
-        chunks, size = [], 0
-        async for chunk in response.content.iter_any():
-            if size <= LARGE_BODY < size + len(chunk):
-                await stack.enter_async_context(self._large)
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > max_bytes:
-                if target.is_robots_txt:
-                    break
-                return replace(result, reason=Reason.TOO_LARGE, error=f"more than {max_bytes} bytes")
-        return replace(result, body=chunks[0] if len(chunks) == 1 else b"".join(chunks))
+            result = replace(target.empty_result, status=response.status, robots_tag=robots_tag_of(response))
+            return Outcome(replace(result, reason=refused.reason, filter=refused.filter))
+        outcome = outcome_of(response, target, address, self._settings.max_bytes)
+        codings = response.headers.get("content-encoding")
+        return await self._decoded(outcome, target, codings) if codings and outcome.result.body else outcome
 
+    async def _decoded(self, outcome: Outcome, target: Target, codings: list[str]) -> Outcome:
+        """Return the outcome with its body decoded."""
+        try:
+            body = await asyncio.to_thread(decoded, outcome.result.body, codings)
+        except ValueError as error:
+            return failed(target, Reason.CORRUPT, str(error))
+        max_bytes = self._settings.max_bytes
+        if len(body) > max_bytes and not target.is_robots_txt:
+            result = replace(outcome.result, body=b"", reason=Reason.TOO_LARGE, error=f"more than {max_bytes} bytes")
+            return replace(outcome, result=result)
+        return replace(outcome, result=replace(outcome.result, body=body))
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Read a short body that is not needed, so that the server completes the request and the connection is reused."""
-    remaining = _DRAIN_BYTES
-    with suppress(TimeoutError, aiohttp.ClientError, OSError):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for chunk in response.content.iter_any():
-                remaining -= len(chunk)
-                if remaining < 0:
-                    return
+    @contextmanager
+    def _transfer(self) -> Iterator[Transfer]:
+        transfer = self._unused.pop() if self._unused else Transfer(self._loop, self._settings)
+        try:
+            yield transfer
+        finally:
+            transfer.stop()
+            self._unused.append(transfer)
 
+    async def _addresses(self, address: str) -> str | None:
+        """Return libcurl's RESOLVE entry for the host of an address; None if it is an IP address."""
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        if ":" in host or host.rpartition(".")[2].isdecimal():  # an IP address
+            return None
+        found = self._names.known(host)
+        if found is None:
+            async with asyncio.timeout(self._settings.timeout):
+                found = await self._names.look_up(host)
+        return f"+{host}:{port}:{','.join(found)}"
 
-async def _wait_if_abandoned(response: aiohttp.ClientResponse) -> None:
-    """Hold the host's slot briefly after abandoning a response: the server may still be sending it.
+    async def _read(self, transfer: Transfer, target: Target, stack: AsyncExitStack) -> tuple[Response, Drop | None]:
+        refused: Drop | None = None
 
-    After a response that was read to its end this is not necessary: the next request on that connection comes later.
-    """
-    if not response.content.is_eof():
-        await asyncio.sleep(_ABANDONED_SECONDS)
+        def choose(response: Response) -> Body | None:
+            nonlocal refused
+            if response.status != HTTPStatus.OK:
+                return Body(_DRAIN_BYTES, is_collected=False, seconds=_DRAIN_SECONDS)
+            refused = target.handler.refuse(robots_tag_of(response) or "")
+            if refused is not None:
+                return None
+            return Body(robots.MAX_BYTES if target.is_robots_txt else self._settings.max_bytes, is_collected=True)
 
-
-def _location(response: aiohttp.ClientResponse) -> str:
-    """Return the absolute URL that a redirect leads to; raises ValueError if it is not a URL of the web."""
-    target = response.url.join(URL(response.headers["Location"])).with_fragment(None)
-    if target.scheme not in ("http", "https") or not target.host:
-        raise ValueError(f"redirected to {target}")
-    return str(target)
-
-
-def _failure(error: Exception) -> tuple[Reason, str, bool]:
-    """Return reason and text for an exception of a request, and whether a retry may help.
-
-    Raises UserError if the fault is this machine's.
-    """
-    match error:
-        case TimeoutError():
-            return Reason.TIMEOUT, "no answer in time", True
-        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | ValueError():
-            return Reason.HTTP_ERROR, "no valid URL", False
-        case aiohttp.ClientPayloadError():
-            return Reason.CORRUPT, f"the answer broke off: {error}", True
-    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
-        raise UserError("cannot open more connections (see ulimit -n): lower --max_open_requests") from error
-    cause = str(error.os_error) if isinstance(error, aiohttp.ClientConnectorError) else str(error)
-    if FORBIDDEN in cause:
-        return Reason.FORBIDDEN_ADDRESS, cause, False
-    return Reason.HOST_UNAVAILABLE, f"{type(error).__name__}: {error}", True
+        transfer.start(choose)
+        while await transfer.until_large():
+            await stack.enter_async_context(self._large)
+            transfer.go_on()
+        return transfer.response, refused
 
 
 def _raise_open_files_limit(wanted: int) -> None:
@@ -211,8 +132,3 @@ def _raise_open_files_limit(wanted: int) -> None:
     if soft not in (-1, resource.RLIM_INFINITY) and soft < wanted:
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
-
-
-def _any_socket(info: aiohttp.connector.AddrInfoType) -> socket.socket:
-    family, kind, protocol, _, _ = info
-    return socket.socket(family=family, type=kind, proto=protocol)

@@ -8,9 +8,10 @@ from dataclasses import replace
 from http import HTTPStatus
 from math import inf
 
-from mmc4_pipeline.images.fetching.client import ImageClient, Outcome, Target, is_server_failure
+from mmc4_pipeline.images.fetching.client import ImageClient
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler, ImageRequest
 from mmc4_pipeline.images.fetching.origins import origin_of
+from mmc4_pipeline.images.fetching.outcomes import Outcome, Target, is_server_failure
 from mmc4_pipeline.images.fetching.rate_limits import Host, Hosts, Limits, SkippedRequestError
 from mmc4_pipeline.images.fetching.robots_cache import RobotsCache
 from mmc4_pipeline.images.fetching.routes import Route

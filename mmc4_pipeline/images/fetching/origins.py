@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import SplitResult
 
-from filters.hosts import host_and_port, split
+from filters.hosts import host_and_port
+from filters.web_url import split
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,4 @@ def origin_of(url: str) -> Origin:
 @lru_cache(maxsize=65536)
 def _origin_at(scheme: str, netloc: str) -> Origin:
     parts = SplitResult(scheme, netloc, "", "", "")
-    if scheme not in ("http", "https") or not parts.hostname:
-        return Origin()
     return Origin(host_and_port(parts), f"{scheme}://{netloc.rpartition('@')[2]}/robots.txt")

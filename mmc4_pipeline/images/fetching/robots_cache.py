@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from math import inf
 
-from mmc4_pipeline.images.fetching.client import Target, is_server_failure
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler
 from mmc4_pipeline.images.fetching.origins import origin_of
+from mmc4_pipeline.images.fetching.outcomes import Target, is_server_failure
 from mmc4_pipeline.images.fetching.rate_limits import SKIPPED_SECONDS, Hosts
 from mmc4_pipeline.images.fetching.robots import Robots, robot_names
 from schemas.reasons import Drop, Reason

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from filters.hosts import split
+from filters.web_url import web_url, without_fragment
 from mmc4_pipeline.images.fetching.addresses import is_public
 from schemas.reasons import Reason
 
@@ -37,6 +38,7 @@ class Route:
 
     def start_url(self, url: str) -> str:
         """Return the URL, of the web or of an archive, that is requested first for an image."""
+        url = without_fragment(web_url(url) or url)
         return url if self.is_replay else self._filled(url)
 
     def address(self, url: str) -> str:
@@ -47,15 +49,14 @@ class Route:
         """Return the name that separates the connections for a host from others; None if their address is enough.
 
         A server that replays many hosts gets separate connections for each of them, as on the web: then it sees no more
-        requests for one of them than that host would. aiohttp separates connections with different TLS names, and over
-        plain HTTP such a name has no other effect. (Over HTTPS the certificate is checked against it, so there the
-        hosts share their connections.)
+        requests for one of them than that host would. (Over HTTPS the certificate is checked against the name, so there
+        the hosts share their connections.)
         """
         return host if self.is_replay and self.template.startswith("http:") else None
 
     def original_url(self, address: str) -> str:
         """Return the URL behind an address that a redirect leads to; the reverse of `address`."""
-        return address.removeprefix(self._filled("")) if self.is_replay else address
+        return address.removeprefix(web_url(self._filled("")) or "") if self.is_replay else address
 
     def is_final(self, reason: str | None) -> bool:
         """Return whether no other route must be tried. A host's refusal is final; an archive's refusal is not."""

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from yarl import URL
 
+from filters.web_url import web_url
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
 from mmc4_pipeline.images.fetching.routes import Route
@@ -161,13 +161,9 @@ class Img2dataset:
 
 
 def _address(request: ImageRequest, route: Route) -> str | None:
-    """Return the address to connect to, in ASCII as our own fetcher sends it; None if the URL is not valid."""
+    """Return the address to connect to, as our own fetcher sends it; None if the URL is not valid."""
     at = route.at(request.timestamp)
-    try:
-        url = URL(at.address(at.start_url(request.url))).with_fragment(None)
-    except ValueError:
-        return None
-    return str(url) if url.scheme in ("http", "https") and url.host else None
+    return web_url(at.address(at.start_url(request.url)))
 
 
 def _downloaded(folder: Path) -> Iterator[FetchResult]:

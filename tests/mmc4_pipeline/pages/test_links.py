@@ -1,7 +1,6 @@
 """Image links of HTML pages, resolved in the same way as in a browser."""
 
-from urllib.parse import urljoin, urlsplit
-
+import ada_url
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +45,7 @@ def fuller(html: str) -> list[tuple[str, str]]:
         ("javascript:void(0)", None),
         ("ftp://a.example/a.jpg", None),
         ("http://[broken/photo.jpg", None),
-        ("http:photo.jpg", None),
+        ("http:photo.jpg", "http://photo.jpg/"),
     ],
 )
 def test_sources(source: str, url: str | None) -> None:
@@ -262,15 +261,15 @@ starts = st.sampled_from(
     starts,
     loose,
 )
-def test_the_short_cuts_give_what_urljoin_gives(base: str, rest: str, start: str, link: str) -> None:
-    cleaned = (start + link).strip().translate({9: None, 10: None, 13: None})
+def test_the_short_cuts_give_what_browsers_read(base: str, rest: str, start: str, link: str) -> None:
     try:
-        base = urljoin(base, rest)
-        url = urljoin(base, cleaned)
-        meant = url if cleaned and urlsplit(url).scheme in {"http", "https"} and urlsplit(url).netloc else None
-    except ValueError:
+        base = ada_url.join_url(base, rest)
+        meant = ada_url.join_url(base, start + link)
+    except ValueError:  # links that no browser can read are of no interest here
         return
-    assert resolve(base, start + link) == meant
+    is_link = (start + link).strip() and meant.startswith(("http://", "https://"))
+    meant = meant.removesuffix("#") if meant.count("#") == 1 else meant  # without an empty fragment
+    assert resolve(base, start + link) == (meant if is_link else None)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from benchmarks.crawl_simulation import MOMENT, SETTINGS, HostModel, Job, ModelledWeb, open_fetcher, run
-from mmc4_pipeline.images.fetching.client import Outcome, Target
 from mmc4_pipeline.images.fetching.fetch_loop import FetchLoop
 from mmc4_pipeline.images.fetching.interface import ImageRequest
+from mmc4_pipeline.images.fetching.outcomes import Outcome, Target
 from schemas.reasons import Reason
 
 GOOD, BUSY, UNAVAILABLE, BROKEN_OFF = 200, 429, 503, 0

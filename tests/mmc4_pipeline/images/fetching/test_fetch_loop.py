@@ -18,9 +18,9 @@ from benchmarks.crawl_simulation import (
     open_fetcher,
     run,
 )
-from mmc4_pipeline.images.fetching.client import Outcome, Target
 from mmc4_pipeline.images.fetching.fetch_loop import FetchLoop
 from mmc4_pipeline.images.fetching.interface import ImageRequest
+from mmc4_pipeline.images.fetching.outcomes import Outcome, Target
 from schemas.reasons import Reason
 
 

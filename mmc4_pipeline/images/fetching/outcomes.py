@@ -1,0 +1,121 @@
+"""What is requested for an image, and what its answer means: an image, a reason why there is none, or another try."""
+
+import errno
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from math import inf
+
+import pycurl
+
+from filters.web_url import web_url, without_fragment
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.images.fetching.addresses import ForbiddenAddressError
+from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler
+from mmc4_pipeline.images.fetching.routes import Route
+from mmc4_pipeline.images.fetching.transfer import Response
+from mmc4_pipeline.storage.http.client import retry_after
+from schemas.reasons import Reason
+
+_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+_REDIRECTS = (
+    HTTPStatus.MOVED_PERMANENTLY,
+    HTTPStatus.FOUND,
+    HTTPStatus.SEE_OTHER,
+    HTTPStatus.TEMPORARY_REDIRECT,
+    HTTPStatus.PERMANENT_REDIRECT,
+)
+_TOO_LARGE = 100  # libcurl's code for a header beyond its limits; pycurl has no name for it
+# What libcurl reports if an answer is not HTTP 1: the second is for HTTP 0.9.
+_MALFORMED = (pycurl.E_FTP_WEIRD_SERVER_REPLY, pycurl.E_UNSUPPORTED_PROTOCOL, _TOO_LARGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An image, or a robots.txt, to download by one route. `url` names its result.
+
+    No request for it begins after `deadline`, in the event loop's time.
+    """
+
+    url: str
+    route: Route
+    handler: ImageHandler
+    deadline: float = inf
+    is_robots_txt: bool = False
+
+    @property
+    def empty_result(self) -> FetchResult:
+        """Return a result that has only its URL and route."""
+        return FetchResult(self.url, self.route.template)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one request ended. The result is final unless one of the others is set.
+
+    `pushback` is set if the host is busy (429 or 503): how many seconds it asked to wait, 0 if it did not say.
+    `may_retry` is set after a failure that may pass. `location` is where a redirect leads.
+    """
+
+    result: FetchResult
+    pushback: float | None = None
+    may_retry: bool = False
+    location: str | None = None
+
+
+def is_server_failure(status: int) -> bool:
+    """Return whether a status says that the server is broken, whatever was requested."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def failed(target: Target, reason: Reason, error: str, *, may_retry: bool = False) -> Outcome:
+    """Return the outcome of a request that got no answer, or one that can't be read."""
+    return Outcome(replace(target.empty_result, reason=reason, error=error), may_retry=may_retry)
+
+
+def robots_tag_of(response: Response) -> str | None:
+    """Return the X-Robots-Tag headers, one per line; None if there are none."""
+    return "\n".join(response.headers.get("x-robots-tag", ())) or None
+
+
+def outcome_of(response: Response, target: Target, address: str, max_bytes: int) -> Outcome:
+    """Return what an answer means; a body of more than `max_bytes` is too large.
+
+    Raises UserError if this machine can't open more connections.
+    """
+    status = response.status
+    if status is None or (status == HTTPStatus.OK and not response.is_complete and not response.is_too_long):
+        return _failure(response, target)
+    result = replace(target.empty_result, status=status, robots_tag=robots_tag_of(response))
+    if status == HTTPStatus.OK:
+        if response.is_too_long and not target.is_robots_txt:
+            return Outcome(replace(result, reason=Reason.TOO_LARGE, error=f"more than {max_bytes} bytes"))
+        return Outcome(replace(result, body=response.body))
+    if status in _REDIRECTS and (location := response.headers.get("location")):
+        target_url = web_url(location[0], address)
+        if target_url is None:
+            return failed(target, Reason.HTTP_ERROR, f"redirected to {location[0][:200]!r}")
+        return Outcome(result, location=without_fragment(target_url))
+    result = replace(result, reason=Reason.HTTP_ERROR, error=f"HTTP {status}")
+    return Outcome(result, pushback=_wait(response) if status in _BUSY else None)
+
+
+def _wait(response: Response) -> float:
+    values = response.headers.get("retry-after")
+    return retry_after({"Retry-After": values[0]} if values else {})
+
+
+def _failure(response: Response, target: Target) -> Outcome:
+    problem = response.os_error
+    if isinstance(problem, ForbiddenAddressError) and response.code == pycurl.E_COULDNT_CONNECT:
+        return failed(target, Reason.FORBIDDEN_ADDRESS, str(problem))
+    if problem is not None and problem.errno in (errno.EMFILE, errno.ENFILE):
+        raise UserError("cannot open more connections (see ulimit -n): lower --max_open_requests") from problem
+    if response.code == pycurl.E_OPERATION_TIMEDOUT:
+        return failed(target, Reason.TIMEOUT, "no answer in time", may_retry=True)
+    if response.code == pycurl.E_URL_MALFORMAT:
+        return failed(target, Reason.HTTP_ERROR, "no valid URL")
+    if response.code in _MALFORMED:
+        return failed(target, Reason.CORRUPT, f"malformed answer: {response.message}")
+    if response.status is not None:
+        return failed(target, Reason.CORRUPT, f"the answer broke off: {response.message}", may_retry=True)
+    return failed(target, Reason.HOST_UNAVAILABLE, response.message, may_retry=True)

@@ -1,0 +1,236 @@
+"""One HTTP request through libcurl: reads the header, asks what to do with the body, and reads it within bounds."""
+
+import asyncio
+import hashlib
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import pycurl
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from mmc4_pipeline.images.fetching.addresses import public_socket
+from mmc4_pipeline.images.fetching.curl_loop import CurlLoop
+from mmc4_pipeline.images.fetching.settings import FetchSettings
+
+LARGE_BODY = 512 << 10  # bytes; reading a larger body pauses until it is told to go on
+_CONNECT_SECONDS = 10.0  # for opening a connection; the whole request has more time
+_IDLE_SECONDS = 15  # for which an unused connection is kept
+# "identity": images are compressed already, and what is not sent compressed can't be a decompression bomb.
+_HEADERS = ["Accept: image/*,*/*;q=0.5", "Accept-Encoding: identity"]
+_STATUS = re.compile(rb"HTTP/[\d.]+\s+(\d{3})")
+_BUFFER = 128 << 10  # bytes that are read at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What to do with a body: collect at most `limit` bytes, or read at most `limit` bytes to be done with the request.
+
+    A body that is not collected is given up after `seconds`.
+    """
+
+    limit: int
+    is_collected: bool
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer as far as it was read. `status` is None if there was none.
+
+    `is_complete` says whether all of it was read; `is_too_long` whether its body was longer than its limit. `code` and
+    `message` are libcurl's if it failed. `os_error` is why no socket was opened.
+    """
+
+    status: int | None = None
+    headers: dict[str, list[str]] = field(default_factory=dict)
+    chunks: list[bytes] = field(default_factory=list)
+    code: int = 0
+    message: str = ""
+    is_complete: bool = False
+    is_too_long: bool = False
+    os_error: OSError | None = None
+
+    @property
+    def body(self) -> bytes:
+        """Return what was collected of the body."""
+        return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+
+
+class Transfer:
+    """A libcurl handle that makes one request at a time."""
+
+    def __init__(self, loop: CurlLoop, settings: FetchSettings) -> None:
+        """Set what is the same for all requests."""
+        self._loop = loop
+        self._is_any_allowed = settings.allow_private_hosts
+        self._has_pool_name = False
+        self.curl = curl = pycurl.Curl()
+        for option, value in _options(settings):
+            curl.setopt(option, value)
+        self._timer: asyncio.TimerHandle | None = None
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
+        curl.setopt(pycurl.HEADERFUNCTION, self._receive_header)
+        curl.setopt(pycurl.WRITEFUNCTION, self._receive_body)
+
+    def set_url(self, url: str, addresses: str | None, pool_name: str | None = None) -> None:
+        """Set what to request; `addresses` are those of its host, as libcurl's RESOLVE takes them.
+
+        Requests with different pool names get different connections. libcurl separates connections by the host of the
+        URL, so with a pool name this gets one of its own, and the real host is set aside.
+        """
+        curl = self.curl
+        parts = urlsplit(url)
+        host, path = parts.netloc, url[len(parts.scheme) + len("://") + len(parts.netloc) :]
+        if addresses is not None:
+            curl.setopt(pycurl.RESOLVE, [addresses])
+        if pool_name is not None:
+            curl.setopt(pycurl.CONNECT_TO, [f"::{host}"])
+            curl.setopt(pycurl.HTTPHEADER, [*_HEADERS, f"Host: {host}"])
+            host = f"{hashlib.sha256(pool_name.encode()).hexdigest()[:32]}.pool"
+        elif self._has_pool_name:
+            curl.setopt(pycurl.CONNECT_TO, [])
+            curl.setopt(pycurl.HTTPHEADER, _HEADERS)
+        self._has_pool_name = pool_name is not None
+        curl.setopt(pycurl.URL, f"{parts.scheme}://{host}/")
+        curl.setopt(pycurl.REQUEST_TARGET, path)  # as it is; libcurl would change %e2 to %E2
+
+    def start(self, choose: Callable[[Response], Body | None]) -> None:
+        """Start the request whose URL is set. `choose` is called after the header; None gives up the body at once."""
+        self.response = Response()
+        self._choose = choose
+        self._body: Body | None = None
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._may_be_large = self._is_ended = False
+        self._error: BaseException | None = None
+        self._timer = None
+        self._event = asyncio.get_running_loop().create_future()
+        self._loop.start(self.curl, self._end)
+
+    async def until_large(self) -> bool:
+        """Wait for the end of the request (False), or until its body is large and waits for `go_on` (True)."""
+        await self._event
+        if self._error is not None:
+            raise self._error
+        return not self._is_ended
+
+    def go_on(self) -> None:
+        """Read the rest of a large body."""
+        if self._is_ended:
+            return
+        self._may_be_large = True
+        self._event = asyncio.get_running_loop().create_future()
+        self.curl.pause(pycurl.PAUSE_CONT)
+
+    def stop(self) -> None:
+        """Give up the request if it has not ended."""
+        self._loop.stop(self.curl)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self, code: int, message: str) -> None:
+        response = self.response
+        response.code, response.message = code, message
+        response.is_complete = code == 0
+        self._is_ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._event.done():
+            self._event.set_result(None)
+
+    def _open_socket(self, _purpose: int, address: tuple[int, int, int, tuple[int | str, ...]]) -> object:
+        try:
+            family, kind, protocol, peer = address
+            if self._is_any_allowed:
+                return socket.socket(family, kind, protocol)
+            return public_socket((family, kind, protocol, "", peer))
+        except OSError as error:
+            self.response.os_error = error
+            return pycurl.SOCKET_BAD
+
+    def _receive_header(self, line: bytes) -> int | None:
+        if line not in (b"\r\n", b"\n"):
+            if self._body is None:  # afterwards these are trailers
+                self._lines.append(line)
+            return None
+        if self._body is not None:
+            return None
+        response = self.response
+        lines, self._lines = self._lines, []
+        found = _STATUS.match(lines[0]) if lines else None
+        if found is None:
+            return -1
+        status = int(found[1])
+        if status < HTTPStatus.OK:  # the final answer follows
+            return None
+        response.status = status
+        response.headers = _fields(lines[1:])
+        try:
+            self._body = self._choose(response)
+        except Exception as error:  # noqa: BLE001 - raised where the request was made
+            self._error = error
+        if self._body is None:
+            return -1
+        if self._body.seconds is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._body.seconds, self._give_up)
+        return None
+
+    def _receive_body(self, chunk: bytes) -> int | None:
+        body, size = self._body, self._size + len(chunk)
+        if body is None:
+            return -1
+        if body.is_collected:
+            if size > LARGE_BODY and not self._may_be_large:
+                self._event.set_result(None)
+                return int(pycurl.WRITEFUNC_PAUSE)
+            self.response.chunks.append(chunk)
+        self._size = size
+        if size > body.limit:
+            self.response.is_too_long = True
+            return -1
+        return None
+
+    def _give_up(self) -> None:
+        self.stop()
+        self._end(pycurl.E_WRITE_ERROR, "given up")
+
+
+def _fields(lines: list[bytes]) -> dict[str, list[str]]:
+    """Return the header's fields by their names in lower case, the values of repeated ones in order."""
+    fields: dict[str, list[str]] = {}
+    values: list[str] = []
+    for line in lines:
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            text = line.decode("latin-1")
+        if text[0] in " \t" and values:  # a folded line (RFC 9112, 5.2)
+            values[-1] = f"{values[-1]} {text.strip()}"
+            continue
+        name, _, value = text.partition(":")
+        values = fields.setdefault(name.strip().lower(), [])
+        values.append(value.strip())
+    return fields
+
+
+def _options(settings: FetchSettings) -> list[tuple[int, object]]:
+    paths = ssl.get_default_verify_paths()
+    certificates = paths.cafile or DEFAULT_CA_BUNDLE_PATH
+    return [
+        (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+        (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+        (pycurl.PROXY, ""),  # also none that the environment names
+        (pycurl.NOSIGNAL, 1),
+        (pycurl.USERAGENT, settings.user_agent),
+        (pycurl.HTTPHEADER, _HEADERS),
+        (pycurl.TIMEOUT_MS, round(settings.timeout * 1000)),
+        (pycurl.CONNECTTIMEOUT_MS, round(min(settings.timeout, _CONNECT_SECONDS) * 1000)),
+        (pycurl.MAXAGE_CONN, _IDLE_SECONDS),
+        (pycurl.BUFFERSIZE, _BUFFER),
+        (pycurl.CAINFO, certificates),
+    ]
