@@ -9,9 +9,9 @@ import struct
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urldefrag
 
@@ -25,7 +25,7 @@ from beam_jobs.command_line import parse
 from beam_jobs.engines import worker_processes
 from beam_jobs.learn import RANKED_HASH, Learn
 from beam_jobs.metrics import begin_shard, finish_shard, record_duration
-from beam_jobs.near_copies import pack, unpack
+from beam_jobs.near_copies import copies_hints, pack, unpack
 from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.images import ImagesOptions, face_detector, fetch_settings
 from beam_jobs.options.recipe import recipe_of
@@ -113,6 +113,7 @@ def run(options: PipelineOptions) -> Manifest[ImagesPlan]:
         processes=worker_processes(options),
         split_sites=tuple(manifest.plan.split_sites.values()),
         accept_deferred=options.view_as(ImagesOptions).accept_deferred,
+        copies_hints=copies_hints(options, manifest.counts["links"].kept),
     )
     resume, progress = options.view_as(CommonOptions).resume, Notes(FETCHED, shards, "shards")
     return run_stage(folder, plan, options, work.build, resume=resume, progress=progress, after=_remove_temporary)
@@ -161,6 +162,7 @@ class ImagesWork:
     processes: int = 1
     split_sites: tuple[tuple[int, int], ...] = ()
     accept_deferred: bool = False
+    copies_hints: Mapping[str, str] = field(default_factory=dict)
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> PCollection[None]:
         """Build the pipeline: fetch all shards, learn from all of them, then decide the shards that are still to do.
@@ -169,7 +171,7 @@ class ImagesWork:
         """
         fetched, none_remains = self._fetched_shards(pipeline)
         learned = [
-            fetched | f"Learn {key}" >> Learn(key, item, self.hashes, self.ranked_hashes)
+            fetched | f"Learn {key}" >> Learn(key, item, self.hashes, self.ranked_hashes, self.copies_hints)
             for key, item in self.recipe.of_kind(CorpusFilter).items()
         ]
         all_learned = beam.pvalue.AsDict(learned | beam.Flatten(pipeline=pipeline))

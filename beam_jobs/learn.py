@@ -1,7 +1,7 @@
 """Learns from the images of all shards, for the filters that look at the whole corpus."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
@@ -18,7 +18,8 @@ class Learn(beam.PTransform):
     """From fetched shards to (key of a corpus filter, the hashes that it learned to drop, packed).
 
     `hashes` returns the perceptual hashes of a shard, packed; `ranked_hashes` yields each with its rank. A sample has a
-    bounded size: it consists of the images with the lowest ranks.
+    bounded size: it consists of the images with the lowest ranks. `copies_hints` are resource hints for comparing
+    all hashes.
     """
 
     def __init__(
@@ -27,8 +28,10 @@ class Learn(beam.PTransform):
         item: CorpusFilter,
         hashes: Callable[[int], bytes],
         ranked_hashes: Callable[[int], Iterator[bytes]],
+        copies_hints: Mapping[str, str],
     ) -> None:
         super().__init__()
+        self._copies_hints = copies_hints
         self._key, self._filter, self._hashes, self._ranked_hashes = key, item, hashes, ranked_hashes
 
     def expand(self, fetched: PCollection[int]) -> PCollection[tuple[str, bytes]]:
@@ -47,7 +50,9 @@ class Learn(beam.PTransform):
 
     def _from_all(self, fetched: PCollection[int], item: CopiesFilter) -> PCollection[bytes]:
         hashes = fetched | "Hashes" >> beam.Map(self._hashes)
-        common: PCollection[bytes] = hashes | TooManyCopies(item.max_copies, item.max_distance)
+        common: PCollection[bytes] = hashes | TooManyCopies(
+            item.max_copies, item.max_distance, hints=self._copies_hints
+        )
         return common
 
     def _from_sample(self, fetched: PCollection[int], item: SampleFilter) -> PCollection[bytes]:

@@ -1,19 +1,26 @@
 """Finds the perceptual hashes with too many near copies in the corpus, exactly: banding, one table at a time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from math import ceil
 
 import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.combiners import ToList
 
+from beam_jobs.engines import on_dataflow
 from mmc4_pipeline.images.near_copies import Banding, close_pairs
 
 Tally = npt.NDArray[np.void]  # of _TALLY
 _TALLY = np.dtype([("hash", "<u8"), ("images", "<u4")])
 _PART = tuple[int, bytes]  # declared where two collections are merged: Flink requires equal coders
 _PARTS = 16  # into which the hashes are divided; a worker counts one part at a time
+AT_ONCE = 20_000_000  # hashes that a worker compares at a time
+_MEMORY_OF_A_WORKER = 1_500_000_000  # bytes, of the system and a Python process
+_MEMORY_PER_HASH = 100  # bytes; measured: 61, and 24 for the pieces before they are merged
+_ANY_WORKER = 3_000_000_000  # bytes that Dataflow's smallest usual worker has for this
 _FEW = 20_000_000  # up to this many distinct hashes, larger buckets in fewer tables are faster
 
 
@@ -30,13 +37,17 @@ def unpack(hashes: bytes) -> list[int]:
 class TooManyCopies(beam.PTransform):
     """From packed hashes, one per image, to the hashes with more images near them than allowed, packed and sorted.
 
-    One worker processes a table of the banding; it gets all distinct hashes, 12 bytes each, about 25 GB of memory at
-    MMC4's size. Shuffling them into the tables' buckets would move each of them more than twenty times.
+    A worker compares up to `at_once` distinct hashes at a time, 12 bytes each: those of one table of the banding if
+    there are no more, or else a slice of a table. A slice has whole buckets, and each hash is sent once per table.
+    `hints` are Beam's resource hints for these steps.
     """
 
-    def __init__(self, max_copies: int, max_distance: int) -> None:
+    def __init__(
+        self, max_copies: int, max_distance: int, *, at_once: int = AT_ONCE, hints: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__()
         self._max_copies, self._max_distance = max_copies, max_distance
+        self._at_once, self._hints = at_once, dict(hints or {})
 
     def expand(self, packed_hashes: PCollection[bytes]) -> PCollection[bytes]:
         distinct = (
@@ -45,16 +56,27 @@ class TooManyCopies(beam.PTransform):
             | "Same part" >> beam.GroupByKey()
             | "Distinct" >> beam.MapTuple(lambda part, tallies: (part, _add_up(tallies))).with_output_types(_PART)
         )
-        near = (
+        number = (
             distinct
             | "Count" >> beam.MapTuple(lambda _, tally: len(tally) // _TALLY.itemsize)
             | "All" >> beam.CombineGlobally(sum)
-            | "Tables" >> beam.FlatMap(self._tables)
+        )
+        of_tables = beam.FlatMap(self._pairs_of_table, beam.pvalue.AsSingleton(number), beam.pvalue.AsList(distinct))
+        near_in_tables = (
+            number
+            | "Tables" >> beam.FlatMap(self._whole_tables)
             | "Spread tables" >> beam.Reshuffle()
-            | "Close pairs" >> beam.FlatMap(self._close_pairs, beam.pvalue.AsList(distinct)).with_output_types(_PART)
+            | "Close pairs" >> of_tables.with_output_types(_PART).with_resource_hints(**self._hints)
+        )
+        of_slices = beam.FlatMap(self._pairs_of_slice, beam.pvalue.AsSingleton(number))
+        near_in_slices = (
+            distinct
+            | "Slice" >> beam.FlatMap(self._slice, beam.pvalue.AsSingleton(number)).with_output_types(_PART)
+            | "Same slice" >> beam.GroupByKey()
+            | "Close pairs of slices" >> of_slices.with_output_types(_PART).with_resource_hints(**self._hints)
         )
         found: PCollection[bytes] = (
-            (distinct, near)
+            (distinct, near_in_tables, near_in_slices)
             | "Equal and near" >> beam.Flatten()
             | "Copies of a part" >> beam.GroupByKey()
             | "Too many" >> beam.MapTuple(self._too_many)
@@ -63,18 +85,38 @@ class TooManyCopies(beam.PTransform):
         )
         return found
 
-    def _tables(self, distinct: int) -> Iterator[tuple[int, int]]:
-        agreeing = 2 if distinct <= _FEW else 3  # at distance 5: 21 tables, or 56 with smaller buckets
-        banding = Banding(self._max_distance, agreeing)
-        return ((agreeing, table) for table in range(len(banding.tables) if distinct else 0))
+    def _banding(self, number: int) -> Banding:
+        return Banding(self._max_distance, 2 if number <= _FEW else 3)  # at distance 5: 21 tables, or 56
 
-    def _close_pairs(
-        self, chosen: tuple[int, int], distinct: Iterable[tuple[int, bytes]]
+    def _slices(self, number: int) -> int:
+        """Return the number of slices of each table."""
+        return ceil(number / self._at_once)
+
+    def _whole_tables(self, number: int) -> Iterable[int]:
+        return range(len(self._banding(number).tables)) if self._slices(number) == 1 else ()
+
+    def _slice(self, part: tuple[int, bytes], number: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the pieces of a part for the slices of all tables, unless whole tables are compared."""
+        slices, banding = self._slices(number), self._banding(number)
+        if slices > 1:
+            rows = np.frombuffer(part[1], dtype=_TALLY)
+            for table in range(len(banding.tables)):
+                for piece, of_slice in _by_part(banding.slices(rows["hash"], table, slices), rows):
+                    yield table * slices + piece, of_slice.tobytes()
+
+    def _pairs_of_table(
+        self, table: int, number: int, distinct: Iterable[tuple[int, bytes]]
     ) -> Iterator[tuple[int, bytes]]:
-        """Yield, for both hashes of each close pair of a table, the number of images of the other hash."""
-        agreeing, table = chosen
-        tally = np.frombuffer(_add_up(piece for _, piece in distinct), dtype=_TALLY)
-        for one, other in close_pairs(tally["hash"], Banding(self._max_distance, agreeing), table):
+        return self._close_pairs(table, number, (piece for _, piece in distinct))
+
+    def _pairs_of_slice(self, of_slice: tuple[int, Iterable[bytes]], number: int) -> Iterator[tuple[int, bytes]]:
+        place, pieces = of_slice
+        return self._close_pairs(place // self._slices(number), number, pieces)
+
+    def _close_pairs(self, table: int, number: int, pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Yield, for both hashes of each close pair among the pieces, the number of images of the other hash."""
+        tally = np.frombuffer(_add_up(pieces), dtype=_TALLY)
+        for one, other in close_pairs(tally["hash"], self._banding(number), table):
             for hashes, others in ((one, other), (other, one)):
                 images = tally["images"][np.searchsorted(tally["hash"], others)]
                 near = np.rec.fromarrays([hashes, images], dtype=_TALLY).view(np.ndarray)
@@ -83,6 +125,15 @@ class TooManyCopies(beam.PTransform):
     def _too_many(self, _: int, tallies: Iterable[bytes]) -> bytes:
         tally = np.frombuffer(_add_up(tallies), dtype=_TALLY)
         return tally["hash"][tally["images"] > self._max_copies].tobytes()
+
+
+def copies_hints(options: PipelineOptions, images: int) -> dict[str, str]:
+    """Return Beam's resource hints for comparing up to this many images; none on runners other than Dataflow.
+
+    On the others they would prevent steps from being fused.
+    """
+    needed = _MEMORY_OF_A_WORKER + _MEMORY_PER_HASH * min(images, AT_ONCE)
+    return {"min_ram": f"{ceil(needed / 1e9)}GB"} if on_dataflow(options) and needed > _ANY_WORKER else {}
 
 
 def _split(packed_hashes: bytes) -> Iterator[tuple[int, bytes]]:

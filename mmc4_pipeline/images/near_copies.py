@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
 BITS = 64
+_MIXER = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: Knuth, The Art of Computer Programming, volume 3, 6.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,12 @@ class Banding:
         """Return all blocks, starting with those that agree in the table."""
         agreeing = self.tables[table]
         return [*agreeing, *(block for block in self.blocks if block not in agreeing)]
+
+    def slices(self, hashes: Hashes, table: int, number: int) -> npt.NDArray[np.intp]:
+        """Return the slice of a table, 0 to number - 1, for each hash; all hashes of a bucket are in the same slice."""
+        buckets = hashes & np.uint64(sum(block.mask for block in self.tables[table]))
+        mixed = (buckets * _MIXER) >> np.uint64(32)  # the highest bits depend on all bits of the bucket
+        return (mixed % np.uint64(number)).astype(np.intp)
 
 
 def close_pairs(hashes: Hashes, banding: Banding, table: int) -> Iterator[tuple[Hashes, Hashes]]:

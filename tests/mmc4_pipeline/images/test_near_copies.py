@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmc4_pipeline.images.near_copies import BITS, Banding, close_pairs
+from mmc4_pipeline.images.near_copies import BITS, Banding, Hashes, close_pairs
 
 HASH = st.integers(0, 2**BITS - 1)
 BIT = st.integers(0, BITS - 1)
@@ -50,3 +50,34 @@ def test_blocks_cover_the_hash_and_tables_choose_among_them(distance: int, agree
     banding = Banding(distance, agreeing)
     assert sum(block.mask for block in banding.blocks) == 2**BITS - 1
     assert len(banding.tables) == tables
+
+
+@given(near_each_other(), st.integers(0, 8), st.integers(1, 3), st.integers(1, 9))
+def test_the_slices_of_a_table_find_the_pairs_of_the_whole_table(
+    hashes: list[int], distance: int, agreeing: int, number: int
+) -> None:
+    array, banding = np.array(hashes, dtype=np.uint64), Banding(distance, agreeing)
+    table = len(hashes) % len(banding.tables)
+    slices = banding.slices(array, table, number)
+    assert set(slices.tolist()) <= set(range(number))
+    assert sorted(pair for one in range(number) for pair in of_table(array[slices == one], banding, table)) == sorted(
+        of_table(array, banding, table)
+    )
+
+
+def of_table(hashes: Hashes, banding: Banding, table: int) -> list[tuple[int, int]]:
+    return [
+        pair
+        for one, other in close_pairs(hashes, banding, table)
+        for pair in zip(one.tolist(), other.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("agreeing", [2, 3])
+def test_the_slices_of_a_table_are_equally_large(agreeing: int) -> None:
+    hashes = np.random.default_rng(agreeing).integers(0, 2**64, 70_000, dtype=np.uint64)
+    banding = Banding(5, agreeing)
+    for table in range(len(banding.tables)):
+        sizes = np.bincount(banding.slices(hashes, table, 7), minlength=7)
+        assert sizes.min() > 9_000
+        assert sizes.max() < 11_000
