@@ -1,7 +1,10 @@
 """cut: scores and images -> `dataset/<recipe>/`: applies thresholds, assigns images, writes shards and ledger."""
 
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, groupby, takewhile
 from typing import Self
 
 import apache_beam as beam
@@ -20,8 +23,10 @@ from filters.base import FileLinkFilter, LinkFilter, ScoreFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
+from mmc4_pipeline.dataset.image_tars import ImageTars
+from mmc4_pipeline.dataset.shard_numbers import KeptSize, kept_size, numbered, places
 from mmc4_pipeline.dataset.statistics import statistics_of_documents
-from mmc4_pipeline.dataset.write_shards import DatasetSettings, kept_in_parts, write_shard, write_sizes
+from mmc4_pipeline.dataset.write_shards import DatasetSettings, write_shard, write_sizes
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.recipe import Recipe, loosened, parse_recipe
@@ -29,7 +34,6 @@ from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.run_folders import names_of, stage_folder
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.storage import Inputs
-from mmc4_pipeline.tar import read_image
 from schemas.image import Image
 from schemas.ledger import LedgerRow
 from schemas.manifest import (
@@ -60,7 +64,7 @@ Example:
   mmc4 cut --output out --recipe mmc4-core
 """
 OPTIONS = (CommonOptions, CutOptions, DatasetOptions, WebOptions)
-PARTS = "parts"  # the folder of notes of how many shards of the dataset each shard becomes
+KEPT = "kept"  # the folder of notes of the size of what each image shard keeps
 
 
 def run(options: PipelineOptions, scores: str | None = None) -> Manifest[CutPlan]:
@@ -166,9 +170,10 @@ def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, output: s
 class CutWork:
     """The inputs and settings of the stage's steps, and the pipeline that they form.
 
-    A shard of the images becomes zero, one or several shards of the dataset. These are numbered from 0 without gaps:
-    first those of the images' shard 0, then those of shard 1, and so on. So that any worker can write any of them, each
-    shard is cut twice: first to count its shards of the dataset, then to write them.
+    A shard of the dataset has documents of one or several neighbouring image shards, and is written together with the
+    first of these. So that any worker can write it, each image shard is cut twice: first to count the size of its kept
+    documents, from which the numbers of all shards follow, and then to write those that begin in it. The documents of
+    following image shards that fill the last of these are cut once more.
     """
 
     pages: StageFolder
@@ -183,40 +188,56 @@ class CutWork:
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> PCollection[None]:
         """Wire the pipeline for some of the shards."""
         every = pipeline | "All shards" >> beam.Create(list(range(self.shards)))
-        parts = every | "Spread all" >> beam.Reshuffle() | "Count parts" >> beam.Map(self.count_parts)
+        counted = every | "Spread all" >> beam.Reshuffle() | "Count" >> beam.Map(self.count)
         unfinished = pipeline | "To do" >> beam.Create(todo)
-        spread = unfinished | "Spread shards" >> beam.Reshuffle()
-        written: PCollection[None] = spread | "Write" >> beam.Map(self.write, beam.pvalue.AsDict(parts))
+        written: PCollection[None] = (
+            pipeline
+            | "Begin" >> beam.Impulse()
+            | "Number" >> beam.FlatMap(self.number, beam.pvalue.AsList(counted), beam.pvalue.AsIter(unfinished))
+            | "Spread shards" >> beam.Reshuffle()
+            | "Write" >> beam.Map(self.write)
+        )
         return written
 
-    def count_parts(self, shard: int) -> tuple[int, int]:
-        """Return a shard and its number of shards of the dataset, which is noted for resumed runs."""
-        note = self.folder.note_file(shard, PARTS)
+    def count(self, shard: int) -> tuple[int, int, int]:
+        """Return an image shard and the size of its kept documents, which is noted for resumed runs."""
+        note = self.folder.note_file(shard, KEPT)
         if not storage.exists(note):
-            documents = cut_shard(*self._read(shard), self._recipe_with_lists())
-            storage.write_json(note, sum(1 for _ in kept_in_parts(documents, self.settings.shard_bytes)))
-        return shard, storage.read_json(note, int)
+            storage.write_json(note, kept_size(self._cut(*self._read(shard)), self.settings.shard_bytes))
+        size = self._kept_size(shard)
+        return shard, size.bytes, size.last
+
+    def number(
+        self, _begin: bytes, counted: list[tuple[int, int, int]], todo: Iterable[int]
+    ) -> Iterator[tuple[int, int, int, int]]:
+        """Yield each image shard to do, its place (start and first), and the number of the dataset's shards."""
+        sizes = (KeptSize(size, last) for _, size, last in sorted(counted))
+        *found, end = places(sizes, self.settings.shard_bytes)
+        for shard in todo:
+            yield shard, found[shard].start, found[shard].first, end.first
 
     @timed(Stage.CUT, "write")
-    def write(self, shard: int, parts: dict[int, int]) -> None:
-        """Write a shard's part of the dataset; `parts` has the number of shards of the dataset for every shard."""
+    def write(self, element: tuple[int, int, int, int]) -> None:
+        """Write the dataset's shards that begin in an image shard, its ledger and its note."""
+        shard, start, first, shards = element
         begin_shard(self.folder, shard)
         pages, images, scores = self._read(shard)
-        documents = list(cut_shard(pages, images, scores, self._recipe_with_lists()))
-        first = sum(parts[before] for before in range(shard))
-        numbered = dict(enumerate(kept_in_parts(documents, self.settings.shard_bytes), start=first))
-        files = [*self._write_shards(shard, numbered), self._write_ledger(shard, documents, numbered)]
+        documents = list(self._cut(pages, images, scores))
+        own = list(numbered(documents, start, self.settings.shard_bytes))
+        begun = [(number, document) for number, document in own if number >= first]
+        files = self._write_shards(shard, begun, start, shards) if begun else []
+        names = {document.page.key: self.settings.named_in_ledger(number, shards) for number, document in own}
         note = ShardNote(
             shard=shard,
-            files=files,
+            files=[*files, self._write_ledger(shard, documents, names)],
             counts=_counts(pages, scores, documents),
-            documents_in_shard={number: len(part) for number, part in numbered.items()},
+            documents_in_shard=dict(Counter(number for number, _ in own)),
             statistics=statistics_of_documents(documents, shard).to_json(),
         )
         finish_shard(self.folder, note)
 
-    def _recipe_with_lists(self) -> Recipe:
-        return replace(self.recipe, filters=self.recipe.filters | self.filters.of_kind(LinkFilter))
+    def _kept_size(self, shard: int) -> KeptSize:
+        return storage.read_json(self.folder.note_file(shard, KEPT), KeptSize)  # type: ignore[no-any-return]
 
     def _read(self, shard: int) -> tuple[list[Page], list[Image], list[DocumentScores]]:
         pages = storage.read_records(self.pages.shard_file("pages", shard, self.shards), Page)
@@ -224,27 +245,44 @@ class CutWork:
         scores = storage.read_records(self.scores.shard_file("scores", shard, self.shards), DocumentScores)
         return list(pages), list(images), list(scores)
 
-    def _write_shards(self, shard: int, numbered: dict[int, list[CutDocument]]) -> list[WrittenFile]:
-        with storage.open_read(self.images.shard_file("images", shard, self.shards, "tar")) as tar:
+    def _cut(self, pages: list[Page], images: list[Image], scores: list[DocumentScores]) -> Iterator[CutDocument]:
+        with_lists = replace(self.recipe, filters=self.recipe.filters | self.filters.of_kind(LinkFilter))
+        return cut_shard(pages, images, scores, with_lists)
 
-            def read(image: Image) -> bytes:
-                return read_image(tar, image.offset or 0, image.length or 0)
-
+    def _write_shards(
+        self, shard: int, begun: Sequence[tuple[int, CutDocument]], start: int, shards: int
+    ) -> list[WrittenFile]:
+        """Write the dataset's shards that begin in an image shard; `begun` has its documents of these, with numbers."""
+        end = start + self._kept_size(shard).bytes
+        with ImageTars(lambda at: self.images.shard_file("images", at, self.shards, "tar"), shard) as tars:
+            documents = chain(begun, self._following(shard, begun[-1][0], end, tars))
             return [
                 file
-                for number, part in numbered.items()
-                for file in write_shard(self.folder, self.settings.formats.values(), number, part, read)
+                for number, part in groupby(documents, key=lambda pair: pair[0])
+                for file in write_shard(
+                    self.folder,
+                    self.settings.formats.values(),
+                    number,
+                    shards,
+                    (document for _, document in part),
+                    tars.read,
+                )
             ]
 
-    def _write_ledger(
-        self, shard: int, documents: list[CutDocument], numbered: dict[int, list[CutDocument]]
-    ) -> WrittenFile:
-        places = {
-            document.page.key: self.settings.named_in_ledger(number)
-            for number, part in numbered.items()
-            for document in part
-        }
-        rows = (row for document in documents for row in ledger_rows(document, places.get(document.page.key)))
+    def _following(self, shard: int, number: int, start: int, tars: ImageTars) -> Iterator[tuple[int, CutDocument]]:
+        """Yield the documents of the dataset's shard `number` that are in the image shards after `shard`."""
+        for following in range(shard + 1, self.shards):
+            if start // self.settings.shard_bytes > number:
+                return
+            size = self._kept_size(following).bytes
+            if size:
+                tars.shard = following
+                documents = numbered(self._cut(*self._read(following)), start, self.settings.shard_bytes)
+                yield from takewhile(lambda pair: pair[0] == number, documents)
+                start += size
+
+    def _write_ledger(self, shard: int, documents: list[CutDocument], names: Mapping[str, str]) -> WrittenFile:
+        rows = (row for document in documents for row in ledger_rows(document, names.get(document.page.key)))
         file = storage.write_records(self.folder.shard_file("ledger/ledger", shard, self.shards), rows, LedgerRow)
         return msgspec.structs.replace(file, name=f"ledger/{file.name}")
 

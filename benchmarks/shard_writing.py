@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.assignment import assign
 from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
-from mmc4_pipeline.dataset.write_shards import kept_in_parts, write_shard
+from mmc4_pipeline.dataset.shard_numbers import kept_size, numbered
+from mmc4_pipeline.dataset.write_shards import write_shard
 from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo
 from mmc4_pipeline.naming import document_key, image_name
@@ -143,7 +145,7 @@ class Ours:
         self._folder = folder
         self._dataset = StageFolder(f"{folder}/ours", Stage.CUT)
         self._documents = self._cut()
-        write_shard(StageFolder(f"{folder}/zip", Stage.CUT), [Mmc4Jsonl("zip")], 0, self._documents, lambda _: b"")
+        write_shard(StageFolder(f"{folder}/zip", Stage.CUT), [Mmc4Jsonl("zip")], 0, 1, self._documents, lambda _: b"")
 
     def write(self) -> None:
         """Write the documents that were cut before."""
@@ -151,7 +153,7 @@ class Ours:
 
     def cut_and_write(self) -> None:
         """Cut once to count, cut again, and write the shard and the ledger."""
-        sum(1 for _ in kept_in_parts(self._cut(), SHARD_BYTES))
+        kept_size(self._cut(), SHARD_BYTES)
         documents = self._cut()
         self._write(documents)
         rows = (row for document in documents for row in ledger_rows(document, "shard-00000.tar"))
@@ -169,8 +171,8 @@ class Ours:
             def read(image: Image) -> bytes:
                 return read_image(tar, image.offset or 0, image.length or 0)
 
-            for number, part in enumerate(kept_in_parts(documents, SHARD_BYTES)):
-                write_shard(self._dataset, [OpenFlamingo()], number, part, read)
+            for number, part in groupby(numbered(documents, 0, SHARD_BYTES), key=lambda pair: pair[0]):
+                write_shard(self._dataset, [OpenFlamingo()], number, 1, (document for _, document in part), read)
 
     def places(self) -> list[tuple[str, int]]:
         """Return URL and sentence of each written image."""

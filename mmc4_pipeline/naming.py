@@ -66,6 +66,14 @@ def shard_of(name: str, shards: int) -> int:
     return stable_hash(name) % shards
 
 
+def number_name(number: int, numbers: int) -> str:
+    """Return a number from 0 to numbers - 1 with as many digits as the last one has, at least five: "00003".
+
+    Names with such numbers sort as the numbers do, and a brace pattern like {000000..182499} names all of them.
+    """
+    return f"{number:0{max(5, len(str(numbers - 1)))}d}"
+
+
 def shard_name(stem: str, shard: int, shards: int) -> str:
     """Return the file name stem of a shard: "pages-00003-of-00012"."""
-    return f"{stem}-{shard:05d}-of-{shards:05d}"
+    return f"{stem}-{number_name(shard, shards)}-of-{shards:05d}"

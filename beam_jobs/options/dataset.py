@@ -48,8 +48,8 @@ class DatasetOptions(PipelineOptions):
             type=int,
             default=10**9,
             metavar="BYTES",
-            help="approximate maximum size of a dataset shard, measured in the openflamingo format (default: "
-            "1000000000, 1 GB)",
+            help="approximate size of a dataset's shards, measured in the openflamingo format: each ends with the "
+            "document that reaches it (default: 1000000000, 1 GB)",
         )
 
 

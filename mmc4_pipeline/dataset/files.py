@@ -58,12 +58,14 @@ def files_of(record: Manifest[Any] | ShardNote) -> list[WrittenFile]:
 def shards_of(manifest: Manifest[CutPlan]) -> list[ShardFile]:
     """Return a dataset's shards in all of its formats, in the manifest's order."""
     settings, files = DatasetSettings.of(manifest.plan.options), files_of(manifest)
-    known = {
-        item.file_name(number): (name, item, settings.named_in_ledger(number))
+    found = [
+        (file, name, item, number)
+        for file in files
         for name, item in settings.formats.items()
-        for number in range(len(files))  # shards are numbered from 0 without a gap
-    }
-    return [ShardFile(file, *known[file.name]) for file in files if file.name in known]
+        if (number := item.number_of(file.name)) is not None
+    ]
+    shards = 1 + max((number for *_, number in found), default=-1)
+    return [ShardFile(file, name, item, settings.named_in_ledger(number, shards)) for file, name, item, number in found]
 
 
 def _path(name: str) -> str:

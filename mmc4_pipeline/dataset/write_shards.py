@@ -1,6 +1,7 @@
-"""Divides the documents of a dataset into shards and writes each shard in all formats in one pass."""
+"""Writes each shard of a dataset in all formats in one pass over its documents and images."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Self
@@ -12,9 +13,6 @@ from mmc4_pipeline.formats.registry import format_of
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.manifest import CutOptions, WrittenFile
-
-# The bytes that a document needs in addition to images and text: a high estimate, so that shards stay within limits.
-_DOCUMENT, _IMAGE, _SIMILARITY, _FACE = 2048, 512, 10, 48
 
 
 @dataclass(frozen=True)
@@ -36,70 +34,38 @@ class DatasetSettings:
         formats = {name: format_of(name, item) for item in chosen if (name := item.pop("name"))}
         return cls(formats, options.shard_bytes)
 
-    def named_in_ledger(self, number: int) -> str:
-        """Return the file that the ledger names for the documents of a shard."""
-        return next(iter(self.formats.values())).file_name(number)
-
-
-def kept_in_parts(documents: Iterable[CutDocument], shard_bytes: int) -> Iterator[list[CutDocument]]:
-    """Yield the kept documents in order, in parts of at least one document and at most about `shard_bytes`.
-
-    The parts are known before any image is read, and are the same for all formats: sizes are estimated for
-    OpenFlamingo's format, where images need the most space.
-    """
-    part: list[CutDocument] = []
-    size = 0
-    for document in documents:
-        if document.reason is not None:
-            continue
-        more = expected_bytes(document)
-        if part and size + more > shard_bytes:
-            yield part
-            part, size = [], 0
-        part.append(document)
-        size += more
-    if part:
-        yield part
-
-
-def expected_bytes(document: CutDocument) -> int:
-    """Return a high estimate of the bytes that a document needs in an OpenFlamingo shard."""
-    texts = sum(len(sentence.encode("utf-8", "replace")) for sentence in document.page.sentences)
-    images = sum(4 * -(-(item.image.length or 0) // 3) for item in document.placed)  # base64
-    values = len(document.placed) * len(document.page.sentences)
-    faces = sum(len(item.image.face_detections or ()) for item in document.placed)
-    return _DOCUMENT + texts + images + len(document.placed) * _IMAGE + values * _SIMILARITY + faces * _FACE
+    def named_in_ledger(self, number: int, shards: int) -> str:
+        """Return the file that the ledger names for the documents of one of the dataset's shards."""
+        return next(iter(self.formats.values())).file_name(number, shards)
 
 
 def write_shard(
     folder: StageFolder,
     formats: Iterable[Format],
     number: int,
-    documents: Sequence[CutDocument],
+    shards: int,
+    documents: Iterable[CutDocument],
     read: Callable[[Image], bytes],
 ) -> list[WrittenFile]:
-    """Write one shard in each of the formats and return the files, with their paths below the dataset's folder.
+    """Write one of the dataset's shards in each format and return the files, named by their path in the dataset.
 
-    `read` returns an image's JPEG. It is called once for each placed image, document by document.
+    `read` returns an image's JPEG. It is called once for each placed image, document by document, before the next
+    document is taken.
     """
     formats = list(formats)
+    names = [item.file_name(number, shards) for item in formats]
     needs_images = any(item.needs_images for item in formats)
     with ExitStack() as stack:
-        writers = [
-            stack.enter_context(storage.write_atomically(folder.file(item.file_name(number)))) for item in formats
-        ]
+        writers = [stack.enter_context(storage.write_atomically(folder.file(name))) for name in names]
         adds = [
-            stack.enter_context(item.open_shard(writer, item.stem(number)))
-            for item, writer in zip(formats, writers, strict=True)
+            stack.enter_context(item.open_shard(writer, item.stem_of(name)))
+            for item, writer, name in zip(formats, writers, names, strict=True)
         ]
         for document in documents:
             images = _read_all(document, read) if needs_images else []
             for add in adds:
                 add(document, images)
-    return [
-        WrittenFile(item.file_name(number), writer.position, writer.hexdigest())
-        for item, writer in zip(formats, writers, strict=True)
-    ]
+    return [WrittenFile(name, writer.position, writer.hexdigest()) for name, writer in zip(names, writers, strict=True)]
 
 
 def _read_all(document: CutDocument, read: Callable[[Image], bytes]) -> list[bytes]:
@@ -115,7 +81,10 @@ def _offset(image: Image) -> int:
 
 def write_sizes(folder: StageFolder, formats: Iterable[Format]) -> None:
     """Write a `sizes.json` for each format: the number of documents in each file, in the form that webdataset reads."""
-    documents = {number: count for note in folder.notes() for number, count in (note.documents_in_shard or {}).items()}
+    documents: Counter[int] = Counter()
+    for note in folder.notes():
+        documents.update(note.documents_in_shard or {})
     for item in formats:
-        sizes = {item.file_name(number).rpartition("/")[2]: count for number, count in sorted(documents.items())}
+        names = (item.file_name(number, len(documents)) for number in sorted(documents))
+        sizes = {name.rpartition("/")[2]: documents[number] for number, name in enumerate(names)}
         storage.write_json(folder.file(f"{item.folder}/sizes.json".lstrip("/")), sizes)

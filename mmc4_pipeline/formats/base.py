@@ -1,5 +1,6 @@
 """Defines what a format must provide: writing a shard, reading it back, and copying it without some of its images."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar
 
 from mmc4_pipeline.cut_document import CutDocument
+from mmc4_pipeline.naming import number_name
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import unreadable
 from schemas.mmc4_document import ImageInfo, Mmc4Document
@@ -15,6 +17,7 @@ Json = dict[str, Any]
 Add = Callable[[CutDocument, Sequence[bytes]], None]  # a kept document and the JPEG of each image in `placed`
 # Takes a page's URL and those of its images. Returns for each image whether to keep it; None removes the document.
 Choose = Callable[[str, Sequence[str]], Sequence[bool] | None]
+_NUMBER = re.compile("[0-9]{5,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +102,19 @@ class Format(ABC):
         Raises UserError as `read_shard` does.
         """
 
-    def file_name(self, number: int) -> str:
-        """Return the name of a shard's file, below the dataset's folder: "webdataset/shard-00003.tar"."""
-        return f"{self.folder}/{self.stem(number)}.{self.extension}".lstrip("/")
+    def file_name(self, number: int, shards: int) -> str:
+        """Return the name of a shard's file, below the dataset's folder: "webdataset/shard-00003.tar".
 
-    @staticmethod
-    def stem(number: int) -> str:
-        """Return the name of a shard's file without its extension."""
-        return f"shard-{number:05d}"
+        `shards` is how many shards the dataset has: numbers are as wide as that of the last one.
+        """
+        return f"{self.folder}/shard-{number_name(number, shards)}.{self.extension}".lstrip("/")
+
+    def number_of(self, name: str) -> int | None:
+        """Return the number of the shard whose file has that name below the dataset's folder, None if none has."""
+        prefix, suffix = f"{self.folder}/shard-".lstrip("/"), f".{self.extension}"
+        digits = name.removeprefix(prefix).removesuffix(suffix)
+        return int(digits) if name == prefix + digits + suffix and _NUMBER.fullmatch(digits) else None
+
+    def stem_of(self, name: str) -> str:
+        """Return the name of a shard's file without its folder and extension: "shard-00003"."""
+        return name.rpartition("/")[2].removesuffix(f".{self.extension}")

@@ -36,8 +36,8 @@ def parse_formats(choices: Sequence[str]) -> dict[str, Format]:
         raise UserError(f"--formats: name at least one of {', '.join(known_formats())}")
     owners: dict[str, str] = {}
     for name, item in chosen.items():
-        if owners.setdefault(item.file_name(0), name) != name:
-            raise UserError(f"--formats: {name} and {owners[item.file_name(0)]} write the same files; choose one")
+        if owners.setdefault(item.file_name(0, 1), name) != name:
+            raise UserError(f"--formats: {name} and {owners[item.file_name(0, 1)]} write the same files; choose one")
     return chosen
 
 

@@ -104,8 +104,7 @@ def _read_shards(
             return
         if note.counts["documents"].kept == 0:
             continue
-        for number in note.documents_in_shard or ():
-            path = folder.file(item.file_name(number))
+        for path in (folder.file(file.name) for file in note.files if item.number_of(file.name) is not None):
             with storage.open_read(path) as stream:
                 try:
                     for stored in islice(item.read_shard(stream, path), _MAX_READ):

@@ -15,17 +15,17 @@ from mmc4_pipeline.dataset.write_shards import DatasetSettings
 from mmc4_pipeline.formats.base import Format
 from mmc4_pipeline.recipe import parse_recipe
 from mmc4_pipeline.takedown.counts import StageCounts, change_before, counts_of_shard
-from mmc4_pipeline.takedown.folders import FinishedFolder, mentions, no_such_documents, refuse_changed_bytes, with_files
+from mmc4_pipeline.takedown.dataset_part import Imageless, Part, affected, following_shards, names_by_number
+from mmc4_pipeline.takedown.folders import FinishedFolder, no_such_documents, refuse_changed_bytes, with_files
 from mmc4_pipeline.takedown.stages import Removal, Removed, write_note
 from mmc4_pipeline.takedown.transaction import NewFiles
-from mmc4_pipeline.takedown.verdicts import Verdict, verdicts_of
+from mmc4_pipeline.takedown.verdicts import Verdict
 from schemas.ledger import LedgerRow
 from schemas.manifest import CutPlan, ShardNote, WrittenFile
 from schemas.statistics import Statistics
 from schemas.tables import MAX_URL
 
 Json = dict[str, Any]
-Imageless = Mapping[int, Sequence[ImagelessDocument]]  # by the number of the dataset's shard that has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +44,34 @@ def formats_of(dataset: FinishedFolder) -> list[Format]:
 def remove_from_dataset(
     dataset: FinishedFolder, shard: int, deny: LoadedDenyList, removal: Removal | None, files: NewFiles
 ) -> RemovedFromDataset:
-    """Remove what is denied from a shard of a dataset.
+    """Remove what is denied from an image shard's part of a dataset: its ledger, and the shards that begin in it.
 
-    `removal` is what was removed from the stages that it was cut from; None if they are not there.
+    The last of these may have documents of following image shards too. `removal` is what was removed from the stages
+    that the dataset was cut from; None if they are not there.
     Raises UserError if the bytes of a file that must be rewritten are not those in the manifest.
     """
-    if removal is not None and not removal.links:  # the ledger has exactly the links of the pages
-        return RemovedFromDataset()
     plan, note, formats = dataset.folder.manifest(CutPlan).plan, dataset.note(shard), formats_of(dataset)
-    ledger = dataset.shard_name("ledger/ledger", shard)
-    imageless = _imageless_documents(dataset, note, formats)
-    denied_imageless = _chosen(imageless, deny, denied=True)
-    if not denied_imageless and removal is None and not mentions(dataset.folder.file(ledger), deny):
+    own = affected(dataset, shard, deny, formats) if removal is None else bool(removal.links)
+    following = following_shards(dataset, shard, note, formats)
+    if not own and not any(affected(dataset, other, deny, formats) for other in following):
         return RemovedFromDataset()
-    refuse_changed_bytes(dataset, note, [ledger])
-    rows = list(storage.read_records(dataset.folder.file(ledger), LedgerRow))
     rules = parse_recipe(plan.recipe, dataset.name).of_kind(DocumentFilter)
-    verdicts = verdicts_of(rows, deny, rules)
+    part = Part.read(dataset, shard, deny, rules, formats)
+    others = [Part.read(dataset, other, deny, rules, formats) for other in following]
+    written = _write_shards(dataset, note, formats, [part, *others], deny, files)
+    if not own:
+        if written:
+            write_note(dataset, shard, files, with_files(note, written), note.counts)
+        return RemovedFromDataset()
+    verdicts = part.verdicts
     after = [row for verdict in verdicts for row in verdict.after]
-    by_number = _by_shard(formats[0], note, verdicts)
-    written = _write_shards(dataset, note, formats, by_number, denied_imageless, deny, files)
-    if rows != after:
-        file = files.write_records(dataset.path(ledger), after, LedgerRow)
-        written.append(msgspec.structs.replace(file, name=ledger))
-    newly_denied = [old for old, row in zip(rows, after, strict=True) if row.image_url != old.image_url]
-    denied = _denied_documents(verdicts, denied_imageless)
+    if part.rows != after:
+        file = files.write_records(dataset.path(part.ledger), after, LedgerRow)
+        written.append(msgspec.structs.replace(file, name=part.ledger))
+    newly_denied = [old for old, row in zip(part.rows, after, strict=True) if row.image_url != old.image_url]
+    denied = _denied_documents(verdicts, part.denied_imageless)
     removed = Removed(
-        documents=sum(verdict.removed_from_dataset for verdict in verdicts) + _number(denied_imageless),
+        documents=sum(verdict.removed_from_dataset for verdict in verdicts) + _number(part.denied_imageless),
         images=sum(len(verdict.kept) - len(verdict.remaining) for verdict in verdicts),
         links=len(newly_denied),
     )
@@ -83,39 +84,11 @@ def remove_from_dataset(
     )
     new = msgspec.structs.replace(
         with_files(note, written),
-        documents_in_shard=_documents_in_shard(note, by_number, denied_imageless),
-        statistics=_statistics(note, verdicts, _chosen(imageless, deny, denied=False), removal),
+        documents_in_shard=_documents_in_shard(note, part.by_number, part.denied_imageless),
+        statistics=_statistics(note, verdicts, part.other_imageless, removal),
     )
     write_note(dataset, shard, files, new, counts)
     return RemovedFromDataset(removed, change_before(newly_denied, denied, plan.before))
-
-
-def _imageless_documents(dataset: FinishedFolder, note: ShardNote, formats: Sequence[Format]) -> Imageless:
-    """Read the documents without images, if there are any. The ledger does not list them."""
-    counted = (note.statistics or {}).get("images", {})
-    if not counted.get("0"):
-        return {}
-    found: dict[int, list[ImagelessDocument]] = {}
-    for number in note.documents_in_shard or {}:
-        for item in formats:  # until one of them has the number of sentences
-            path = dataset.folder.file(item.file_name(number))
-            with storage.open_read(path) as stream:
-                found[number] = [
-                    ImagelessDocument(view.url, view.sentences)
-                    for view in item.documents(stream, path)
-                    if not view.image_urls
-                ]
-            if all(document.sentences is not None for document in found[number]):
-                break
-    return found
-
-
-def _chosen(imageless: Imageless, deny: LoadedDenyList, *, denied: bool) -> Imageless:
-    """Return only the documents that the deny-list names, or only the others."""
-    chosen = {
-        number: [item for item in items if deny.denies(item.url) is denied] for number, items in imageless.items()
-    }
-    return {number: items for number, items in chosen.items() if items}
 
 
 def _number(imageless: Imageless) -> int:
@@ -127,22 +100,6 @@ def _denied_documents(verdicts: Sequence[Verdict], imageless: Imageless) -> int:
     linked = {verdict.page_url for verdict in verdicts if verdict.denied}
     linkless = sum(document.url not in linked for items in imageless.values() for document in items)
     return sum(verdict.denied for verdict in verdicts) + linkless
-
-
-def _by_shard(named: Format, note: ShardNote, verdicts: Sequence[Verdict]) -> dict[int, list[Verdict]]:
-    """Return the verdicts on the documents with images in each of the dataset's shards, in their order there.
-
-    `named` is the format whose files the ledger names.
-    """
-    numbers = {named.file_name(number): number for number in note.documents_in_shard or {}}
-    found: dict[int, list[Verdict]] = {number: [] for number in numbers.values()}
-    for verdict in verdicts:
-        if verdict.kept:
-            name = verdict.kept[0].shard or ""
-            if name not in numbers:
-                raise no_such_documents(name)
-            found[numbers[name]].append(verdict)
-    return found
 
 
 class _Choice:
@@ -170,23 +127,23 @@ def _write_shards(
     dataset: FinishedFolder,
     note: ShardNote,
     formats: Sequence[Format],
-    verdicts: Mapping[int, Sequence[Verdict]],
-    denied_imageless: Imageless,
+    parts: Sequence[Part],
     deny: LoadedDenyList,
     files: NewFiles,
 ) -> list[WrittenFile]:
-    """Rewrite the shards from which something is removed, in all formats."""
+    """Rewrite a note's shards from which something is removed, in all formats. `parts` have all their documents."""
     written = []
-    for number, documents in verdicts.items():
-        if number not in denied_imageless and not any(verdict.changed for verdict in documents):
+    for number, names in names_by_number(note, formats).items():
+        documents = [verdict for part in parts for verdict in part.by_number.get(number, ())]
+        imageless = any(number in part.denied_imageless for part in parts)
+        if not imageless and not any(verdict.changed for verdict in documents):
             continue
-        names = [item.file_name(number) for item in formats]
         refuse_changed_bytes(dataset, note, names)
         for item, name in zip(formats, names, strict=True):
             path = dataset.folder.file(name)
             choice = _Choice(path, documents, deny)
             with storage.open_read(path) as stream, files.open(dataset.path(name)) as writer:
-                item.copy_shard(stream, path, writer, item.stem(number), choice)
+                item.copy_shard(stream, path, writer, item.stem_of(name), choice)
             choice.finish()
             written.append(WrittenFile(name, writer.position, writer.hexdigest()))
     return written

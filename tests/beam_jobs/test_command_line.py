@@ -82,7 +82,7 @@ def test_formats_and_shard_size_reach_the_settings() -> None:
     assert dataset_settings(parsed()).formats == {"openflamingo": OpenFlamingo()}
     chosen = dataset_settings(parsed("--formats", "mmc4_jsonl:compression=zip", "openflamingo", "--shard_bytes", "5"))
     assert chosen.formats == {"mmc4_jsonl": Mmc4Jsonl("zip"), "openflamingo": OpenFlamingo()}
-    assert chosen.named_in_ledger(2) == "mmc4_jsonl/shard-00002.jsonl.zip"
+    assert chosen.named_in_ledger(2, 3) == "mmc4_jsonl/shard-00002.jsonl.zip"
     plan = chosen.plan()
     assert plan.shard_bytes == 5
     assert plan.formats == [

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -79,11 +80,25 @@ def test_shards_are_numbered_without_a_gap_and_as_large_as_asked(full: Path) -> 
     assert [path.name for path in paths] == [f"shard-{number:05d}.tar" for number in range(len(paths))]
     assert len(paths) > manifest(full)["shards"]  # of the images
     sizes = json.loads((full / "sizes.json").read_text())
-    for path in paths:
-        assert path.stat().st_size <= SHARD_BYTES + 10240 or sizes[path.name] == 1
+    for path in paths:  # each is full with the last of its documents, and not before
+        with tarfile.open(path) as tar:
+            assert tar.getmembers()[-1].offset <= SHARD_BYTES
     braces = f"{full}/shard-{{00000..{len(paths) - 1:05d}}}.tar"  # as OpenFlamingo's --mmc4_shards
     samples = Counter(Path(sample["__url__"]).name for sample in wds.WebDataset(braces, shardshuffle=False))
     assert samples == sizes
+
+
+def test_a_shard_is_filled_from_several_image_shards(output: Path, full: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "one.yaml"
+    recipe.write_text("extends: mmc4")
+    one = cut(output, str(recipe), *FORMATS)
+    notes = [json.loads(path.read_text()) for path in sorted((one / "done").iterdir())]
+    assert len(notes) > 1
+    assert all(list(note["documents_in_shard"]) == ["0"] for note in notes)
+    for name in known_formats():
+        documents = [row for rows in shards(full, name).values() for row in rows]
+        assert list(shards(one, name).values()) == [documents]
+    succeeded(mmc4("verify", str(one)))
 
 
 @pytest.mark.parametrize("name", known_formats())
@@ -145,7 +160,7 @@ def test_a_resume_ends_with_the_same_bytes_and_does_not_number_anew(output: Path
     again = tmp_path / "out"
     shutil.copytree(output, again)
     dataset = again / "dataset/mmc4"
-    for name in ("manifest.json", "sizes.json", "done/00000.json", "parts/00000.json", "parts/00001.json"):
+    for name in ("manifest.json", "sizes.json", "done/00000.json", "kept/00000.json", "kept/00001.json"):
         (dataset / name).unlink()
     for path in dataset.glob("**/shard-00000*"):
         path.write_bytes(b"half of i")

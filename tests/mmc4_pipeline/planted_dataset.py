@@ -71,7 +71,7 @@ def write_dataset(
                   for at, image in enumerate(group)}  # fmt: skip
         cut = list(cut_shard(pages, every, scores, load_recipe(recipe)))
         kept = [document for document in cut if document.reason is None]
-        files = write_shard(folder, items, shard, kept, lambda image, stored=stored: stored[image.url])
+        files = write_shard(folder, items, shard, shards, kept, lambda image, stored=stored: stored[image.url])
         rows = [row for document in cut for row in ledger_rows(document, files[0].name)]
         files.append(storage.write_records(folder.shard_file("ledger/ledger", shard, shards), rows, LedgerRow))
         counts = {"documents": Counts(len(pages)), "links": Counts(len(every))}

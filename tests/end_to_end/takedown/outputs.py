@@ -64,7 +64,7 @@ def documents(folder: Path, name: str) -> list[dict[str, Any]]:
     """Return the documents of a dataset as a format stores them."""
     item = known_formats()[name]()
     found = []
-    for path in sorted(folder.glob(item.file_name(0).replace("00000", "*"))):
+    for path in sorted(folder.glob(item.file_name(0, 1).replace("00000", "*"))):
         with path.open("rb") as stream:
             found += item.read_shard(stream, str(path))
     return found

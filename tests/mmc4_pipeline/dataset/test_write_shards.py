@@ -1,62 +1,19 @@
-"""Shards: how documents are divided among them, and that all formats are written in one pass over the images."""
+"""Shards: their sizes, and that all formats are written in one pass over the images."""
 
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.cut_document import CutDocument, Placed
-from mmc4_pipeline.dataset.write_shards import DatasetSettings, expected_bytes, kept_in_parts, write_shard
+from mmc4_pipeline.dataset.shard_numbers import expected_bytes
+from mmc4_pipeline.dataset.write_shards import DatasetSettings, write_shard
 from mmc4_pipeline.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.manifest import CutOptions, decode
-from schemas.page import ImageLink
-from schemas.reasons import Reason, Stage
-from schemas.score import ImageScore
-from tests.pages import new_page
-
-
-def document(number: int, *lengths: int, text: str = "Word. ", reason: Reason | None = None) -> CutDocument:
-    """Return a document with an image of each given length, whose offsets grow with the document's number."""
-    key = f"{number:032x}"
-    texts = [text * 20] * 12
-    links = [ImageLink(at, f"https://a.example/{number}/{at}.jpg", "", None, None) for at in range(len(lengths))]
-    page = new_page(key, texts, links)
-    placed = [
-        Placed(
-            Image(key, at, links[at].url, offset=1000 * number + at, length=length),
-            ImageScore(at, [-0.123456] * 12),
-            at % 12,
-            -0.123456,
-        )
-        for at, length in enumerate(lengths)
-    ]
-    return CutDocument(page, placed if reason is None else [], {}, {}, {}, reason)
-
-
-shards = st.lists(st.tuples(st.lists(st.integers(0, 50_000), min_size=1, max_size=5), st.booleans()), max_size=20)
-
-
-@given(shards, st.integers(1, 300_000))
-def test_parts_have_the_kept_documents_in_order_and_at_most_the_requested_size(
-    made: list[tuple[list[int], bool]], shard_bytes: int
-) -> None:
-    documents = [
-        document(number, *lengths, reason=None if kept else Reason.DOCUMENT)
-        for number, (lengths, kept) in enumerate(made)
-    ]
-    parts = list(kept_in_parts(documents, shard_bytes))
-    assert [item for part in parts for item in part] == [item for item in documents if item.reason is None]
-    for part in parts:
-        assert part
-        assert len(part) == 1 or sum(map(expected_bytes, part)) <= shard_bytes
-    for part, following in pairwise(parts):
-        assert sum(map(expected_bytes, part)) + expected_bytes(following[0]) > shard_bytes  # no smaller than needed
+from schemas.reasons import Stage
+from tests.mmc4_pipeline.cut_documents import document
 
 
 @pytest.mark.parametrize("text", ["Plain words. ", "日本語。", 'Said "so". ', "\u2028 "])
@@ -65,7 +22,7 @@ def test_a_shard_s_file_is_at_most_as_large_as_expected(tmp_path: Path, text: st
     documents = [document(number, *lengths, text=text) for number in range(40)]
     formats = parse_formats(["openflamingo", "webdataset"]).values()
     files = write_shard(
-        StageFolder(str(tmp_path), Stage.CUT), formats, 0, documents, lambda image: b"x" * (image.length or 0)
+        StageFolder(str(tmp_path), Stage.CUT), formats, 0, 1, documents, lambda image: b"x" * (image.length or 0)
     )
     expected = sum(map(expected_bytes, documents))
     largest = max(file.bytes for file in files if "/" not in file.name)
@@ -82,9 +39,9 @@ def test_all_formats_are_written_in_one_pass_over_the_images(tmp_path: Path) -> 
 
     formats = [item() for item in known_formats().values()]
     documents = [document(number, 10, 20) for number in range(5)]
-    files = write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 3, documents, read)
+    files = write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 3, 4, documents, read)
     assert offsets == [1000 * number + at for number in range(5) for at in range(2)]
-    assert [file.name for file in files] == [item.file_name(3) for item in formats]
+    assert [file.name for file in files] == [item.file_name(3, 4) for item in formats]
 
 
 @pytest.mark.parametrize("choices", [["obelics"], ["webdataset", "mmc4_jsonl:compression=zip"]])
@@ -92,7 +49,7 @@ def test_settings_come_back_from_a_plan(choices: list[str]) -> None:
     settings = DatasetSettings(parse_formats(choices), 10**6)
     back = DatasetSettings.of(decode(storage.json_bytes(settings.plan()), CutOptions))
     assert back == settings
-    assert back.named_in_ledger(2) == settings.named_in_ledger(2)
+    assert back.named_in_ledger(2, 3) == settings.named_in_ledger(2, 3)
 
 
 def test_no_image_is_read_for_formats_of_links(tmp_path: Path) -> None:
@@ -100,7 +57,7 @@ def test_no_image_is_read_for_formats_of_links(tmp_path: Path) -> None:
         pytest.fail(f"{image.url} was read")
 
     formats = parse_formats(["obelics", "mmc4_jsonl"]).values()
-    write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 0, [document(0, 10)], read)
+    write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 0, 1, [document(0, 10)], read)
 
 
 def test_only_the_images_of_one_document_are_in_memory(tmp_path: Path) -> None:
@@ -110,7 +67,7 @@ def test_only_the_images_of_one_document_are_in_memory(tmp_path: Path) -> None:
     documents = [document(number, 1_000_000) for number in range(40)]
     formats = parse_formats(["openflamingo", "webdataset"]).values()
     tracemalloc.start()
-    write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 0, documents, lambda image: bytes(image.length or 0))
+    write_shard(StageFolder(str(tmp_path), Stage.CUT), formats, 0, 1, documents, lambda image: bytes(image.length or 0))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 30_000_000  # of 40 MB of images; orjson reserves 8 times the size of its input
@@ -131,6 +88,7 @@ def test_no_file_remains_if_an_image_cannot_be_read(tmp_path: Path, formats: lis
             StageFolder(str(tmp_path), Stage.CUT),
             parse_formats(formats).values(),
             0,
+            1,
             [document(number, 10) for number in range(3)],
             fail_at(2),
         )

@@ -63,7 +63,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     def write(item: Format, documents: list[CutDocument], name: str = "dataset") -> Path:
         folder = StageFolder(str(tmp_path / name), Stage.CUT)
         kept = [document for document in documents if document.reason is None]
-        (file,) = write_shard(folder, [item], 7, kept, jpeg)
+        (file,) = write_shard(folder, [item], 7, 8, kept, jpeg)
         path = tmp_path / name / file.name
         assert path.stat().st_size == file.bytes
         return path

@@ -50,7 +50,7 @@ def read_image(image: Image) -> bytes:
 def write(folder: Path, made: list[CutDocument]) -> Path:
     """Write the kept documents as shard 0 of a dataset and return its path."""
     kept = [document for document in made if document.reason is None]
-    (file,) = write_shard(StageFolder(str(folder), Stage.CUT), [OpenFlamingo()], 0, kept, read_image)
+    (file,) = write_shard(StageFolder(str(folder), Stage.CUT), [OpenFlamingo()], 0, 1, kept, read_image)
     assert file.bytes == (folder / file.name).stat().st_size
     return folder / file.name
 

@@ -91,7 +91,7 @@ def test_every_format_of_the_dataset_is_in_the_card_and_the_metadata(make_datase
         if "contentUrl" in item
     }
     for item in (item() for item in known_formats().values()):
-        assert media_types[item.file_name(0)] == item.media_type
+        assert media_types[item.file_name(0, 1)] == item.media_type
 
 
 @pytest.mark.parametrize(

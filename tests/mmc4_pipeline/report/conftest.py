@@ -94,7 +94,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., StageFolder]:
         body = image if image is not None else jpeg()
         for number, documents in enumerate(shards):
             kept = [document for document in documents if document.reason is None]
-            files = write_shard(folder, [OpenFlamingo()], number, kept, lambda _: body)
+            files = write_shard(folder, [OpenFlamingo()], number, len(shards), kept, lambda _: body)
             counts = {"documents": Counts(seen=len(documents)), "links": Counts()}
             counts["documents"].decide(document.reason for document in documents)
             counts["links"].decide(reason for document in documents for reason in document.cut_reasons())

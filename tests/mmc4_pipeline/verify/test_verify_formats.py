@@ -20,7 +20,7 @@ FORMATS = list(known_formats())
 
 def shard(folder: StageFolder, name: str, number: int = 1) -> Path:
     """Return the path of a shard in a format."""
-    return Path(folder.file(known_formats()[name]().file_name(number)))
+    return Path(folder.file(known_formats()[name]().file_name(number, 2)))
 
 
 def copy_without(folder: StageFolder, name: str, *, first_image: bool) -> None:
@@ -38,11 +38,11 @@ def copy_without(folder: StageFolder, name: str, *, first_image: bool) -> None:
     old = path.with_suffix(".old")
     path.rename(old)
     with old.open("rb") as stream, storage.write_atomically(str(path)) as writer:
-        item.copy_shard(stream, str(old), writer, item.stem(1), choose)
+        item.copy_shard(stream, str(old), writer, item.stem_of(path.name), choose)
     old.unlink()
     manifest = Path(folder.file("manifest.json"))
     content = orjson.loads(manifest.read_bytes())
-    (file,) = (file for file in content["files"] if file["name"] == item.file_name(1))
+    (file,) = (file for file in content["files"] if file["name"] == item.file_name(1, 2))
     file |= {"bytes": writer.position, "sha256": writer.hexdigest()}
     manifest.write_bytes(orjson.dumps(content))
 
