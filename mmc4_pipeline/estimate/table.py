@@ -8,6 +8,7 @@ from rich.table import Table
 from mmc4_pipeline.estimate.needs import Needs, total
 
 _DAY = 24
+_LEAST = 0.01  # hours: less is not worth a digit
 _COLUMNS = ("requests", "read", "stored", "temp", "core h", "GPU h", "time", "limit", "cost")
 
 
@@ -41,6 +42,8 @@ def _count(number: float) -> str:
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if rounded(number) >= size:
             return f"{rounded(number / size):,g}{unit}"
+    if 0 < number < _LEAST:
+        return f"<{_LEAST:g}"
     return f"{rounded(number):g}" if number else "-"
 
 
@@ -69,7 +72,9 @@ def duration(hours: float) -> str:
     """Write a duration in minutes, hours or days, with two digits that count."""
     if hours >= 2 * _DAY:
         return f"{rounded(hours / _DAY):,g} days"
-    return f"{rounded(hours):g} h" if rounded(hours) >= 1 else f"{rounded(hours * 60):g} min"
+    if rounded(hours) >= 1:
+        return f"{rounded(hours):g} h"
+    return f"{rounded(hours * 60):g} min" if hours * 60 >= 1 else "<1 min"
 
 
 def dollars(amount: float) -> str:

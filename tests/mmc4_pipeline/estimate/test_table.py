@@ -28,7 +28,8 @@ def test_bytes_have_a_unit(number: float, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hours", "words"), [(0.1, "6 min"), (4.94, "4.9 h"), (47, "47 h"), (49, "2 days"), (1000, "42 days")]
+    ("hours", "words"),
+    [(0.01, "<1 min"), (0.1, "6 min"), (4.94, "4.9 h"), (47, "47 h"), (49, "2 days"), (1000, "42 days")],
 )
 def test_durations_have_a_unit(hours: float, words: str) -> None:
     assert duration(hours) == words
