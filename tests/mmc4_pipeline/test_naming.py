@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmc4_pipeline.naming import document_key, image_name, registered_domain, shard_name, shard_of, site_of, stable_hash
+from mmc4_pipeline.formats.openflamingo import OpenFlamingo
+from mmc4_pipeline.naming import (
+    document_key,
+    image_name,
+    number_name,
+    registered_domain,
+    shard_name,
+    shard_of,
+    site_of,
+    stable_hash,
+)
 
 MOMENT = datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)
 
@@ -83,3 +93,21 @@ def test_shard_names_sort_as_their_numbers() -> None:
     names = [shard_name("pages", shard, 12) for shard in range(12)]
     assert names[3] == "pages-00003-of-00012"
     assert names == sorted(names)
+
+
+@given(st.integers(1, 10**7), st.data())
+def test_numbers_are_as_wide_as_the_last_so_that_a_brace_pattern_names_them(numbers: int, data: st.DataObject) -> None:
+    number = data.draw(st.integers(0, numbers - 1))
+    first, last = number_name(0, numbers), number_name(numbers - 1, numbers)
+    name = number_name(number, numbers)
+    assert int(name) == number
+    assert len(name) == len(first) == len(last) >= 5
+    assert len(last) == 5 or not last.startswith("0")
+    assert first <= name <= last  # as text, which is how folders are listed
+
+
+def test_more_than_100_000_shards_have_six_digits() -> None:
+    assert shard_name("pages", 3, 100_000) == "pages-00003-of-100000"
+    assert shard_name("pages", 3, 182_500) == "pages-000003-of-182500"
+    assert OpenFlamingo().file_name(182_499, 182_500) == "shard-182499.tar"
+    assert OpenFlamingo().number_of("shard-182499.tar") == 182_499
