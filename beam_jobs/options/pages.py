@@ -23,8 +23,8 @@ class PagesOptions(PipelineOptions):
             nargs="+",
             default=[],
             metavar="FILE",
-            help="WARC files, or glob patterns in quotes: every HTML page in them becomes a document, instead of "
-            "those of --c4; requires a recipe with text_source: page, such as page-text",
+            help="WARC files (.warc, .warc.gz, .warc.zst), or glob patterns in quotes: every HTML page in them becomes "
+            "a document, instead of those of --c4; requires a recipe with text_source: page, such as page-text",
         )
         group.add_argument(
             "--documents_per_shard",

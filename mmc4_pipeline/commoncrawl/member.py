@@ -11,6 +11,7 @@ TOO_LARGE = f"the record is larger than {MAX_RECORD_BYTES >> 20} MiB"
 ENDS_BEFORE = "the file ends before the record does"
 RECORD_END = b"\r\n\r\n"
 FOLLOWING_BYTES = len(RECORD_END) + len(WARC_MAGIC)  # after a block, to see whether it ends there
+_USUAL_START = re.compile(rb"WARC/\d\.\d\r\n")
 _VERSION = re.compile(rb"WARC/\d\.\d")
 _HEADER_END = re.compile(rb"\n\r?\n")
 _SPACE = re.compile(rb"\s*")
@@ -35,11 +36,12 @@ def records_of_member(data: bytes, offset: int, size: int) -> Iterator[Record | 
             yield LostRecord(offset, size, str(error))
             return
         end = block_start + block_length
-        following = data[end : end + FOLLOWING_BYTES]
-        if following != RECORD_END and (end > len(data) or not ends_record(following)):
-            yield LostRecord(offset, size, wrong_length(block_length))
-            return
-        after = end_of_space(data, end)
+        after = end + len(RECORD_END)
+        if after != len(data) or not data.endswith(RECORD_END):
+            if end > len(data) or not ends_record(data[end : end + FOLLOWING_BYTES]):
+                yield LostRecord(offset, size, wrong_length(block_length))
+                return
+            after = end_of_space(data, end)
         yield Record(offset, size, data[start:after], block_start - start, block_length)
         start = after
 
@@ -50,14 +52,13 @@ def header(data: bytes, start: int) -> tuple[int, int]:
     Raises DamagedError if there is none.
     """
     limit = start + MAX_HEADER_BYTES
-    line_end = data.find(b"\n", start, limit)
-    if data[line_end - 1 : line_end] == b"\r":
+    if _USUAL_START.match(data, start):
         end = data.find(HEADER_END, start, limit)
         block_start = end + len(HEADER_END)
     else:  # some programs write lines that end in LF alone
         found = _HEADER_END.search(data, start, limit)
-        end, block_start = found.span() if found else (-1, -1)
-    if end < 0 or not _VERSION.match(data, start):
+        end, block_start = found.span() if found and _VERSION.match(data, start) else (-1, -1)
+    if end < 0:
         raise DamagedError("it has no WARC header")
     length = field_value(data, LENGTH, start, end)
     if not length.isdigit() or len(length) > _MAX_DIGITS:
@@ -68,9 +69,9 @@ def header(data: bytes, start: int) -> tuple[int, int]:
 def ends_record(following: bytes) -> bool:
     """Return whether a block may end before these bytes: line ends or none, then another record or the end of the file.
 
-    The standard demands two line ends, but not all programs write two.
+    The standard demands two line ends, but not all programs write two. After two, the next record may be damaged.
     """
-    return WARC_MAGIC.startswith(following.lstrip()[: len(WARC_MAGIC)])
+    return following.startswith(RECORD_END) or WARC_MAGIC.startswith(following.lstrip()[: len(WARC_MAGIC)])
 
 
 def end_of_space(data: bytes, start: int) -> int:

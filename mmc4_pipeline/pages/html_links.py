@@ -109,7 +109,7 @@ def _of_attributes(
 
 def _elements(tree: LexborHTMLParser) -> Iterator[_Element]:
     """Yield the images, each with the sources before it in its `picture`."""
-    in_noscript = {node.mem_id for node in tree.css("noscript img")}
+    in_noscript = _within_noscript(tree)
     ordinal, picture, sources = 0, None, list[Attributes]()
     for node in tree.css("img, picture > source"):
         parent = _id(node.parent)
@@ -120,6 +120,15 @@ def _elements(tree: LexborHTMLParser) -> Iterator[_Element]:
             continue
         yield _Element(ordinal, node.attributes, sources, node.mem_id in in_noscript)
         ordinal, sources = ordinal + 1, []
+
+
+def _within_noscript(tree: LexborHTMLParser) -> set[int]:
+    """Return the images within `noscript`. Each is visited once: "noscript img" would search all ancestors of each."""
+    found: set[int] = set()
+    for noscript in tree.css("noscript"):
+        if noscript.mem_id not in found:
+            found.update(node.mem_id for node in noscript.css("img, noscript"))
+    return found
 
 
 def _id(node: LexborNode | None) -> int | None:
