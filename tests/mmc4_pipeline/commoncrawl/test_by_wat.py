@@ -89,7 +89,7 @@ def test_wat_and_html_give_the_same_links(crawl: Any) -> None:
     assert urls(by_html) == [
         "https://a.example/base/a.jpg?x=1&y=2",
         "https://cdn.example/b.png",
-        "https://a.example/base/c d.gif",
+        "https://a.example/base/c%20d.gif",
     ]
 
 
