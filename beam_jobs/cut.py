@@ -34,6 +34,7 @@ from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.run_folders import names_of, stage_folder
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.storage import Inputs
+from mmc4_pipeline.url_filter import url_filter, urls_of
 from schemas.image import Image
 from schemas.ledger import LedgerRow
 from schemas.manifest import (
@@ -233,6 +234,7 @@ class CutWork:
             counts=_counts(pages, scores, documents),
             documents_in_shard=dict(Counter(number for number, _ in own)),
             statistics=statistics_of_documents(documents, shard).to_json(),
+            urls=url_filter(urls_of(pages)),
         )
         finish_shard(self.folder, note)
 

@@ -35,6 +35,7 @@ from mmc4_pipeline.pages.site_shards import position
 from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import Inputs
+from mmc4_pipeline.url_filter import url_filter
 from schemas.capture import Location
 from schemas.document import DocumentReference, RejectedDocument
 from schemas.manifest import LocateInput, LocatePlan, Manifest, ShardNote
@@ -190,7 +191,13 @@ class WriteLocations(beam.DoFn):
             storage.write_records(names[1], rejects, RejectedDocument),
             storage.write_bytes(folder.shard_file("positions", shard, self._work.shards, "bin"), counted),
         ]
-        note = ShardNote(shard=shard, files=files, counts={"documents": counts}, index_rows_shuffled=len(captures))
+        note = ShardNote(
+            shard=shard,
+            files=files,
+            counts={"documents": counts},
+            index_rows_shuffled=len(captures),
+            urls=url_filter([*(item.url for item in located.locations), *(item.url for item in rejects)]),
+        )
         finish_shard(folder, note)
 
     def _reference(self, url: str, seconds: int, number: int, line: int) -> DocumentReference:

@@ -35,6 +35,7 @@ from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder, add_up
 from mmc4_pipeline.storage import Inputs
+from mmc4_pipeline.url_filter import url_filter, urls_of
 from schemas.document import Document, RejectedDocument
 from schemas.manifest import Manifest, PagesPlan, ShardNote
 from schemas.page import OutcomeKind, Page, PageOutcome
@@ -274,7 +275,8 @@ class PagesWork:
             storage.write_records(names[1], rejects, RejectedDocument),
         ]
         counts = {"documents": documents, "links": links, **dict(sorted(add_up(counted).items()))}
-        finish_shard(self.folder, ShardNote(shard=shard, files=files, counts=counts))
+        urls = url_filter([*urls_of(pages), *(reject.url for reject in rejects)])
+        finish_shard(self.folder, ShardNote(shard=shard, files=files, counts=counts, urls=urls))
 
     def _finish(self, packed: PageOutcome, texts: dict[str, PageOutcome]) -> tuple[str, Page | RejectedDocument]:
         """Return an outcome with the source of its document; a page with C4's text is made here."""

@@ -8,7 +8,7 @@ import re
 import string
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
@@ -93,6 +93,10 @@ class LoadedDenyList(LinkFilter):
                 )
         return cls(names, sums)
 
+    def entries(self) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+        """Return all entries as 64-bit hashes: a URL can only be denied if one of them is among its `keys_of`."""
+        return np.concatenate([np.frombuffer(part, np.uint64) for part in (self._names, self._sums)])
+
     def decide(self, link: ImageLink, page_url: str = "", /) -> str | None:
         """Look up the URLs of the image and of its page."""
         return self.reason if self.denies(link.url) or self.denies(page_url) else None
@@ -114,8 +118,7 @@ class LoadedDenyList(LinkFilter):
         return self._denies_sum(url)
 
     def _look_up_host(self, host: str) -> bool:
-        labels = normal_host(host).split(".")
-        return any(_is_in(self._names, _hash(".".join(labels[start:]))) for start in range(len(labels)))
+        return any(_is_in(self._names, key) for key in _host_keys(host))
 
     def _denies_sum(self, url: str) -> bool:
         if not self._sums:
@@ -123,6 +126,21 @@ class LoadedDenyList(LinkFilter):
         normal = web_url(url) or url
         forms = {url, without_fragment(url), normal, without_fragment(normal)}
         return any(_is_in(self._sums, _sha256(form)) for form in forms)
+
+
+def keys_of(url: str) -> Iterator[int]:
+    """Yield the 64-bit hashes of all entries that would deny a URL: its hosts, the URL, and its sha256."""
+    if (parts := split(url)) is not None:
+        yield from _host_keys(parts.hostname or "")
+        yield _hash(_url_name(parts))
+    yield from map(_sha256, {url, url.partition("#")[0]})
+
+
+@lru_cache(maxsize=65536)
+def _host_keys(host: str) -> tuple[int, ...]:
+    """Return the hashes of a host and of each domain above it."""
+    labels = normal_host(host).split(".")
+    return tuple(_hash(".".join(labels[start:])) for start in range(len(labels)))
 
 
 def _sorted(hashes: array[int]) -> array[int]:

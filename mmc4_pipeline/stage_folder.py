@@ -172,7 +172,7 @@ class StageFolder:
                 f"{self.path}: {len(missing)} of {plan.shards} shards are not finished; run again with --resume"
             )
         files: list[WrittenFile] = []
-        with writing_notes(self.file(ALL_NOTES)) as write:
+        with storage.write_atomically(self.file(ALL_NOTES)) as stream, writing_notes(stream) as write:
 
             def counts() -> Iterator[dict[str, Counts]]:
                 for note in storage.concurrently(self.note, range(plan.shards)):

@@ -20,26 +20,25 @@ _NOTES_PER_GROUP = 256  # that are in memory
 
 
 @contextmanager
-def writing_notes(path: str) -> Iterator[Callable[[ShardNote], None]]:
-    """Write the file atomically; the body calls the given function with each note, in order of their shards."""
-    with storage.write_atomically(path) as stream:
-        sink = pa.PythonFile(stream, mode="w")
-        # With checksums: a filter with a wrong bit would hide a URL.
-        with pq.ParquetWriter(sink, _SCHEMA, compression="zstd", write_page_checksum=True) as writer:
-            rows: list[tuple[bytes, bytes | None]] = []
+def writing_notes(stream: storage.HashingWriter) -> Iterator[Callable[[ShardNote], None]]:
+    """Write notes to an open file; the body calls the given function with each of them, in order of their shards."""
+    sink = pa.PythonFile(stream, mode="w")
+    # With checksums: a filter with a wrong bit would hide a URL.
+    with pq.ParquetWriter(sink, _SCHEMA, compression="zstd", write_page_checksum=True) as writer:
+        rows: list[tuple[bytes, bytes | None]] = []
 
-            def flush() -> None:
-                columns = list(zip(*rows, strict=True)) or [(), ()]
-                writer.write_table(pa.table(list(map(pa.array, columns, _SCHEMA.types)), _SCHEMA))
-                rows.clear()
+        def flush() -> None:
+            columns = list(zip(*rows, strict=True)) or [(), ()]
+            writer.write_table(pa.table(list(map(pa.array, columns, _SCHEMA.types)), _SCHEMA))
+            rows.clear()
 
-            def add(note: ShardNote) -> None:
-                rows.append((msgspec.json.encode(msgspec.structs.replace(note, urls=None)), note.urls))
-                if len(rows) == _NOTES_PER_GROUP:
-                    flush()
+        def add(note: ShardNote) -> None:
+            rows.append((msgspec.json.encode(msgspec.structs.replace(note, urls=None)), note.urls))
+            if len(rows) == _NOTES_PER_GROUP:
+                flush()
 
-            yield add
-            flush()
+        yield add
+        flush()
 
 
 def read_notes(path: str, *, urls: bool = False) -> Iterator[ShardNote]:

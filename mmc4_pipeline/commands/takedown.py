@@ -4,7 +4,7 @@ from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.progress import counting_files
 from mmc4_pipeline.takedown.folders import find_folders
-from mmc4_pipeline.takedown.run import Report, finish_stopped, take_down, units_of
+from mmc4_pipeline.takedown.run import ListFile, Report, finish_stopped, take_down, units_of
 from mmc4_pipeline.terminal import Console
 
 DESCRIPTION = """\
@@ -39,14 +39,16 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     arguments = parser.parse_args(argv)
     try:
-        output = find_folders(arguments.folder)
-        if finish_stopped(output, arguments.list, dry_run=arguments.dry_run):
+        output, file = find_folders(arguments.folder), ListFile.at(arguments.list)
+        if finish_stopped(output, file, dry_run=arguments.dry_run):
             _console().print(f"{output.root}: an interrupted takedown was completed first")
             output = find_folders(arguments.folder)
-        with counting_files("takedown", len(units_of(output))) as advance:
+        units = units_of(output, file.read())
+        with counting_files("takedown", len(units)) as advance:
             report = take_down(
                 output,
-                arguments.list,
+                file,
+                units,
                 dry_run=arguments.dry_run,
                 workers=max(1, arguments.workers),
                 advance=advance,

@@ -68,14 +68,29 @@ class BloomFilter:
             at = _position(hashes[remaining], probe, self.size)
             is_set = (self.bits[at >> np.uint64(3)] >> (at & np.uint64(7)).astype(np.uint8)) & 1
             remaining = remaining[is_set.view(np.bool_)]
+            if not len(remaining):
+                break
         found = np.zeros(len(hashes), np.bool_)
         found[remaining] = True
         return found
 
+    def to_bytes(self) -> bytes:
+        """Return the filter as it is stored."""
+        header = np.array([(_MAGIC, self.size, self.probes)], _HEADER)
+        return header.tobytes() + self.bits.tobytes()
+
+    @classmethod
+    def from_bytes(cls, content: NDArray[np.uint8]) -> "BloomFilter | None":
+        """Return a stored filter, None if the bytes are not one."""
+        if len(content) <= _HEADER.itemsize:
+            return None
+        header, bits = content[: _HEADER.itemsize].view(_HEADER)[0], content[_HEADER.itemsize :]
+        size, probes = int(header["bits"]), int(header["probes"])
+        return cls(bits, size, probes) if header["magic"] == _MAGIC and len(bits) == ceil(size / 8) else None
+
     def write(self, path: str) -> WrittenFile:
         """Write the filter as a file, atomically."""
-        header = np.array([(_MAGIC, self.size, self.probes)], _HEADER)
-        return storage.write_bytes(path, header.tobytes() + self.bits.tobytes())
+        return storage.write_bytes(path, self.to_bytes())
 
     @classmethod
     def read(cls, path: str) -> "BloomFilter":
@@ -83,13 +98,11 @@ class BloomFilter:
 
         Raises UserError if it is not a filter's file.
         """
-        if storage.size(path) > _HEADER.itemsize:
+        if storage.size(path) > 0:  # an empty file cannot be mapped
             local = storage.is_local(path)
             content = np.memmap(path, np.uint8, "r") if local else np.frombuffer(storage.read_bytes(path), np.uint8)
-            header = content[: _HEADER.itemsize].view(_HEADER)[0]
-            size, probes, bits = int(header["bits"]), int(header["probes"]), content[_HEADER.itemsize :]
-            if header["magic"] == _MAGIC and len(bits) == ceil(size / 8):
-                return cls(bits, size, probes)
+            if (found := cls.from_bytes(content)) is not None:
+                return found
         raise UserError(f"{path}: not a filter of URLs; run the stage again with --resume")
 
 

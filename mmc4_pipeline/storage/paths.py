@@ -40,6 +40,11 @@ def _connections(protocol: str) -> dict[str, Any]:
     return {"config_kwargs": {"max_pool_connections": CONCURRENT_FILES, **chosen}}
 
 
+def in_one_request(path: str) -> dict[str, int]:
+    """Return the arguments of `cat_file` with which it does not ask for the size first, as s3fs does."""
+    return {"max_concurrency": 1} if fsspec.utils.get_protocol(path) in _S3 else {}
+
+
 def filesystem(path: str) -> fsspec.AbstractFileSystem:
     """Return the file system of a path or URL.
 

@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.storage.http.client import HttpSettings, client_for
 from mmc4_pipeline.storage.http.files import HttpFiles, HttpStream
-from mmc4_pipeline.storage.paths import CONCURRENT_FILES, filesystem, is_over_http, join
+from mmc4_pipeline.storage.paths import CONCURRENT_FILES, filesystem, in_one_request, is_over_http, join
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -96,7 +96,7 @@ class FileSystems:
         if isinstance(fs, HttpFiles | LocalFileSystem):
             with self.open_stream(path) as stream:
                 return stream.read()
-        return bytes(_reporting(path, lambda: fs.cat_file(path)))
+        return bytes(_reporting(path, lambda: fs.cat_file(path, **in_one_request(path))))
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """Read some bytes of a file, fewer if the file ends earlier.

@@ -97,8 +97,15 @@ def _writing(path: str, name: str, folder: str, fs: AbstractFileSystem) -> Itera
 
 
 def rename(path: str, to: str) -> None:
-    """Rename a file within its storage and replace the file that had the new name; atomic if the store can do that."""
+    """Rename a file within its storage and replace the file that had the new name; atomic if the store can do that.
+
+    An object store copies the object, which replaces the other at once, and then the old one is removed.
+    """
     fs = filesystem(to)
+    if is_in_object_store(to):
+        fs.cp_file(path, to)
+        fs.rm_file(path)
+        return
     fs.makedirs(to.rpartition("/")[0] or ".", exist_ok=True)
     if isinstance(fs, LocalFileSystem):
         os.replace(path, to)  # noqa: PTH105 - fsspec's mv does not replace atomically

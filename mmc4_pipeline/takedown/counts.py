@@ -88,6 +88,21 @@ def counts_before(
     return result
 
 
+def counts_with_changed_shards(
+    total: Mapping[str, Counts], changes: Sequence[tuple[Mapping[str, Counts], Mapping[str, Counts]]]
+) -> dict[str, Counts]:
+    """Return the counts of all shards, given for each changed one its counts before and after."""
+    result = {}
+    for what, count in total.items():
+        less = [Counts(-old[what].seen, -old[what].kept, _negative(old[what].dropped)) for old, _ in changes]
+        result[what] = _added(count, [*less, *(new[what] for _, new in changes)])
+    return result
+
+
+def _negative(dropped: Mapping[str, int]) -> Counter[str]:
+    return Counter({reason: -number for reason, number in dropped.items()})
+
+
 def _added(count: Counts, changes: Sequence[Counts]) -> Counts:
     """Add changes, which may be negative: adding Counters would leave those out."""
     total = count.in_order()

@@ -21,7 +21,7 @@ from mmc4_pipeline.takedown.stages import Removal, Removed, write_note
 from mmc4_pipeline.takedown.transaction import NewFiles
 from mmc4_pipeline.takedown.verdicts import Verdict
 from schemas.ledger import LedgerRow
-from schemas.manifest import CutPlan, ShardNote, WrittenFile
+from schemas.manifest import ShardNote, WrittenFile
 from schemas.statistics import Statistics
 from schemas.tables import MAX_URL
 
@@ -38,7 +38,7 @@ class RemovedFromDataset:
 
 def formats_of(dataset: FinishedFolder) -> list[Format]:
     """Return the formats that a dataset was written in."""
-    return list(DatasetSettings.of(dataset.folder.manifest(CutPlan).plan.options).formats.values())
+    return list(DatasetSettings.of(dataset.manifest.plan.options).formats.values())
 
 
 def remove_from_dataset(
@@ -50,7 +50,7 @@ def remove_from_dataset(
     that the dataset was cut from; None if they are not there.
     Raises UserError if the bytes of a file that must be rewritten are not those in the manifest.
     """
-    plan, note, formats = dataset.folder.manifest(CutPlan).plan, dataset.note(shard), formats_of(dataset)
+    plan, note, formats = dataset.manifest.plan, dataset.note(shard), formats_of(dataset)
     own = affected(dataset, shard, deny, formats) if removal is None else bool(removal.links)
     following = following_shards(dataset, shard, note, formats)
     if not own and not any(affected(dataset, other, deny, formats) for other in following):

@@ -1,7 +1,9 @@
 """Finds the finished folders that a takedown may have to change, and checks the files in them."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -17,7 +19,7 @@ from mmc4_pipeline.stage_folder import StageFolder, fingerprint, note_name
 from mmc4_pipeline.verify.check_shard import AGAIN, HashingReader
 from schemas.arrow import arrow_schema
 from schemas.ledger import LedgerRow
-from schemas.manifest import CutPlan, ShardNote, WrittenFile
+from schemas.manifest import Manifest, ShardNote, StagePlan, WrittenFile
 from schemas.reasons import Stage
 
 _URLS = ("url", "page_url", "image_url")  # the columns, at any depth, with URLs that a list may name
@@ -25,11 +27,24 @@ _URLS = ("url", "page_url", "image_url")  # the columns, at any depth, with URLs
 
 @dataclass(frozen=True)
 class FinishedFolder:
-    """The folder of a finished stage or dataset. `name` is its path below the output, empty for a dataset alone."""
+    """The folder of a finished stage or dataset. `name` is its path below the output, empty for a dataset alone.
+
+    The manifest, which lists all files, is read once; `sha256` is that of its bytes.
+    """
 
     name: str
     folder: StageFolder
-    shards: int
+    manifest: Manifest[Any]
+    sha256: str
+
+    @property
+    def shards(self) -> int:
+        """Return the number of shards."""
+        return self.manifest.plan.shards  # type: ignore[no-any-return]
+
+    def without_files(self) -> "FinishedFolder":
+        """Return a copy for another process, which needs only the plan."""
+        return replace(self, manifest=msgspec.structs.replace(self.manifest, files=[]))
 
     def path(self, name: str) -> str:
         """Return the path of one of its files below the output."""
@@ -63,6 +78,16 @@ class OutputFolder:
     scores: tuple[FinishedFolder, ...] = ()
     datasets: tuple[FinishedFolder, ...] = ()
     following: tuple[str, ...] = ()
+
+    def without_files(self) -> "OutputFolder":
+        """Return a copy for another process, which needs only the plans."""
+        locations, pages, images = (
+            folder and folder.without_files() for folder in (self.locations, self.pages, self.images)
+        )
+        scores, datasets = (
+            tuple(folder.without_files() for folder in folders) for folders in (self.scores, self.datasets)
+        )
+        return replace(self, locations=locations, pages=pages, images=images, scores=scores, datasets=datasets)
 
     def all(self) -> Iterator[FinishedFolder]:
         """Yield all folders, in the order of the stages."""
@@ -107,19 +132,20 @@ def _finished_below(root: str, stage: Stage) -> tuple[FinishedFolder, ...]:
 
 def _finished(root: str, name: str, stage: Stage) -> FinishedFolder:
     folder = StageFolder(storage.join(root, name) if name else root, stage)
-    if not storage.exists(folder.file("manifest.json")):
+    path = folder.file("manifest.json")
+    if not storage.exists(path):
         raise UserError(f"{folder.path}: not finished; finish it with --resume, or remove it")
-    manifest = folder.manifest()
+    content = storage.read_bytes(path)
+    manifest = storage.parse_json(path, content, lambda data: Manifest.from_json(data, StagePlan))
     if manifest.plan.stage is not stage:
         raise UserError(f"{folder.path}: not of the {stage} stage; give an --output of `mmc4 build`, or a dataset")
     if not storage.exists(folder.note_file(0)):
         raise UserError(f"{folder.path}: the notes of its shards (done/) are missing; put them back")
-    return FinishedFolder(name, folder, manifest.plan.shards)
+    return FinishedFolder(name, folder, manifest, hashlib.sha256(content).hexdigest())
 
 
 def _follows(dataset: FinishedFolder, pages: FinishedFolder | None) -> bool:
-    wanted = dataset.folder.manifest(CutPlan).plan.input.pages
-    return pages is not None and wanted == fingerprint(pages.folder.manifest())
+    return pages is not None and dataset.manifest.plan.input.pages == fingerprint(pages.manifest)
 
 
 def mentions(path: str, deny: LoadedDenyList) -> bool:
@@ -143,12 +169,13 @@ def _distinct_texts(columns: Sequence[pa.Array]) -> Iterator[str]:
         yield from (text for text in pc.unique(flat).to_pylist() if text)
 
 
-def refuse_earlier_ledgers(output: OutputFolder) -> None:
-    """Raise UserError if the ledger of a dataset lacks columns, because an earlier version wrote it."""
+def refuse_earlier_ledgers(output: OutputFolder, shards: Sequence[int]) -> None:
+    """Raise UserError if the ledger of one of these shards lacks columns, because an earlier version wrote it."""
     ledgers = [
         dataset.folder.file(dataset.shard_name("ledger/ledger", shard))
         for dataset in output.datasets
-        for shard in range(dataset.shards)
+        for shard in shards
+        if shard < dataset.shards
     ]
     for path, columns in zip(ledgers, storage.concurrently(_columns, ledgers), strict=True):
         missing = [name for name in arrow_schema(LedgerRow).names if name not in columns]

@@ -7,13 +7,14 @@ import msgspec
 from msgspec.structs import replace
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.stage_folder import add_up, fingerprint
-from mmc4_pipeline.takedown.counts import StageCounts, counts_before
+from mmc4_pipeline.stage_folder import fingerprint
+from mmc4_pipeline.stage_notes import ALL_NOTES, read_notes, writing_notes
+from mmc4_pipeline.takedown.counts import StageCounts, counts_before, counts_with_changed_shards
 from mmc4_pipeline.takedown.folders import FinishedFolder, OutputFolder
 from mmc4_pipeline.takedown.publications import Publications
 from mmc4_pipeline.takedown.stages import Removed
 from mmc4_pipeline.takedown.transaction import NewFiles, Transaction
-from schemas.manifest import CutPlan, Manifest, Plan, ShardNote, Takedown
+from schemas.manifest import CutPlan, Manifest, Plan, ShardNote, Takedown, WrittenFile
 from schemas.reasons import Stage
 from schemas.statistics import Counts
 
@@ -53,16 +54,19 @@ def write_manifests(
     counts: dict[str, dict[str, Counts]] = {}  # the new ones, by the former fingerprint
     publications = []
     for finished in output.all():
-        old = finished.folder.manifest()
+        old = finished.manifest
         plan: Any = old.plan
         if isinstance(plan, CutPlan):
             changes = [note.before[finished.name] for note in notes if finished.name in note.before]
             plan = replace(plan, before=counts_before(plan, counts, changes))
         plan = _with_new_inputs(plan, new_fingerprints)
-        new = replace(_new_manifest(finished, transaction, data, old), plan=plan)
+        changed = _changed_notes(finished, transaction, data)
+        new = replace(_new_manifest(old, changed), plan=plan)
         new_fingerprints[fingerprint(old)], counts[fingerprint(old)] = fingerprint(new), new.counts
         if new == old:
             continue
+        if changed and storage.exists(finished.folder.file(ALL_NOTES)):
+            _write_notes(finished, files, {note.shard: note for _, note in changed})
         if removed[finished.name]:
             entry = Takedown(list=sha256, **msgspec.structs.asdict(removed[finished.name]))
             new = replace(new, takedowns=[*old.takedowns, entry])
@@ -75,20 +79,35 @@ def write_manifests(
     return Journal(order, publications)
 
 
-def _new_manifest(
-    finished: FinishedFolder, transaction: Transaction, written: Sequence[str], old: Manifest[Plan]
-) -> Manifest[Plan]:
-    """Return a folder's manifest with the files and counts of its shards' new notes."""
+def _changed_notes(
+    finished: FinishedFolder, transaction: Transaction, written: Sequence[str]
+) -> list[tuple[ShardNote, ShardNote]]:
+    """Return the old and the new note of each changed shard."""
     names = set(written)
-    if not any(finished.path(finished.note_name(shard)) in names for shard in range(finished.shards)):
+    paths = {shard: finished.path(finished.note_name(shard)) for shard in range(finished.shards)}
+    changed = {shard: transaction.new(name) for shard, name in paths.items() if name in names}
+    new = storage.concurrently(lambda path: storage.read_json(path, ShardNote), changed.values())
+    return list(zip(storage.concurrently(finished.note, changed), new, strict=True))
+
+
+def _new_manifest(old: Manifest[Plan], changed: Sequence[tuple[ShardNote, ShardNote]]) -> Manifest[Plan]:
+    """Return a folder's manifest with the files and counts of its shards' new notes."""
+    if not changed:
         return old
-    counts, files = [], []
-    for shard in range(finished.shards):
-        name = finished.path(finished.note_name(shard))
-        note: ShardNote = storage.read_json(transaction.new(name), ShardNote) if name in names else finished.note(shard)
-        counts.append(note.counts)
-        files += note.files
-    return replace(old, counts=add_up(counts), files=files)
+    counts = counts_with_changed_shards(old.counts, [(before.counts, after.counts) for before, after in changed])
+    by_name = {before.name: after for pair in changed for before, after in zip(*map(_files, pair), strict=True)}
+    return replace(old, counts=counts, files=[by_name.get(file.name, file) for file in old.files])
+
+
+def _files(note: ShardNote) -> list[WrittenFile]:
+    return note.files
+
+
+def _write_notes(finished: FinishedFolder, files: NewFiles, changed: Mapping[int, ShardNote]) -> None:
+    """Write the file of all notes again, with the new ones. Filters of URLs stay: nothing was added."""
+    with files.open(finished.path(ALL_NOTES)) as stream, writing_notes(stream) as write:
+        for note in read_notes(finished.folder.file(ALL_NOTES), urls=True):
+            write(changed.get(note.shard, note))
 
 
 def _with_new_inputs(plan: Any, fingerprints: Mapping[str, str]) -> Any:

@@ -12,6 +12,7 @@ from filters.deny_list import DenyList, LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.storage import HttpSettings, Inputs
+from mmc4_pipeline.takedown.candidates import candidates
 from mmc4_pipeline.takedown.counts import StageCounts
 from mmc4_pipeline.takedown.dataset import remove_from_dataset
 from mmc4_pipeline.takedown.folders import OutputFolder, refuse_earlier_ledgers
@@ -86,24 +87,26 @@ class Report:
     edited: list[str] = field(default_factory=list)
 
 
-def units_of(output: OutputFolder) -> list[Unit]:
-    """Return the units of work of a takedown."""
-    later = [folder.shards for folder in output.all() if folder is not output.locations]
-    located = output.locations.shards if output.locations else 0
-    units = [Unit(shard, locations=True) for shard in range(located)]
-    return units + [Unit(shard) for shard in range(max(later, default=0))]
+def units_of(output: OutputFolder, deny: LoadedDenyList) -> list[Unit]:
+    """Return the units of work of a takedown: the shards that may have something that is denied."""
+    located = candidates(output.locations, deny) if output.locations else ()
+    later = candidates(output.pages, deny) if output.pages else set()
+    of_pages = frozenset(later)
+    for dataset in output.datasets:
+        later |= candidates(dataset, deny, of_pages)
+    return [Unit(shard, locations=True) for shard in sorted(located)] + [Unit(shard) for shard in sorted(later)]
 
 
-def finish_stopped(output: OutputFolder, path: str, *, dry_run: bool) -> bool:
+def finish_stopped(output: OutputFolder, file: ListFile, *, dry_run: bool) -> bool:
     """Finish a takedown that was stopped while its files were moved into place; return whether there was one.
 
-    If so, `output` must be read again. Raises UserError if its list was not the one at `path`, and in a dry run, which
-    must not write.
+    If so, `output` must be read again. Raises UserError if its list was not this one, and in a dry run, which must not
+    write.
     """
     transaction = Transaction(output.root)
     if not transaction.committed:
         return False
-    transaction.refuse_another("list", ListFile.at(path).sha256)
+    transaction.refuse_another("list", file.sha256)
     if dry_run:
         raise UserError(
             f"{output.root}: a takedown was stopped while its files were moved into place; run it without --dry_run"
@@ -114,25 +117,25 @@ def finish_stopped(output: OutputFolder, path: str, *, dry_run: bool) -> bool:
 
 def take_down(
     output: OutputFolder,
-    path: str,
+    file: ListFile,
+    units: Sequence[Unit],
     *,
     dry_run: bool = False,
     workers: int = 1,
     advance: Callable[[], None] = lambda: None,
 ) -> Report:
-    """Remove what the deny-list at `path` names; a dry run only reports what would be removed.
+    """Remove what a deny-list names from its units of work; a dry run only reports what would be removed.
 
     New files are first written to a folder of their own and moved into place at the end, so that a run that is stopped
     leaves either all former files or a state that `finish_stopped` finishes. `workers` processes work on the shards;
     `advance` is called after each unit. Raises UserError for an invalid list, for an unfinished folder, and if the
     bytes of a file that must be rewritten are not those in its manifest.
     """
-    file = ListFile.at(path)
-    refuse_earlier_ledgers(output)
+    refuse_earlier_ledgers(output, [unit.shard for unit in units if not unit.locations])
     transaction = None if dry_run else Transaction(output.root)
     if transaction:
         transaction.begin({"list": file.sha256, "manifests": _manifest_hashes(output)})
-    units, notes = units_of(output), []
+    notes = []
     for unit, note in zip(units, _run(output, file, transaction, units, workers), strict=True):
         logger.info("shard %s: %d files to rewrite", unit.name, len(note.files))
         notes.append(note)
@@ -151,22 +154,31 @@ def take_down(
 
 
 def _manifest_hashes(output: OutputFolder) -> dict[str, str]:
-    return {
-        folder.name: hashlib.sha256(storage.read_bytes(folder.folder.file("manifest.json"))).hexdigest()
-        for folder in output.all()
-    }
+    return {folder.name: folder.sha256 for folder in output.all()}
 
 
 def _run(
     output: OutputFolder, file: ListFile, transaction: Transaction | None, units: Sequence[Unit], workers: int
 ) -> Iterator[UnitNote]:
-    work = partial(_do_unit, output, file, transaction)
+    work = partial(_do_unit, output.without_files(), file, transaction)
     if workers == 1:
         yield from map(work, units)
         return
-    # Spawned, not forked: Arrow and fsspec have threads of their own.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(work, units)
+    # Spawned, not forked: Arrow and fsspec have threads of their own. Each gets the plans once, not with each unit.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_process, initargs=(work,)) as pool:
+        yield from pool.map(_do_in_process, units)
+
+
+_WORK: list[Callable[[Unit], UnitNote]] = []  # of a worker process
+
+
+def _begin_process(work: Callable[[Unit], UnitNote]) -> None:
+    _WORK.append(work)
+
+
+def _do_in_process(unit: Unit) -> UnitNote:
+    return _WORK[0](unit)
 
 
 def _do_unit(output: OutputFolder, file: ListFile, transaction: Transaction | None, unit: Unit) -> UnitNote:
@@ -206,7 +218,7 @@ def _remove_from_stages(
 def _report(output: OutputFolder, notes: Sequence[UnitNote]) -> Report:
     report = Report()
     for folder in output.all():
-        listed = {folder.path(file.name) for file in folder.folder.manifest().files}
+        listed = {folder.path(file.name) for file in folder.manifest.files}
         total = Removed()
         for note in notes:
             total += note.removed.get(folder.name, Removed())

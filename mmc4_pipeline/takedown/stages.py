@@ -21,7 +21,7 @@ from mmc4_pipeline.tar import add_file, open_tar, read_image
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.image import Image
-from schemas.manifest import PagesPlan, ShardNote, WrittenFile
+from schemas.manifest import ShardNote, WrittenFile
 from schemas.page import ImageLink, Page, hashed, is_hashed
 from schemas.reasons import DENIED
 from schemas.score import DocumentScores
@@ -118,7 +118,7 @@ def remove_from_pages(
         pages.append(_without_removed(page, removal))
     removal.wanted = sum(link.reason is None for page in pages for link in page.links)
     removed.documents = len(removal.documents)
-    located = finished.folder.manifest(PagesPlan).plan.input.locations is not None
+    located = finished.manifest.plan.input.locations is not None
     before = list(storage.read_records(finished.folder.file(names[1]), RejectedDocument))
     if located:  # the locations no longer have the denied documents
         rejects = [item for item in before if not deny.denies(item.url)]

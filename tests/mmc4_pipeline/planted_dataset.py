@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from msgspec.structs import replace
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
@@ -13,6 +14,7 @@ from mmc4_pipeline.dataset.write_shards import write_shard
 from mmc4_pipeline.formats.registry import parse_formats
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.stage_folder import StageFolder
+from mmc4_pipeline.url_filter import url_filter, urls_of
 from schemas.image import Image
 from schemas.ledger import LedgerRow
 from schemas.manifest import ShardNote
@@ -77,6 +79,7 @@ def write_dataset(
         counts = {"documents": Counts(len(pages)), "links": Counts(len(every))}
         counts["documents"].decide(document.reason for document in cut)
         counts["links"].decide(reason for document in cut for reason in document.cut_reasons())
-        folder.finish_shard(ShardNote(shard=shard, files=files, counts=counts))
+        note = ShardNote(shard=shard, files=files, counts=counts, documents_in_shard={shard: len(kept)})
+        folder.finish_shard(replace(note, urls=url_filter(urls_of(pages))))
     folder.finish()
     return folder

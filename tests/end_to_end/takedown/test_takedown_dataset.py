@@ -32,7 +32,7 @@ def test_a_dataset_alone_becomes_what_it_becomes_in_its_output(
     takedown(folder, removals.path)
     verified(folder)
     whole = after / "dataset/all"
-    for pattern in ("**/*.tar", "**/*.parquet", "**/*.gz", "**/sizes.json"):
+    for pattern in ("**/*.tar", "ledger/*.parquet", "**/*.gz", "**/sizes.json"):
         assert contents(folder, pattern) == contents(whole, pattern)
     for here, there in zip(notes(folder), notes(whole), strict=True):
         new, old = here["statistics"], there["statistics"]

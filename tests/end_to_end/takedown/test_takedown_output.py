@@ -172,7 +172,8 @@ def test_files_without_removed_content_keep_their_bytes(before: Path, tmp_path: 
     assert {
         name for name in changed if name.startswith("dataset/all/") and not name.endswith(("json", "html", "md"))
     } == {f"dataset/all/{item().file_name(int(kept[-1]['shard'][6:11]), 1)}" for item in known_formats().values()} | {
-        "dataset/all/ledger/ledger-00001-of-00002.parquet"
+        "dataset/all/ledger/ledger-00001-of-00002.parquet",
+        "dataset/all/notes.parquet",
     }
     others = {name for name in changed if "00000-of-00002" in name or name.endswith("done/00000.json")}
     one_shard = {f"dataset/{name}/done/00000.json" for name in ("miniweb", "mmc4-core")}  # it begins in image shard 0
