@@ -1,6 +1,7 @@
 """An output with published datasets, a list of removals, and what a takedown leaves of it."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,12 @@ def removals(before: Path) -> Removals:
     kept = [row for row in kept if host(row["image_url"]) != image_host]
     pages = list(dict.fromkeys(row["page_url"] for row in kept))
     of_others = [row["image_url"] for row in kept if row["page_url"] in pages[4:]]
-    named = Removals(before.parent / "removals.txt", site, image_host, {*pages[:2]}, {of_others[0], of_others[-1]})
-    entries = [site, f"*.{image_host}", pages[0], sha256(pages[1]), of_others[0], sha256(of_others[-1])]
+    core = [row for row in rows(before / "dataset/mmc4-core") if row["reason"] is None]
+    in_core = [row for row in core if row["page_url"] in pages[4:]]
+    fewest = Counter(row["page_url"] for row in in_core).most_common()[-1][0]  # mmc4-core drops it without this image
+    last = next(row["image_url"] for row in in_core if row["page_url"] == fewest)
+    named = Removals(before.parent / "removals.txt", site, image_host, {*pages[:2]}, {of_others[0], last})
+    entries = [site, f"*.{image_host}", pages[0], sha256(pages[1]), of_others[0], sha256(last)]
     named.path.write_text("".join(f"{entry}  # by mail\n" for entry in entries))
     return named
 
