@@ -109,7 +109,7 @@ class LoadedDenyList(LinkFilter):
         return self._look_up(url)
 
     def _denies(self, url: str) -> bool:
-        if self._names and (parts := split(url) or split_leniently(url)) is not None:
+        if self._names and (parts := _parts(url)) is not None:
             return (
                 self._denies_host(parts.hostname or "")
                 or _is_in(self._names, _hash(_url_name(parts)))
@@ -123,17 +123,28 @@ class LoadedDenyList(LinkFilter):
     def _denies_sum(self, url: str) -> bool:
         if not self._sums:
             return False
-        normal = web_url(url) or url
-        forms = {url, without_fragment(url), normal, without_fragment(normal)}
-        return any(_is_in(self._sums, _sha256(form)) for form in forms)
+        return any(_is_in(self._sums, _sha256(form)) for form in _forms(url))
+
+
+KEYS_VERSION = 1  # raise it whenever `keys_of` changes: stored filters of other keys are then not used
 
 
 def keys_of(url: str) -> Iterator[int]:
     """Yield the 64-bit hashes of all entries that would deny a URL: its hosts, the URL, and its sha256."""
-    if (parts := split(url)) is not None:
+    if (parts := _parts(url)) is not None:
         yield from _host_keys(parts.hostname or "")
         yield _hash(_url_name(parts))
-    yield from map(_sha256, {url, url.partition("#")[0]})
+    yield from map(_sha256, _forms(url))
+
+
+def _parts(url: str) -> SplitResult | None:
+    return split(url) or split_leniently(url)
+
+
+def _forms(url: str) -> set[str]:
+    """Return the forms of a URL whose sha256 may be on a list."""
+    normal = web_url(url) or url
+    return {url, without_fragment(url), normal, without_fragment(normal)}
 
 
 @lru_cache(maxsize=65536)

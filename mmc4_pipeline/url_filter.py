@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from filters.deny_list import keys_of
+from filters.deny_list import KEYS_VERSION, keys_of
 from mmc4_pipeline.commoncrawl.wanted import BloomFilter
 from schemas.page import Page
 
@@ -22,7 +22,7 @@ def url_filter(urls: Iterable[str]) -> bytes:
     """Return the filter of some URLs; their order does not matter."""
     keys = set(chain.from_iterable(map(keys_of, set(urls))))
     # Compressed, because a small shard leaves most of it empty.
-    return zlib.compress(BloomFilter.of(np.fromiter(keys, np.uint64, len(keys)), RATE).to_bytes(), 1)
+    return bytes([KEYS_VERSION]) + zlib.compress(BloomFilter.of(np.fromiter(keys, np.uint64, len(keys)), RATE).to_bytes(), 1)
 
 
 def urls_of(pages: Iterable[Page]) -> Iterator[str]:
@@ -33,9 +33,9 @@ def urls_of(pages: Iterable[Page]) -> Iterator[str]:
 
 
 def may_have(stored: bytes, entries: NDArray[np.uint64]) -> bool:
-    """Return whether one of the entries may deny a URL of the filter: always True if one does."""
+    """Return whether one of the entries may deny a URL of the filter: always True if one does, or if it is damaged."""
     try:
-        found = BloomFilter.from_bytes(np.frombuffer(zlib.decompress(stored), np.uint8))
+        found = BloomFilter.from_bytes(np.frombuffer(zlib.decompress(stored[1:]), np.uint8))
     except zlib.error:
         return True
-    return found is None or bool(found.contains(entries).any())
+    return stored[0] != KEYS_VERSION or found is None or bool(found.contains(entries).any())

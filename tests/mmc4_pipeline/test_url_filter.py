@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.deny_list import LoadedDenyList
+from filters.deny_list import KEYS_VERSION, LoadedDenyList, keys_of
 from mmc4_pipeline.url_filter import may_have, url_filter, urls_of
 from schemas.page import ImageLink
 from tests.pages import new_page
@@ -66,6 +66,19 @@ def test_it_has_pages_and_links_and_does_not_depend_on_their_order() -> None:
     page = new_page(url="https://a.example/p", links=[ImageLink(0, "https://b.example/i.jpg", "", None, None)])
     assert sorted(urls_of([page])) == ["https://a.example/p", "https://b.example/i.jpg"]
     assert url_filter(["x", "y"]) == url_filter(["y", "x", "y"])
+
+
+def test_a_filter_of_other_keys_is_not_trusted() -> None:
+    deny = LoadedDenyList.parse("list.txt", b"a.example\n")
+    stored = url_filter(["https://b.example/"])
+    assert not may_have(stored, deny.entries())
+    assert may_have(bytes([stored[0] + 1]) + stored[1:], deny.entries())
+
+
+def test_keys_that_change_have_another_version() -> None:
+    urls = ["https://www.A.example:443/a/../b%7e?q=1#x", "http://bücher.example/ä b", "no URL", "//host/"]
+    keys = sorted(key for url in urls for key in keys_of(url))
+    assert (KEYS_VERSION, hashlib.sha256(repr(keys).encode()).hexdigest()[:8]) == (1, "5c08f1d6")
 
 
 def test_a_damaged_filter_hides_nothing() -> None:
