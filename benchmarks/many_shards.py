@@ -120,7 +120,7 @@ def plant(path: Path, shards: int) -> StageFolder:
     for shard in range(shards):
         page, images, scores = page_of(shard, jpeg)
         documents = list(cut_shard([page], images, [scores], recipe))
-        files = write_shard(folder, items.values(), shard, documents, lambda _: jpeg)
+        files = write_shard(folder, items.values(), shard, shards, documents, lambda _: jpeg)
         rows = [row for document in documents for row in ledger_rows(document, files[0].name)]
         files.append(storage.write_records(folder.shard_file("ledger/ledger", shard, shards), rows, LedgerRow))
         counts = {"documents": Counts(1, 1), "links": Counts(2, 2)}

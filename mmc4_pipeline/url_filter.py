@@ -21,8 +21,9 @@ RATE = 1e-3  # costs 14 bits per key, and a URL has two keys and those of its ho
 def url_filter(urls: Iterable[str]) -> bytes:
     """Return the filter of some URLs; their order does not matter."""
     keys = set(chain.from_iterable(map(keys_of, set(urls))))
+    bloom = BloomFilter.of(np.fromiter(keys, np.uint64, len(keys)), RATE)
     # Compressed, because a small shard leaves most of it empty.
-    return bytes([KEYS_VERSION]) + zlib.compress(BloomFilter.of(np.fromiter(keys, np.uint64, len(keys)), RATE).to_bytes(), 1)
+    return bytes([KEYS_VERSION]) + zlib.compress(bloom.to_bytes(), 1)
 
 
 def urls_of(pages: Iterable[Page]) -> Iterator[str]:
