@@ -5,10 +5,11 @@ import resource
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from http import HTTPStatus
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult
 
-from filters.web_url import web_url
+from filters.web_url import parts_of, web_url
 from mmc4_pipeline.images.fetching import robots
 from mmc4_pipeline.images.fetching.content_coding import decoded
 from mmc4_pipeline.images.fetching.curl_loop import CurlLoop
@@ -96,9 +97,7 @@ class ImageClient:
 
     async def _addresses(self, address: str) -> str | None:
         """Return libcurl's RESOLVE entry for the host of an address; None if it is an IP address."""
-        parts = urlsplit(address)
-        host = parts.hostname or ""
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host, port = _host_and_port(*parts_of(address)[:2])
         if ":" in host or host.rpartition(".")[2].isdecimal():  # an IP address
             return None
         found = self._names.known(host)
@@ -124,6 +123,12 @@ class ImageClient:
             await stack.enter_async_context(self._large)
             transfer.go_on()
         return transfer.response, refused
+
+
+@lru_cache(maxsize=65536)
+def _host_and_port(scheme: str, authority: str) -> tuple[str, int]:
+    parts = SplitResult(scheme, authority, "", "", "")
+    return parts.hostname or "", parts.port or (443 if scheme == "https" else 80)
 
 
 def _raise_open_files_limit(wanted: int) -> None:

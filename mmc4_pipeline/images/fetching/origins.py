@@ -5,7 +5,7 @@ from functools import lru_cache
 from urllib.parse import SplitResult
 
 from filters.hosts import host_and_port
-from filters.web_url import split
+from filters.web_url import parts_of, web_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Origin:
 
 def origin_of(url: str) -> Origin:
     """Return the origin of a URL; an empty one if the URL is not valid."""
-    parts = split(url)
-    return _origin_at(parts.scheme, parts.netloc) if parts else Origin()
+    normal = web_url(url)
+    return _origin_at(*parts_of(normal)[:2]) if normal else Origin()
 
 
 @lru_cache(maxsize=65536)

@@ -8,11 +8,11 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import pycurl
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from filters.web_url import parts_of
 from mmc4_pipeline.images.fetching.addresses import public_socket
 from mmc4_pipeline.images.fetching.curl_loop import CurlLoop
 from mmc4_pipeline.images.fetching.settings import FetchSettings
@@ -84,8 +84,7 @@ class Transfer:
         URL, so with a pool name this gets one of its own, and the real host is set aside.
         """
         curl = self.curl
-        parts = urlsplit(url)
-        host, path = parts.netloc, url[len(parts.scheme) + len("://") + len(parts.netloc) :]
+        scheme, host, path = parts_of(url)
         if addresses is not None:
             curl.setopt(pycurl.RESOLVE, [addresses])
         if pool_name is not None:
@@ -96,7 +95,7 @@ class Transfer:
             curl.setopt(pycurl.CONNECT_TO, [])
             curl.setopt(pycurl.HTTPHEADER, _HEADERS)
         self._has_pool_name = pool_name is not None
-        curl.setopt(pycurl.URL, f"{parts.scheme}://{host}/")
+        curl.setopt(pycurl.URL, f"{scheme}://{host}/")
         curl.setopt(pycurl.REQUEST_TARGET, path)  # as it is; libcurl would change %e2 to %E2
 
     def start(self, choose: Callable[[Response], Body | None]) -> None:
