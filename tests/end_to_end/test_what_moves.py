@@ -33,7 +33,7 @@ def test_of_an_image_only_its_hash_moves_between_steps(web: Web, built: Path, tm
         shards=shards,
         recipe=recipe_of(options),
         settings=fetch_settings(options),
-        deny_lists=LoadedFilters.read({}, INPUTS),
+        lists=LoadedFilters.read({}, INPUTS),
     )
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
     work.build(pipeline, list(range(shards)))
