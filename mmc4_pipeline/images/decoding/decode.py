@@ -65,7 +65,7 @@ def decode(body: bytes, settings: ImageSettings) -> Decoded | Undecodable:
     if isinstance(header, Undecodable):
         return header
     with _MEMORY.reserve(header.memory):
-        if not (picture.complete or _shown_by_pillow(picture.data, settings.max_side)):
+        if not (picture.complete or (header.format != "WEBP" and _shown_by_pillow(picture.data, settings.max_side))):
             return Undecodable(Reason.CORRUPT, f"{header.format} cut short")
         pixels = _decode_pixels(picture.data, header)
         if pixels is None:
@@ -92,7 +92,10 @@ def encode(pixels: Pixels, quality: int) -> bytes:
 
 
 def _shown_by_pillow(data: bytes, max_side: int) -> bool:
-    """Return whether Pillow shows a picture without an end mark: unlike OpenCV, it never fills in missing data."""
+    """Return whether Pillow shows a picture without an end mark: unlike OpenCV, it never fills in missing data.
+
+    It shows no WebP that is truncated.
+    """
     try:
         with PillowImage.open(BytesIO(data)) as image:
             image.draft(None, (max_side, max_side))
