@@ -70,6 +70,11 @@ class LoadedDeniedContent(ContentFilter):
         """Return whether the list has PDQ hashes."""
         return "pdq" in self.near
 
+    @property
+    def needs_bytes(self) -> bool:
+        """Return whether the list has hashes that a dataset does not keep, and only the bytes can be compared with."""
+        return self.needs_pdq or any(self.exact[kind] for kind in ("md5", "sha1"))
+
     def decide(self, hashes: ContentHashes, /) -> str | None:
         """Look up all hashes of the image."""
         known = {kind: getattr(hashes, kind) for kind in _LENGTHS}

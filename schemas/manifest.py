@@ -195,10 +195,11 @@ class ShardNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     urls: bytes | None = None
 
 
-class Takedown(msgspec.Struct, frozen=True, kw_only=True):
-    """A takedown: the sha256 of its deny-list, and how many documents, images and links it removed."""
+class Takedown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A takedown: the sha256 of its deny-list and of its list of content, and how much it removed."""
 
-    list: str
+    list: str | None = None
+    content_list: str | None = None
     documents: int
     images: int
     links: int

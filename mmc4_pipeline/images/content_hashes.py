@@ -14,9 +14,12 @@ from mmc4_pipeline.images.fetching.interface import FetchResult
 
 
 def content_hashes(
-    result: FetchResult, decoded: Decoded | Undecodable, filters: Mapping[str, ContentFilter]
+    result: FetchResult, decoded: Decoded | Undecodable | None, filters: Mapping[str, ContentFilter]
 ) -> ContentHashes:
-    """Return the hashes of an image that was received; without filters only its sha256, the others are 0 or None."""
+    """Return the hashes of an image; without filters only its sha256, the others are 0 or None.
+
+    `decoded` is None if no hash of the picture is needed.
+    """
     body = result.body
     sha256 = int(result.sha256, 16) if result.sha256 else _number(hashlib.sha256(body))
     if not filters:
@@ -25,7 +28,7 @@ def content_hashes(
     # stored.
     md5 = _number(hashlib.md5(body, usedforsecurity=False))
     sha1 = _number(hashlib.sha1(body, usedforsecurity=False))
-    if isinstance(decoded, Undecodable):
+    if not isinstance(decoded, Decoded):
         return ContentHashes(md5, sha1, sha256)
     pdq = _pdq(decoded.pixels) if any(item.needs_pdq for item in filters.values()) else None
     return ContentHashes(md5, sha1, sha256, decoded.phash, pdq)

@@ -39,14 +39,14 @@ class Journal(msgspec.Struct, frozen=True):
 
 def write_manifests(
     output: OutputFolder,
-    sha256: str,
+    sha256: Mapping[str, str],
     transaction: Transaction,
     notes: Sequence[UnitNote],
     removed: Mapping[str, Removed],
 ) -> Journal:
     """Write the new plans and manifests and return the journal. Data files are moved first, manifests last.
 
-    `sha256` is that of the deny-list, `removed` what was removed from each folder.
+    `sha256` is that of each list, by its option, `removed` what was removed from each folder.
     """
     data = [name for note in notes for name in note.files]
     files = NewFiles(transaction)
@@ -68,7 +68,11 @@ def write_manifests(
         if changed and storage.exists(finished.folder.file(ALL_NOTES)):
             _write_notes(finished, files, {note.shard: note for _, note in changed})
         if removed[finished.name]:
-            entry = Takedown(list=sha256, **msgspec.structs.asdict(removed[finished.name]))
+            entry = Takedown(
+                list=sha256.get("list"),
+                content_list=sha256.get("content_list"),
+                **msgspec.structs.asdict(removed[finished.name]),
+            )
             new = replace(new, takedowns=[*old.takedowns, entry])
         if storage.exists(finished.folder.file("plan.json")):
             files.write_json(finished.path("plan.json"), new.plan)

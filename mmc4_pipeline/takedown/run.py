@@ -1,22 +1,20 @@
-"""Removes what a deny-list names from all finished folders of an output: stages and datasets, or one dataset alone."""
+"""Removes what lists name from all finished folders of an output: stages and datasets, or one dataset alone."""
 
-import hashlib
 import logging
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 
-from filters.deny_list import DenyList, LoadedDenyList
+from filters.deny_list import LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.storage import HttpSettings, Inputs
 from mmc4_pipeline.takedown.candidates import candidates
 from mmc4_pipeline.takedown.counts import StageCounts
 from mmc4_pipeline.takedown.dataset import remove_from_dataset
 from mmc4_pipeline.takedown.folders import OutputFolder, refuse_earlier_ledgers
+from mmc4_pipeline.takedown.lists import Lists
 from mmc4_pipeline.takedown.manifests import Journal, UnitNote, write_manifests
+from mmc4_pipeline.takedown.processes import in_processes
 from mmc4_pipeline.takedown.publications import rewrite
 from mmc4_pipeline.takedown.stages import (
     Removal,
@@ -29,36 +27,6 @@ from mmc4_pipeline.takedown.stages import (
 from mmc4_pipeline.takedown.transaction import NewFiles, Transaction
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ListFile:
-    """A deny-list: its path, and the sha256 that it had when the takedown began."""
-
-    path: str
-    sha256: str
-
-    @classmethod
-    def at(cls, path: str) -> "ListFile":
-        """Return the list at a path; raises UserError if it is not a deny-list."""
-        found = cls(path, hashlib.sha256(Inputs(HttpSettings()).read_bytes(path)).hexdigest())
-        found.read()
-        return found
-
-    def read(self) -> LoadedDenyList:
-        """Return the list, which each process reads once; raises UserError if it has changed."""
-        return _read(self)
-
-
-@cache
-def _read(file: ListFile) -> LoadedDenyList:
-    content = Inputs(HttpSettings()).read_bytes(file.path)
-    if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise UserError(f"{file.path}: changed while the takedown was running; run it again")
-    try:
-        return DenyList(file.path).load(lambda _: content)
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +65,17 @@ def units_of(output: OutputFolder, deny: LoadedDenyList) -> list[Unit]:
     return [Unit(shard, locations=True) for shard in sorted(located)] + [Unit(shard) for shard in sorted(later)]
 
 
-def finish_stopped(output: OutputFolder, file: ListFile, *, dry_run: bool) -> bool:
+def finish_stopped(output: OutputFolder, lists: Lists, *, dry_run: bool) -> bool:
     """Finish a takedown that was stopped while its files were moved into place; return whether there was one.
 
-    If so, `output` must be read again. Raises UserError if its list was not this one, and in a dry run, which must not
+    If so, `output` must be read again. Raises UserError if its lists were not these, and in a dry run, which must not
     write.
     """
     transaction = Transaction(output.root)
     if not transaction.committed:
         return False
-    transaction.refuse_another("list", file.sha256)
+    for option in ("list", "content_list"):
+        transaction.refuse_another(option, lists.sha256.get(option))
     if dry_run:
         raise UserError(
             f"{output.root}: a takedown was stopped while its files were moved into place; run it without --dry_run"
@@ -117,26 +86,28 @@ def finish_stopped(output: OutputFolder, file: ListFile, *, dry_run: bool) -> bo
 
 def take_down(
     output: OutputFolder,
-    file: ListFile,
+    lists: Lists,
     units: Sequence[Unit],
     *,
     dry_run: bool = False,
     workers: int = 1,
     advance: Callable[[], None] = lambda: None,
 ) -> Report:
-    """Remove what a deny-list names from its units of work; a dry run only reports what would be removed.
+    """Remove what the lists name from their units of work; a dry run only reports what would be removed.
 
     New files are first written to a folder of their own and moved into place at the end, so that a run that is stopped
-    leaves either all former files or a state that `finish_stopped` finishes. `workers` processes work on the shards;
-    `advance` is called after each unit. Raises UserError for an invalid list, for an unfinished folder, and if the
-    bytes of a file that must be rewritten are not those in its manifest.
+    leaves either all former files or a state that `finish_stopped` finishes. The lists must have the images whose
+    content is listed (`content.images_on`). `workers` processes work on the shards; `advance` is called after each
+    unit. Raises UserError for an unfinished folder, and if the bytes of a file that must be rewritten are not those in
+    its manifest.
     """
     refuse_earlier_ledgers(output, [unit.shard for unit in units if not unit.locations])
     transaction = None if dry_run else Transaction(output.root)
     if transaction:
-        transaction.begin({"list": file.sha256, "manifests": _manifest_hashes(output)})
+        transaction.begin({**lists.sha256, "manifests": _manifest_hashes(output)})
     notes = []
-    for unit, note in zip(units, _run(output, file, transaction, units, workers), strict=True):
+    work = partial(_do_unit, output.without_files(), lists, transaction)
+    for unit, note in zip(units, in_processes(work, units, workers), strict=True):
         logger.info("shard %s: %d files to rewrite", unit.name, len(note.files))
         notes.append(note)
         advance()
@@ -144,7 +115,7 @@ def take_down(
     if transaction is None:
         return report
     if any(note.files for note in notes):
-        journal = write_manifests(output, file.sha256, transaction, notes, report.removed)
+        journal = write_manifests(output, lists.sha256, transaction, notes, report.removed)
         report.edited = [item.edited_card for item in journal.publications if item.edited_card]
         transaction.commit(journal)
         _finish(output, transaction)
@@ -157,35 +128,11 @@ def _manifest_hashes(output: OutputFolder) -> dict[str, str]:
     return {folder.name: folder.sha256 for folder in output.all()}
 
 
-def _run(
-    output: OutputFolder, file: ListFile, transaction: Transaction | None, units: Sequence[Unit], workers: int
-) -> Iterator[UnitNote]:
-    work = partial(_do_unit, output.without_files(), file, transaction)
-    if workers == 1:
-        yield from map(work, units)
-        return
-    # Spawned, not forked: Arrow and fsspec have threads of their own. Each gets the plans once, not with each unit.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_process, initargs=(work,)) as pool:
-        yield from pool.map(_do_in_process, units)
-
-
-_WORK: list[Callable[[Unit], UnitNote]] = []  # of a worker process
-
-
-def _begin_process(work: Callable[[Unit], UnitNote]) -> None:
-    _WORK.append(work)
-
-
-def _do_in_process(unit: Unit) -> UnitNote:
-    return _WORK[0](unit)
-
-
-def _do_unit(output: OutputFolder, file: ListFile, transaction: Transaction | None, unit: Unit) -> UnitNote:
+def _do_unit(output: OutputFolder, lists: Lists, transaction: Transaction | None, unit: Unit) -> UnitNote:
     """Write the new files of a unit, unless an earlier run has, and return its note."""
     if transaction and (known := transaction.unit(unit.name, UnitNote)) is not None:
         return known
-    files, deny = NewFiles(transaction), file.read()
+    files, deny = NewFiles(transaction), lists.denied()
     removed: dict[str, Removed] = {}
     before: dict[str, StageCounts] = {}
     if unit.locations and output.locations:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,3 +179,36 @@ def test_files_without_removed_content_keep_their_bytes(before: Path, tmp_path: 
     others = {name for name in changed if "00000-of-00002" in name or name.endswith("done/00000.json")}
     one_shard = {f"dataset/{name}/done/00000.json" for name in ("miniweb", "mmc4-core")}  # it begins in image shard 0
     assert others == {"locations/done/00000.json", *one_shard}
+
+
+def test_images_are_removed_by_their_content_from_all_stages(before: Path, tmp_path: Path) -> None:
+    """The same picture under other URLs goes too, as if a list had named all of them."""
+    links = rows(before, "images/images-*.parquet")
+    shown = {row["image_url"] for row in rows(before / "dataset/all") if row["reason"] is None}
+    same = Counter(row["sha256"] for row in {row["url"]: row for row in links}.values() if row["sha256"])
+    chosen = [row for row in links if row["url"] in shown]
+    first = max(chosen, key=lambda row: same[row["sha256"]])
+    second = next(row for row in chosen if row["phash"] != first["phash"])
+    third = next(row for row in chosen if row["phash"] not in (first["phash"], second["phash"]))
+    images = stored(before)
+    md5 = hashlib.md5(images[third["url"]]).hexdigest()
+    (tmp_path / "content.txt").write_text(f"{first['sha256']}\nphash:{second['phash'] ^ 0b101:016x}\n{md5}\n")
+    urls = {
+        row["url"]
+        for row in links
+        if row["sha256"] == first["sha256"]
+        or (row["phash"] is not None and (row["phash"] ^ second["phash"] ^ 0b101).bit_count() <= 4)
+        or (row["url"] in images and hashlib.md5(images[row["url"]]).hexdigest() == md5)
+    }
+    assert same[first["sha256"]] > 1
+    assert len(urls) >= 4
+    (tmp_path / "urls.txt").write_text("\n".join(map(sha256, urls)))
+    by_content, by_url = (shutil.copytree(before, tmp_path / name / "out") for name in ("content", "url"))
+    arguments = ("--content_list", str(tmp_path / "content.txt"), "--workers", "2")
+    printed = succeeded(mmc4("takedown", str(by_content), *arguments)).stdout.splitlines()
+    assert printed[:-1] == takedown(by_url, tmp_path / "urls.txt")[:-1]
+    found, expected = contents(by_content, "**/*"), contents(by_url, "**/*")
+    assert found.keys() == expected.keys()
+    assert {name for name in found if found[name] != expected[name] and not name.endswith("manifest.json")} == set()
+    assert not urls & stored(by_content).keys()
+    verified(by_content / "dataset/all")

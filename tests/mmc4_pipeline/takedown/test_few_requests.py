@@ -14,7 +14,7 @@ from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.stage_notes import ALL_NOTES, read_notes, writing_notes
 from mmc4_pipeline.takedown.candidates import candidates
 from mmc4_pipeline.takedown.folders import find_folders
-from mmc4_pipeline.takedown.run import ListFile
+from mmc4_pipeline.takedown.lists import Lists
 from mmc4_pipeline.verify.dataset import verify
 from schemas.reasons import Stage
 from tests.mmc4_pipeline.planted_dataset import write_dataset
@@ -90,7 +90,7 @@ def changed_notes(folder: StageFolder, change: dict[int, dict[str, object]]) -> 
 
 def found(folder: StageFolder, removals: str) -> set[int]:
     (dataset,) = find_folders(folder.path).datasets
-    return candidates(dataset, ListFile.at(removals).read())
+    return candidates(dataset, Lists.at(removals, None).denied())
 
 
 def test_a_filter_of_other_files_or_none_is_not_trusted(tmp_path: Path, removals: str) -> None:
