@@ -8,7 +8,9 @@ keep it; it must be a pure function of its arguments and the thresholds, and mus
 |---|---|---|
 | `TextFilter` | a document's text | pages |
 | `LinkFilter` | an image link, before the image is fetched | pages |
+| `PageFilter` | what a page declares about the use of its content | pages |
 | `ImageFilter` | the response to one image request, and what was measured on the image | images |
+| `DeclarationFilter` | what an image's server declares about its use | images |
 | `ContentFilter` | hashes of the bytes and the picture of one image | images |
 | `GroupFilter` | all images of a document | images |
 | `SampleFilter`, `CopiesFilter` | one image, and what was learned from the images of the whole corpus | images |
@@ -111,6 +113,20 @@ class LinkFilter(Filter):
         """Return the reason to drop this link of the page, or None."""
 
 
+class PageFilter(Filter):
+    """Decides on all image links of a page, by what the page declares (`schemas/declarations.py`)."""
+
+    stage = Stage.PAGES
+
+    def decide(self, declarations: Sequence[str], /) -> str | None:
+        """Return the reason to drop the page's links, or None."""
+        return None if self.refusal(declarations) is None else self.reason
+
+    @abstractmethod
+    def refusal(self, declarations: Sequence[str], /) -> str | None:
+        """Return the declaration that forbids using the page's images, or None."""
+
+
 class FileTextFilter(Filter):
     """A text filter as a recipe describes it: it names a file, and can't decide before the file is loaded."""
 
@@ -146,6 +162,28 @@ class ImageFilter(Filter):
     @abstractmethod
     def decide(self, image: Image, /) -> str | None:
         """Return the reason to drop the image, or None."""
+
+
+class DeclarationFilter(ImageFilter):
+    """Decides on one image by what its server declares (`schemas/declarations.py`).
+
+    It is also asked before the image is requested, with what files of the host declare. `host_file` is the path of a
+    file that is requested from each host for this filter; robots.txt is requested anyway.
+    """
+
+    host_file: ClassVar[str | None] = None
+
+    def decide(self, image: Image, /) -> str | None:
+        """Return the reason to drop the image, or None."""
+        return None if self.refusal(self.declarations_of(image)) is None else self.reason
+
+    def declarations_of(self, image: Image, /) -> list[str]:
+        """Return the declarations to decide by."""
+        return image.declarations.split("\n") if image.declarations else []
+
+    @abstractmethod
+    def refusal(self, declarations: Sequence[str], /) -> str | None:
+        """Return the declaration that forbids using the image, or None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,23 @@
 """Drops images whose server opts out of machine learning."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from filters.base import ImageFilter, Stricter
+from filters.base import DeclarationFilter, Stricter
+from filters.robots_directives import directives
+from schemas.declarations import ROBOTS_TAG, declared
 from schemas.image import Image
 from schemas.reasons import Reason
 
-# Directives with a value: their colon does not follow an agent's name.
-_WITH_VALUE = ("max-snippet", "max-image-preview", "max-video-preview", "unavailable_after")
-_AGENT = re.compile(r"\*|[a-z_][a-z0-9_.-]*")
-
 
 @dataclass(frozen=True)
-class Consent(ImageFilter):
+class Consent(DeclarationFilter):
     """Not in MMC4: obeys the four directives in `X-Robots-Tag` that img2dataset obeys too, and `none`.
-
-    The header has the form that Google documents ("Robots meta tag, data-nosnippet, and X-Robots-Tag specifications").
 
     `noai` and `noimageai` count whichever agent they name: a site that refuses one AI crawler by name refuses AI, and
     can't know our name. `noindex` and `noimageindex` also concern search engines, so they count only if they address
     every agent (`noindex`) or one of `agents` (`img2dataset: noindex`). `otherbot: noindex` does not concern us.
-    `none` means `noindex, nofollow`.
+    `none` means `noindex, nofollow`. The recipe mmc4-consent adds `noml` (https://noml.info) to `ai_directives`.
     """
 
     ai_directives: tuple[str, ...] = ("noai", "noimageai")
@@ -35,23 +31,16 @@ class Consent(ImageFilter):
         "agents": Stricter.SUPERSET,
     }
 
-    def decide(self, image: Image, /) -> str | None:
-        """Read the headers of that name, one per line; an image without one has not opted out."""
-        headers = (image.robots_tag or "").lower().splitlines()
-        return self.reason if any(map(self._opts_out, headers)) else None
+    def declarations_of(self, image: Image, /) -> list[str]:
+        """Return the headers of that name, which have a column of their own."""
+        return [f"{ROBOTS_TAG}: {value}" for value in image.robots_tag.splitlines()] if image.robots_tag else []
+
+    def refusal(self, declarations: Sequence[str], /) -> str | None:
+        """Return the first header that opts out."""
+        return next((line for line, value in declared(declarations, ROBOTS_TAG) if self._opts_out(value)), None)
 
     def _opts_out(self, header: str) -> bool:
-        about_us = True  # until an agent is named; it is the agent of all directives after it
-        for part in header.split(","):
-            name, colon, rest = (word.strip() for word in part.partition(":"))
-            if colon and name in _WITH_VALUE:
-                continue
-            is_named = bool(colon) and _AGENT.fullmatch(name) is not None
-            if is_named:
-                about_us = name in self.agents
-            word = rest if is_named else part.strip()
-            if rest.partition(":")[0].strip() in _WITH_VALUE:
-                continue  # a value follows an agent's name: "otherbot: max-image-preview:none"
-            if word in self.ai_directives or (about_us and word in self.index_directives):
-                return True
-        return False
+        return any(
+            word in self.ai_directives or ((agent is None or agent in self.agents) and word in self.index_directives)
+            for agent, word in directives(header)
+        )

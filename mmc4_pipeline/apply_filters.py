@@ -14,6 +14,7 @@ from filters.base import (
     GroupFilter,
     ImageFilter,
     LinkFilter,
+    PageFilter,
     ScoreFilter,
     TextFilter,
 )
@@ -31,6 +32,7 @@ class Candidate:
     link: ImageLink | None = None
     score: ImageScore | None = None
     page_url: str = ""
+    page_declares: Sequence[str] = ()
 
     @property
     def dropped(self) -> Drop | None:
@@ -59,10 +61,16 @@ def apply_filters(
     return drops
 
 
-def apply_link_filters(links: Sequence[ImageLink], filters: Mapping[str, LinkFilter], page_url: str) -> list[ImageLink]:
+def apply_link_filters(
+    links: Sequence[ImageLink],
+    filters: Mapping[str, LinkFilter | PageFilter],
+    page_url: str,
+    page_declares: Sequence[str] = (),
+) -> list[ImageLink]:
     """Return the links of a page, each with the reason and the filter that dropped it, if any did."""
     remaining = [link for link in links if link.reason is None]  # others were dropped while the page was read
-    drops = iter(apply_filters([Candidate(link=link, page_url=page_url) for link in remaining], filters, {}))
+    candidates = [Candidate(link=link, page_url=page_url, page_declares=page_declares) for link in remaining]
+    drops = iter(apply_filters(candidates, filters, {}))
     return [
         msgspec.structs.replace(link, reason=drop.reason, filter=drop.filter)
         if link.reason is None and (drop := next(drops))
@@ -78,8 +86,8 @@ def first_drop(decisions: Iterable[tuple[str, str | None]]) -> Drop | None:
 
 def _decide(item: Filter, candidates: Sequence[Candidate], learned: Sequence[int]) -> Sequence[str | None]:
     match item:
-        case LinkFilter():
-            return [item.decide(each.link, each.page_url) if each.link else None for each in candidates]
+        case LinkFilter() | PageFilter():
+            return _decide_links(item, candidates)
         case ImageFilter():
             return [item.decide(each.image) if each.image else None for each in candidates]
         case GroupFilter():
@@ -91,6 +99,12 @@ def _decide(item: Filter, candidates: Sequence[Candidate], learned: Sequence[int
         case TextFilter() | FileTextFilter() | FileContentFilter() | DocumentFilter():
             return [None] * len(candidates)
     raise TypeError(f"{type(item).__name__} is not loaded, or not of a kind in filters/base.py")
+
+
+def _decide_links(item: LinkFilter | PageFilter, candidates: Sequence[Candidate]) -> Sequence[str | None]:
+    if isinstance(item, LinkFilter):
+        return [item.decide(each.link, each.page_url) if each.link else None for each in candidates]
+    return [item.decide(candidates[0].page_declares)] * len(candidates) if candidates else []  # all are of one page
 
 
 def _decide_group(item: GroupFilter, candidates: Sequence[Candidate]) -> list[str | None]:

@@ -1,7 +1,7 @@
 """The document as the cut stage leaves it: what every format writes, and statistics and the ledger are made from."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from schemas.image import Image
 from schemas.page import Page
@@ -26,6 +26,7 @@ class CutDocument:
     `placed` is in reading order (images of the same sentence in page order): OpenFlamingo's loader takes the first
     image for the first mark in the text. MMC4's published shards have images in page order.
     `dropped` has the stage and the drop of each image link that is not placed, by the link's position.
+    `declarations` has the declaration for which a link was dropped, by the link's position.
     """
 
     page: Page
@@ -34,6 +35,7 @@ class CutDocument:
     images: dict[int, Image]
     scores: dict[int, ImageScore]
     reason: str | None
+    declarations: dict[int, str] = field(default_factory=dict)
 
     def cut_reasons(self) -> Iterator[str | None]:
         """Yield the cut stage's reason for each image that reached it scored; None for a kept image."""

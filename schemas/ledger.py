@@ -10,7 +10,8 @@ from schemas.reasons import Stage
 class LedgerRow:
     """What became of one image link: the `stage` and `reason` of its drop, or the `shard` and `key` of a kept image.
 
-    `filter` is the key in the recipe of the filter that dropped it, null if none did. `shard` is the path of a file
+    `filter` is the key in the recipe of the filter that dropped it, null if none did. `declaration` is the text for
+    which a filter of declarations dropped it (schemas/declarations.py). `shard` is the path of a file
     below the dataset's folder, in the first of the dataset's formats; `key` is the key of the document in it.
 
     Measurements are null if the link was dropped before they could be taken. `byte_size` and `sha256` are of the bytes
@@ -43,5 +44,6 @@ class LedgerRow:
     stage: Stage | None = None
     reason: str | None = None
     filter: str | None = None
+    declaration: str | None = None
     shard: str | None = None
     key: str | None = None

@@ -1,7 +1,7 @@
 """Pages, which the pages stage writes: a document's sentences and the image links of its page."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -44,7 +44,10 @@ class ImageLink(msgspec.Struct, gc=False):  # not a dataclass: billions are made
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A located document: its sentences (from C4) and all image links of its page, dropped ones included."""
+    """A located document: its sentences (from C4) and all image links of its page, dropped ones included.
+
+    `declarations` are what the page declares about the use of its content (schemas/declarations.py).
+    """
 
     key: str
     url: str
@@ -53,6 +56,7 @@ class Page:
     could_have_url_duplicate: bool
     sentences: list[str]
     links: list[ImageLink]
+    declarations: list[str] = field(default_factory=list)
 
     @property
     def taken_down(self) -> bool:

@@ -99,7 +99,8 @@ def _page(member: bytes, location: Location, reader: PageReader) -> PageContent 
     if record.url != location.url:
         return rejected(location, Reason.PAGE_UNREADABLE, f"the record at that offset is of {record.url}")
     try:
-        content_type, body = record.http_response()
+        head = record.http_head()
+        body = record.http_body(head)
     except ValueError as error:
         return rejected(location, Reason.PAGE_UNREADABLE, f"corrupt record: {error}")
-    return reader.read(location, content_type, body)
+    return reader.read(location, head.content_type, body, head.declarations)

@@ -51,7 +51,8 @@ def pages_by_scan(
 
 def _page_of_record(record: Record, location: Location, reader: PageReader) -> Outcome:
     try:
-        content_type, body = record.http_response()
+        head = record.http_head()
+        body = record.http_body(head)
     except ValueError as error:
         return rejected(location, Reason.PAGE_UNREADABLE, f"the record is corrupt or truncated: {error}")
-    return reader.read(location, content_type, body)
+    return reader.read(location, head.content_type, body, head.declarations)

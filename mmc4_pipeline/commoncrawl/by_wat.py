@@ -95,4 +95,6 @@ def _page(location: Location, images: WatImages | RejectedDocument | None) -> Pa
     if isinstance(images, RejectedDocument):
         return images
     links = guarded(location, links_of_wat, images, location.url)
-    return links if isinstance(links, RejectedDocument) else PageContent(location, links)
+    if isinstance(links, RejectedDocument):
+        return links
+    return PageContent(location, links, declarations=list(images.declarations))

@@ -129,4 +129,4 @@ def _page(record: Record, location: Location, reader: PageReader, head: HttpHead
         body = record.http_body(head)
     except ValueError as error:
         return rejected(location, Reason.PAGE_UNREADABLE, f"corrupt record: {error}")
-    return reader.read(location, head.content_type, body)
+    return reader.read(location, head.content_type, body, head.declarations)

@@ -5,7 +5,10 @@ spaces before the colon (5.1).
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from mmc4_pipeline.pages.declarations import declarations_of_header
 
 # The empty line, with the end of the line before it.
 _END = re.compile(rb"\n\r?\n")
@@ -13,6 +16,7 @@ _STATUS = re.compile(rb"[\r\n]*+(?i:HTTP)/\d+(?:\.\d+)?[ \t]+(\d{3})(?!\d)")
 _HTTP = re.compile(rb"[\r\n]*+(?i:HTTP)/")
 _CONTENT_TYPE = re.compile(rb"\n(?i:content-type):[ \t]*([^\r\n]*)")
 _NEEDS_PARSING = re.compile(rb"\n(?:[ \t]|(?i:content-encoding|transfer-encoding|content-type[ \t]))")
+_DECLARES = re.compile(rb"\n(?:[tT][dD][mM]-|[cC][oO][nN][tT][eE][nN][tT]-[uU]|[xX]-[rR][oO][bB][oO][tT][sS]-)")
 _FOLD = re.compile(rb"\n[ \t]+")
 _CODING_FIELDS = (b"content-encoding", b"transfer-encoding")  # in the order in which they were applied
 # A comma that is not within quotes.
@@ -25,11 +29,13 @@ class HttpHead(NamedTuple):
     """What a response declares about its body, and where the body starts in the data.
 
     `content_type` is empty if it is missing. `codings` are in lower case, in the order in which they were applied.
+    `declarations` are about the use of the content (schemas/declarations.py).
     """
 
     content_type: str
     codings: tuple[str, ...]
     body_start: int
+    declarations: Sequence[str] = ()
 
 
 def http_status(data: bytes, start: int) -> int | None:
@@ -51,7 +57,7 @@ def http_head(data: bytes, start: int, stop: int) -> HttpHead:
         raise ValueError("the HTTP header has no end")
     head = data[begins.end() : end.start()]
     types = _CONTENT_TYPE.findall(head)
-    if len(types) > 1 or _NEEDS_PARSING.search(head):
+    if len(types) > 1 or _NEEDS_PARSING.search(head) or _DECLARES.search(head):
         return _parsed(head, end.end())
     return HttpHead(types[0].strip().decode("latin-1") if types else "", (), end.end())
 
@@ -62,8 +68,12 @@ def _parsed(head: bytes, body_start: int) -> HttpHead:
         name, _, value = line.partition(b":")
         fields.setdefault(name.strip().lower(), []).append(value.replace(b"\r", b" ").strip().decode("latin-1"))
     codings = ",".join(",".join(fields.get(name, ())) for name in _CODING_FIELDS).lower().split(",")
+    declared = ((name.decode("latin-1"), value) for name, values in fields.items() for value in values)
     return HttpHead(
-        _content_type(fields.get(b"content-type", [])), tuple(filter(None, map(str.strip, codings))), body_start
+        _content_type(fields.get(b"content-type", [])),
+        tuple(filter(None, map(str.strip, codings))),
+        body_start,
+        declarations_of_header(declared),
     )
 
 

@@ -7,11 +7,13 @@ never inside a string. A record that is not written in Common Crawl's way is par
 """
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import orjson
 
+from mmc4_pipeline.pages.declarations import declarations_of_wat, may_declare
 from mmc4_pipeline.pages.wat_links import WatHead, WatImage, WatImages
 
 _OFFSET = re.compile(rb'\{"Container": ?\{[^{}]*"Offset": ?"?(\d+)')
@@ -45,11 +47,17 @@ def html_images(data: bytes, start: int) -> WatImages | None:
     Raises ValueError if the record is not valid JSON.
     """
     try:
-        return _images(data, start)
+        found = _images(data, start)
+        if found is None or not found[1]:
+            return found and found[0]
+        images = found[0]
     except (_UnusualError, ValueError):
-        keys = ("Envelope", "Payload-Metadata", "HTTP-Response-Metadata", "HTML-Metadata")
-        html = _below(orjson.loads(data[start:]), *keys)
-    return WatImages.of(html) if isinstance(html, dict) else None
+        images = None
+    response = _below(orjson.loads(data[start:]), "Envelope", "Payload-Metadata", "HTTP-Response-Metadata")
+    html = _below(response, "HTML-Metadata")
+    if images is None and isinstance(html, dict):
+        images = WatImages.of(html)
+    return images and replace(images, declarations=declarations_of_wat(response))
 
 
 def _below(value: Any, *keys: str) -> Any:
@@ -59,7 +67,8 @@ def _below(value: Any, *keys: str) -> Any:
     return value
 
 
-def _images(data: bytes, start: int) -> WatImages | None:
+def _images(data: bytes, start: int) -> tuple[WatImages, bool] | None:
+    """Return the images, and whether what surrounds the array of links, most of the record, may have declarations."""
     html = data.find(_HTML, start)
     if html < 0:
         return None
@@ -69,14 +78,18 @@ def _images(data: bytes, start: int) -> WatImages | None:
     base = ""
     if _BASE.search(data, head.end(), links.start()):
         base = _HEAD_OBJECT.decode(data[head.end() - 1 : links.start() - 1].rstrip(b" ,")).Base
-    return WatImages(_images_of_array(data, links.end()), base)
+    images, end = _images_of_array(data, links.end())
+    return WatImages(images, base), may_declare(data[start : links.start()]) or may_declare(data[end:])
 
 
-def _images_of_array(data: bytes, start: int) -> list[WatImage]:
-    """Read the objects of path IMG@/src in the array of flat objects that starts here, the record's last array."""
+def _images_of_array(data: bytes, start: int) -> tuple[list[WatImage], int]:
+    """Read the objects of path IMG@/src in the array of flat objects that starts here, the record's last array.
+
+    Return them, and where the array ends.
+    """
     end = data.rfind(b"}]", start) + 1
     if not end:
-        return []
+        return [], start
     found = _IMAGE.findall(data, start, end)
     if b"" in found:
         raise _UnusualError
@@ -85,4 +98,4 @@ def _images_of_array(data: bytes, start: int) -> list[WatImage]:
     link, *images = _OBJECTS.decode(b"[%b%b]" % (last, b",{".join([b"", *found])))
     if not link.path:
         raise _UnusualError
-    return images
+    return images, end

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from filters.base import AssignedDocument, DocumentFilter
+from filters.base import AssignedDocument, DeclarationFilter, DocumentFilter, PageFilter
 from mmc4_pipeline.apply_filters import Candidate, apply_filters, first_drop
 from mmc4_pipeline.assignment import Assignment, assign
 from mmc4_pipeline.cut_document import CutDocument, Placed
@@ -47,7 +47,23 @@ def _cut(page: Page, images: Sequence[Image], scores: Sequence[ImageScore], reci
     if of_document is not None:
         dropped |= {item.image.position: (Stage.CUT, of_document) for item in placed}
         placed = []
-    return CutDocument(page, placed, dropped, image_at, score_at, of_document.reason if of_document else None)
+    declarations = {
+        position: declaration
+        for position, (_, drop) in dropped.items()
+        if (declaration := _declaration(recipe, drop, page, image_at.get(position))) is not None
+    }
+    reason = of_document.reason if of_document else None
+    return CutDocument(page, placed, dropped, image_at, score_at, reason, declarations)
+
+
+def _declaration(recipe: Recipe, drop: Drop, page: Page, image: Image | None) -> str | None:
+    """Return the declaration for which a link was dropped; None if another filter dropped it."""
+    match recipe.filters.get(drop.filter or ""):
+        case PageFilter() as item:
+            return item.refusal(page.declarations)
+        case DeclarationFilter() as item if image is not None:
+            return item.refusal(item.declarations_of(image))
+    return None
 
 
 def _candidate(page: Page, link: ImageLink, images: dict[int, Image], scores: dict[int, ImageScore]) -> Candidate:
@@ -59,7 +75,7 @@ def _candidate(page: Page, link: ImageLink, images: dict[int, Image], scores: di
             f"{link.url} on {page.url}: expected {len(page.sentences)} finite similarities, one per sentence; "
             "run `mmc4 score` again into another --output"
         )
-    return Candidate(images[link.position], link, score, page.url)
+    return Candidate(images[link.position], link, score, page.url, page.declarations)
 
 
 def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Placed]:
@@ -114,6 +130,7 @@ def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]
             stage=stage,
             reason=drop.reason if drop else None,
             filter=drop.filter if drop else None,
+            declaration=document.declarations.get(link.position),
             shard=shard if item else None,
             key=document.page.key if item else None,
         )

@@ -1,7 +1,7 @@
 """The result of all page sources: for each wanted location either the page's content or a rejected document."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from schemas.capture import Location
 from schemas.document import RejectedDocument
@@ -13,12 +13,13 @@ from schemas.reasons import Drop, Reason
 class PageContent:
     """A location whose page was read: its image links, and its text if the recipe uses the page's own text.
 
-    `text` has one line per paragraph, and is None if C4's text is used.
+    `text` has one line per paragraph, and is None if C4's text is used. `declarations` are the page's, as in `Page`.
     """
 
     location: Location
     links: list[ImageLink]
     text: str | None = None
+    declarations: list[str] = field(default_factory=list)
 
 
 def rejected(location: Location, drop: Reason | Drop, detail: str) -> RejectedDocument:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from types import MappingProxyType
 
-from filters.base import DocumentText, Filter, LinkFilter, TextFilter
+from filters.base import DocumentText, Filter, LinkFilter, PageFilter, TextFilter
 from mmc4_pipeline.apply_filters import apply_link_filters, first_drop
 from mmc4_pipeline.pages.content import PageContent, rejected
 from mmc4_pipeline.pages.sentences import sentences_of
@@ -16,7 +16,7 @@ from schemas.reasons import Reason
 def make_page(
     found: PageContent,
     text: str,
-    filters: Mapping[str, LinkFilter],
+    filters: Mapping[str, LinkFilter | PageFilter],
     text_filters: Mapping[str, TextFilter] = MappingProxyType({}),
     recipe_filters: Mapping[str, Filter] | None = None,
 ) -> Page | RejectedDocument:
@@ -41,5 +41,6 @@ def make_page(
         timestamp=location.fetch_time,
         could_have_url_duplicate=location.could_have_url_duplicate,
         sentences=sentences,
-        links=apply_link_filters(found.links, filters, location.url),
+        links=apply_link_filters(found.links, filters, location.url, found.declarations),
+        declarations=found.declarations,
     )

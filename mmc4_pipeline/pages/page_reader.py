@@ -1,8 +1,10 @@
 """Extract what the recipe needs from the bytes of a crawled page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmc4_pipeline.pages.content import PageContent, rejected
+from mmc4_pipeline.pages.declarations import declarations_of_html
 from mmc4_pipeline.pages.html import decode_html
 from mmc4_pipeline.pages.html_links import links_of_html
 from mmc4_pipeline.pages.main_images import main_images
@@ -20,8 +22,13 @@ class PageReader:
     links: LinkSettings
     text_source: str = "c4"
 
-    def read(self, location: Location, content_type: str, body: bytes) -> PageContent | RejectedDocument:
-        """Read a page's body; a page that its server declares to be neither HTML nor text is dropped."""
+    def read(
+        self, location: Location, content_type: str, body: bytes, declarations: Sequence[str] = ()
+    ) -> PageContent | RejectedDocument:
+        """Read a page's body; a page that its server declares to be neither HTML nor text is dropped.
+
+        `declarations` are those of its HTTP header.
+        """
         if content_type and not any(kind in content_type.lower() for kind in ("html", "text/plain")):
             return rejected(location, Reason.NOT_HTML, f"Content-Type {content_type}")
         html = decode_html(body, content_type)
@@ -30,4 +37,5 @@ class PageReader:
         except UnreadablePageError as error:
             return rejected(location, Reason.NO_TEXT, str(error))
         images = main_images(html) if self.links.main_content else None
-        return PageContent(location, links_of_html(html, location.url, self.links, images), text)
+        links = links_of_html(html, location.url, self.links, images)
+        return PageContent(location, links, text, [*declarations, *declarations_of_html(body, html)])

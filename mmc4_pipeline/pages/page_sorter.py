@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from filters.base import LinkFilter, TextFilter
+from filters.base import Filter, LinkFilter, PageFilter, TextFilter
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.pages.c4_lines import C4Lines, c4_lines
 from mmc4_pipeline.pages.content import PageContent, rejected
@@ -27,7 +27,8 @@ class PageSorter:
 
     def page(self, found: PageContent, text: str) -> Page | RejectedDocument:
         """Make a page's record, or drop the page, with the recipe's filters."""
-        link_filters, text_filters = self.filters.of_kind(LinkFilter), self.filters.of_kind(TextFilter)
+        loaded, text_filters = self.filters.of_kind(Filter), self.filters.of_kind(TextFilter)
+        link_filters = {key: item for key, item in loaded.items() if isinstance(item, LinkFilter | PageFilter)}
         recipe_filters = dict(self.filters.filters)
         return guarded(found.location, make_page, found, text, link_filters, text_filters, recipe_filters)
 

@@ -17,7 +17,9 @@ _ATTRIBUTE = r"""[\s/]++[^\s/>=]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"']*+))?
 _ENDLESS_TAG = re.compile(rf"<[a-zA-Z][^\s/><]*+(?:{_ATTRIBUTE}){{{MAX_ATTRIBUTES + 1}}}")
 _RAW = "iframe|noembed|noframes|script|style|textarea|title|xmp"  # elements that contain text and no tags
 _PART = re.compile(rf"<!--.*?(?:-->|\Z)|<({_RAW})\b.*?(?:</\1|\Z)|</?[a-z][^>]*>?", re.IGNORECASE | re.DOTALL)
-_KEPT = re.compile(rf"<!--|</?(?:{_RAW}|base|ima?ge?|noscript|picture|plaintext|source|svg|template)\b", re.IGNORECASE)
+_KEPT = re.compile(
+    rf"<!--|</?(?:{_RAW}|base|ima?ge?|meta|noscript|picture|plaintext|source|svg|template)\b", re.IGNORECASE
+)
 
 
 def has_endless_tag(text: str) -> bool:

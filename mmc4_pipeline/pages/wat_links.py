@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -33,10 +34,11 @@ class WatHead(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class WatImages:
-    """The images that a WAT record's HTML-Metadata lists, and its base URL."""
+    """The images that a WAT record's HTML-Metadata lists, its base URL, and what the page declares about its use."""
 
     images: list[WatImage]
     base: str = ""
+    declarations: Sequence[str] = ()
 
     @classmethod
     def of(cls, html_metadata: dict[str, Any]) -> Self:

@@ -43,6 +43,7 @@ LEDGER_FIELDS = {
     "stage": "the stage that dropped the link; null if it was kept",
     "reason": "why the link was dropped; null if it was kept",
     "filter": "key in the recipe of the filter that dropped the link; null if no filter did",
+    "declaration": "the page's, server's or host's declaration for which it was dropped as `opted_out`; else null",
     "shard": "path of the shard that has the image; null if it was dropped",
     "key": "key of the document in that shard; null if the image was dropped",
 }

@@ -148,7 +148,7 @@ def _without_removed(page: Page, removal: Removal) -> Page:
     positions = removal.links.get(page.key, set())
     links = [_denied_link(link) if link.position in positions else link for link in page.links]
     if page.key in removal.documents:
-        return replace(page, url=hashed(page.url), site="", sentences=[], links=links)
+        return replace(page, url=hashed(page.url), site="", sentences=[], links=links, declarations=[])
     return replace(page, links=links) if positions else page
 
 

@@ -48,9 +48,12 @@ def forget_modules(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
+HELPERS = {"__init__", "base", "hosts", "web_url", "robots_directives", "usage_preferences"}
+
+
 def test_every_built_in_filter_is_known_by_its_module() -> None:
     modules = {path.stem for path in Path(filters.__path__[0]).glob("*.py")}
-    assert set(known_filters()) == modules - {"__init__", "base", "hosts"}
+    assert set(known_filters()) == modules - HELPERS
     assert all(item.__module__ == f"filters.{key}" for key, item in known_filters().items())
 
 

@@ -1,6 +1,6 @@
 """A parser that fails on a page costs that page; a failure of the machine or the storage ends the stage."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -69,10 +69,12 @@ def test_other_failures_are_never_hidden(failure: type[BaseException]) -> None:
 class Fragile(PageReader):
     """A reader with a parser that fails on some pages."""
 
-    def read(self, location: Location, content_type: str, body: bytes) -> PageContent | RejectedDocument:
+    def read(
+        self, location: Location, content_type: str, body: bytes, declarations: Sequence[str] = ()
+    ) -> PageContent | RejectedDocument:
         if b"bad" in body:
             endless()
-        return super().read(location, content_type, body)
+        return super().read(location, content_type, body, declarations)
 
 
 READER = Fragile(LinkSettings())
