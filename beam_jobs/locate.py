@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from math import ceil
+from sys import maxsize
 from typing import Any
 
 import apache_beam as beam
@@ -19,6 +20,7 @@ from beam_jobs.command_line import parse
 from beam_jobs.locate_cdx import CdxLookUps
 from beam_jobs.locate_choice import choose_index
 from beam_jobs.locate_columnar import ColumnarIndex
+from beam_jobs.locate_documents import InputDocuments
 from beam_jobs.locate_rows import EPOCH, Reference, capture_of, in_packs, unpacked
 from beam_jobs.metrics import begin_shard, finish_shard, timed
 from beam_jobs.options.common import CommonOptions, output_folder
@@ -27,8 +29,9 @@ from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.stage_runner import refuse_nothing_kept, run_stage
 from mmc4_pipeline import storage
-from mmc4_pipeline.c4 import DocumentFields, document_files, inspect, parse_fields, read_references
 from mmc4_pipeline.commoncrawl.locate import locate
+from mmc4_pipeline.documents.choosing import choose, document_files
+from mmc4_pipeline.documents.fields import parse_fields
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.naming import document_key, shard_of
 from mmc4_pipeline.pages.site_shards import position
@@ -65,22 +68,17 @@ class LocateWork:
     """The settings of the stage's steps."""
 
     folder: StageFolder
-    documents: tuple[str, ...]
-    fields: DocumentFields
+    documents: InputDocuments
     index: ColumnarIndex | CdxLookUps
     shards: int
     max_seconds_apart: int
-    inputs: Inputs
 
     def build(self, pipeline: beam.Pipeline, todo: list[int]) -> PCollection[Any]:
         """Wire the pipeline for some of the shards."""
         remaining = frozenset(todo)
-        documents = (
-            pipeline
-            | "C4 files" >> beam.Create(list(enumerate(self.documents)))
-            | beam.Reshuffle()
-            | "Read C4" >> beam.ParDo(ReadReferences(self, remaining)).with_outputs("wanted", main="references")
-        )
+        documents = self.documents.batches(pipeline) | "Read C4" >> beam.ParDo(
+            ReadReferences(self, remaining)
+        ).with_outputs("wanted", main="references")
         captures = self.index.captures(pipeline, documents.wanted, remaining)
         every_shard = pipeline | "Shards" >> beam.Create([(shard, None) for shard in todo])
         written: PCollection[Any] = (
@@ -96,27 +94,30 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
     own, recipe = options.view_as(LocateOptions), recipe_of(options)
     if not own.c4 or not own.cc_root:
         raise UserError("--c4 and --cc_root are required: the C4 files, and the folder or URL of Common Crawl")
+    _check_numbers(own)
     fields, inputs = parse_fields(own.c4_fields), Inputs(http_settings(options))
-    documents = document_files(inputs, own.c4)
-    inspected = storage.for_each(documents, lambda path: inspect(inputs, path, fields))
-    folder, expected = stage_folder(output_folder(options), Stage.LOCATE), sum(rows for _, rows in inspected.values())
+    chosen = choose(inputs, document_files(inputs, own.c4), fields, own.limit)
+    folder, expected = stage_folder(output_folder(options), Stage.LOCATE), min(chosen.expected, own.sample or maxsize)
     shards = max(1, ceil(expected / DOCUMENTS_PER_SHARD))
     index, described = choose_index(own.index, inputs, own.cc_root, recipe.crawl, folder, expected, shards)
     work = LocateWork(
         folder=folder,
-        documents=tuple(documents),
-        fields=fields,
+        documents=InputDocuments(
+            inputs=inputs, files=tuple(chosen.sizes), fields=fields, first=chosen.first, sample=own.sample
+        ),
         index=index,
         shards=shards,
         max_seconds_apart=recipe.locate.max_seconds_apart,
-        inputs=inputs,
     )
     plan = LocatePlan(
         shards=shards,
         recipe=recipe.part(Stage.LOCATE),
         input=LocateInput(
-            c4={path: size for path, (size, _) in inspected.items()},
+            c4=chosen.sizes,
             c4_fields=asdict(fields),
+            c4_first=chosen.first,
+            limit=own.limit,
+            sample=own.sample,
             cc_root=own.cc_root,
             **described,
         ),
@@ -129,12 +130,21 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
     return manifest
 
 
+def _check_numbers(own: LocateOptions) -> None:
+    if own.limit is not None and own.sample is not None:
+        raise UserError("--limit and --sample: choose one of them")
+    for name in ("limit", "sample"):
+        number = getattr(own, name)
+        if number is not None and number < 1:
+            raise UserError(f"--{name}: must be at least 1")
+
+
 def _remove_filters(folder: StageFolder) -> None:
     storage.remove_folder(folder.file("wanted"))
 
 
 class ReadReferences(beam.DoFn):
-    """Reads a C4 file; yields (shard, pack of references or rejected document) for the shards that are still to do.
+    """Reads a batch; yields (shard, pack of references or rejected document) for the shards that are still to do.
 
     It also yields what the index needs to know of the documents.
     """
@@ -142,25 +152,22 @@ class ReadReferences(beam.DoFn):
     def __init__(self, work: LocateWork, todo: frozenset[int]) -> None:
         self._work, self._todo = work, todo
 
-    def process(self, file: tuple[int, str]) -> Iterator[Any]:
+    def process(self, batch: tuple[int, str] | bytes) -> Iterator[Any]:
         urls: list[str] = []
-        _log.info("locate: reading %s", file[1])
-        yield from in_packs(self._references(*file, urls))
+        _log.info("locate: reading %s", "the sample" if isinstance(batch, bytes) else batch[1])
+        yield from in_packs(self._by_shard(batch, urls))
         for wanted in self._work.index.wanted(urls, self._todo):
             yield beam.pvalue.TaggedOutput("wanted", wanted)
 
-    def _references(
-        self, number: int, path: str, urls: list[str]
+    def _by_shard(
+        self, batch: tuple[int, str] | bytes, urls: list[str]
     ) -> Iterator[tuple[int, Reference | RejectedDocument]]:
-        for line, found in read_references(self._work.inputs, path, self._work.fields):
-            shard = shard_of(found.url, self._work.shards)
-            if isinstance(found, DocumentReference):
-                urls.append(found.url)
-            if shard not in self._todo:
-                continue
-            if isinstance(found, DocumentReference):
-                yield shard, (found.url, (found.timestamp - EPOCH) // timedelta(seconds=1), number, line)
-            else:
+        for found in self._work.documents.read(batch):
+            url = found.url if isinstance(found, RejectedDocument) else found[0]
+            if not isinstance(found, RejectedDocument):
+                urls.append(url)
+            shard = shard_of(url, self._work.shards)
+            if shard in self._todo:
                 yield shard, found
 
 
@@ -202,7 +209,7 @@ class WriteLocations(beam.DoFn):
 
     def _reference(self, url: str, seconds: int, number: int, line: int) -> DocumentReference:
         moment = EPOCH + timedelta(seconds=seconds)
-        return DocumentReference(document_key(url, moment), url, moment, f"{self._work.documents[number]}:{line}")
+        return DocumentReference(document_key(url, moment), url, moment, f"{self._work.documents.files[number]}:{line}")
 
 
 def main(argv: list[str], program: str = "mmc4 locate") -> None:

@@ -7,7 +7,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, groupby
 from math import ceil
 from typing import Any
@@ -19,11 +19,11 @@ from apache_beam.pvalue import PCollection
 
 from beam_jobs.options.pages import PagesOptions
 from mmc4_pipeline import storage
-from mmc4_pipeline.c4 import DocumentFields
 from mmc4_pipeline.commoncrawl.by_range import pages_by_range
 from mmc4_pipeline.commoncrawl.by_scan import pages_by_scan
 from mmc4_pipeline.commoncrawl.by_wat import pages_by_wat
 from mmc4_pipeline.commoncrawl.from_warcs import documents_of_warc, warc_files
+from mmc4_pipeline.documents.fields import DocumentFields
 from mmc4_pipeline.naming import shard_of
 from mmc4_pipeline.pages.captures import decide_captures
 from mmc4_pipeline.pages.page_outcome import pack
@@ -51,7 +51,8 @@ class PageSource(ABC):
     """Where pages come from. `options` and `input` are for the stage's plan, `remedy` for its error message.
 
     `parts_with_pages` are the parts in which there is anything to read. `c4` are the files with the documents' texts,
-    empty if the texts are the pages' own.
+    empty if the texts are the pages' own. Only the rows in `c4_first` are read of a file that it lists, and only texts
+    are needed whose key is not after `last_key`.
     """
 
     inputs: Inputs
@@ -61,6 +62,8 @@ class PageSource(ABC):
     remedy: str
     c4: tuple[str, ...] = ()
     c4_fields: DocumentFields = _DEFAULT_FIELDS
+    c4_first: dict[str, int] = field(default_factory=dict)
+    last_key: str | None = None
 
     @abstractmethod
     def parts(self, pipeline: beam.Pipeline, done: frozenset[int]) -> PCollection[tuple[int, Iterable[Any]]]:
@@ -109,6 +112,8 @@ class LocatedPages(PageSource):
             remedy="Check --cc_root and --page_source",
             c4=tuple(manifest.plan.input.c4) if recipe.text_source == "c4" else (),
             c4_fields=DocumentFields(**manifest.plan.input.c4_fields),
+            c4_first=manifest.plan.input.c4_first,
+            last_key=_last_key(locations) if manifest.plan.input.sample else None,
             locations=tuple(locations),
             cc_root=manifest.plan.input.cc_root,
             page_source=own.page_source,
@@ -163,6 +168,11 @@ class LocatedPages(PageSource):
     def decide(self, outcomes: Iterable[tuple[str, Outcome]]) -> list[Outcome]:
         """Return the outcomes: the locate stage has already decided which captures are documents."""
         return [outcome for _, outcome in outcomes]
+
+
+def _last_key(locations: list[str]) -> str:
+    """Return the largest key: a sample has the documents with the smallest ones."""
+    return max((key for path in locations for key in storage.distinct(path, "key")), default="")
 
 
 def _packed(locations: list[Location]) -> bytes:

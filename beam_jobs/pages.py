@@ -21,7 +21,7 @@ from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.page_sources import LocatedPages, PageSource, WarcPages
 from beam_jobs.stage_runner import refuse_nothing_kept, run_before, run_stage
 from mmc4_pipeline import storage
-from mmc4_pipeline.c4 import read_documents
+from mmc4_pipeline.documents.reading import read_documents
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.pages.content import PageContent, rejected
@@ -73,8 +73,11 @@ def check(options: PipelineOptions) -> None:
 
 
 def _check_warcs(options: PipelineOptions, own: PagesOptions, recipe: Recipe) -> None:
-    if options.view_as(LocateOptions).c4:
+    given = options.view_as(LocateOptions)
+    if given.c4:
         raise UserError("--warcs: makes its own documents; leave out --c4, or --warcs")
+    if given.limit is not None or given.sample is not None:
+        raise UserError("--limit and --sample: choose among documents of --c4; with --warcs, give fewer WARC files")
     if own.page_source != "warc":
         raise UserError(f"--warcs: reads whole WARC files; leave out --page_source {own.page_source}")
     if recipe.text_source != "page":
@@ -227,8 +230,9 @@ class PagesWork:
             _log.info("pages: %s: part %d finished", step, part)
 
     def _texts(self, path: str) -> Iterator[PageOutcome]:
-        for source, document in read_documents(self.source.inputs, path, self.source.c4_fields):
-            if isinstance(document, Document):
+        first, last_key = self.source.c4_first.get(path), self.source.last_key
+        for source, document in read_documents(self.source.inputs, path, self.source.c4_fields, first):
+            if isinstance(document, Document) and (last_key is None or document.key <= last_key):
                 yield pack_text(position(document.url), document.text, source)
 
     def load(self, part: int, step: str, sites: SiteShards, todo: frozenset[int]) -> Iterator[tuple[int, _Loaded]]:

@@ -36,8 +36,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, tag_field="stage"):
     shards: int
 
 
-class LocateInput(msgspec.Struct, frozen=True, kw_only=True):
+class LocateInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The C4 files and the files of Common Crawl's index, each with its size in bytes.
+
+    With a `limit`, only the files are listed that its documents are in; `c4_first` has the number of rows that are read
+    of the last one. A `sample` is of all files.
 
     Of the CDXJ index, that is cluster.idx; only the columnar index has a number of rows.
 
@@ -46,6 +49,9 @@ class LocateInput(msgspec.Struct, frozen=True, kw_only=True):
 
     c4: dict[str, int]
     c4_fields: dict[str, str]
+    c4_first: dict[str, int] = {}
+    limit: int | None = None
+    sample: int | None = None
     cc_root: str
     index: dict[str, int]
     index_rows: int | None = None

@@ -19,6 +19,15 @@ class LocateOptions(PipelineOptions):
             help="C4 files, or glob patterns in quotes: JSON lines (plain, .gz or .zst) or .parquet",
         )
         group.add_argument(
+            "--limit", type=int, metavar="N", help="use only the first N documents, and read only what they need"
+        )
+        group.add_argument(
+            "--sample",
+            type=int,
+            metavar="N",
+            help="use N documents chosen by a hash of URL and time: the same ones in every run; all files are read",
+        )
+        group.add_argument(
             "--cc_root",
             metavar="FOLDER",
             help="folder or URL of Common Crawl, the one that contains crawl-data/ and cc-index/, for example "

@@ -6,9 +6,10 @@ from dataclasses import astuple
 from pathlib import Path
 
 from mmc4_pipeline.arguments import add_recipe, command_parser
-from mmc4_pipeline.c4 import document_files, read_documents
 from mmc4_pipeline.commoncrawl.by_range import MAX_GAP
 from mmc4_pipeline.commoncrawl.by_wat import has_all_for
+from mmc4_pipeline.documents.choosing import document_files
+from mmc4_pipeline.documents.reading import read_documents
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.estimate.clip_speed import measure_clip
 from mmc4_pipeline.estimate.corpus import Corpus

@@ -17,7 +17,8 @@ from fsspec.implementations.local import LocalFileSystem
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.storage.http.client import HttpSettings, client_for
 from mmc4_pipeline.storage.http.files import HttpFiles, HttpStream
-from mmc4_pipeline.storage.paths import CONCURRENT_FILES, filesystem, in_one_request, is_over_http, join
+from mmc4_pipeline.storage.paths import CONCURRENT_FILES, filesystem, in_one_request, is_local, is_over_http, join
+from mmc4_pipeline.storage.range_stream import RangeStream
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,7 +42,7 @@ class FileSystems:
     def matches(self, pattern: str) -> list[str]:
         """Return the files that match a glob pattern, sorted, in the form in which the pattern was given."""
         fs = self._filesystem(pattern)
-        found = sorted(str(path) for path in fs.glob(pattern))
+        found = sorted(str(path) for path in _reporting(pattern, lambda: fs.glob(pattern)))
         if isinstance(fs, LocalFileSystem):
             return [os.path.relpath(path) if not pattern.startswith("/") else path for path in found]
         return [str(fs.unstrip_protocol(path)) for path in found]
@@ -146,6 +147,12 @@ class Inputs(FileSystems):
             return _reporting(path, lambda: fs.open_stream(path))
         return super().open_stream(path)
 
+    def open_beginning(self, path: str) -> BinaryIO:
+        """Open a file to read only its beginning, in order: over HTTP and in stores little more than that is sent."""
+        if is_local(path):
+            return self.open_read(path)
+        return _in_ranges(partial(self.read_range, path), partial(self.size, path))
+
     def read_ranges(self, path: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes | PermanentReadError]:
         """Yield the bytes of each (offset, length), or why they can never be read: see FileSystems.
 
@@ -165,6 +172,10 @@ class Inputs(FileSystems):
                     if not stream.ignores_ranges:
                         break
         yield from super().read_ranges(path, todo)
+
+
+def _in_ranges(read: Callable[[int, int], bytes], size: Callable[[], int]) -> BinaryIO:
+    return io.BufferedReader(RangeStream(read, size))
 
 
 def for_each(paths: Iterable[str], inspect: Callable[[str], Result]) -> dict[str, Result]:

@@ -13,7 +13,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmc4_pipeline.c4 import DocumentFields, document_files, inspect, parse_fields, read_documents, read_references
+from mmc4_pipeline.documents.choosing import document_files, inspect
+from mmc4_pipeline.documents.fields import DocumentFields, parse_fields
+from mmc4_pipeline.documents.reading import read_documents, read_references
 from mmc4_pipeline.errors import UserError
 from schemas.document import Document, DocumentReference, RejectedDocument
 from schemas.reasons import Reason

@@ -1,0 +1,1 @@
+"""Read documents: C4, and other corpora of texts with URLs."""

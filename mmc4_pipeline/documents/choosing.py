@@ -1,0 +1,92 @@
+"""Find the files of documents, and decide before the run which documents to read of them."""
+
+from dataclasses import asdict, dataclass, field
+
+import pyarrow as pa
+
+from mmc4_pipeline.documents.fields import DocumentFields
+from mmc4_pipeline.documents.rows import as_object, first_lines, is_parquet, read_rows
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.storage import Inputs, for_each
+from mmc4_pipeline.storage.foreign_parquet import footer, holds_text
+
+_BYTES_PER_DOCUMENT = 900  # of allenai/c4, compressed: used if the sample has no complete line
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Files with their sizes in bytes, and about how many documents are read of them.
+
+    `first` has the number of rows that are read of a file of which not all are read.
+    """
+
+    sizes: dict[str, int]
+    expected: int
+    first: dict[str, int] = field(default_factory=dict)
+
+
+def choose(inputs: Inputs, paths: list[str], names: DocumentFields, limit: int | None = None) -> Chosen:
+    """Inspect the files, in order and only as many as the first `limit` documents are in, or all of them.
+
+    Raises UserError if a file lacks a field.
+    """
+    if limit is None:
+        inspected = for_each(paths, lambda path: inspect(inputs, path, names))
+        return Chosen(
+            {path: size for path, (size, _) in inspected.items()}, sum(rows for _, rows in inspected.values())
+        )
+    sizes, remaining = {}, limit
+    for path in paths:
+        sizes[path], rows = inspect(inputs, path, names)
+        if not is_parquet(path):
+            rows = sum(1 for _ in read_rows(inputs, path, names, (), remaining))
+        if rows >= remaining:
+            return Chosen(sizes, limit, {path: remaining})
+        remaining -= rows
+    return Chosen(sizes, limit - remaining)
+
+
+def document_files(inputs: Inputs, patterns: list[str]) -> list[str]:
+    """Return the C4 files that match the patterns, sorted; raises UserError for a pattern without a match."""
+    found: list[str] = []
+    for pattern in patterns:
+        files = inputs.matches(pattern)
+        if not files:
+            raise UserError(f"--c4 {pattern}: no such file; give a file, or a glob pattern in quotes")
+        found += files
+    return sorted(set(found))
+
+
+def inspect(inputs: Inputs, path: str, names: DocumentFields) -> tuple[int, int]:
+    """Return a file's size in bytes and its approximate number of documents, from its beginning or its footer.
+
+    Raises UserError if a field is missing, so that this is found before the run; the message lists the file's fields.
+    """
+    size = inputs.size(path)
+    if is_parquet(path):
+        return size, _rows_of(inputs, path, names)
+    read, lines = first_lines(inputs, path, size)
+    objects = [item for item in map(as_object, lines) if isinstance(item, dict)]
+    found = dict.fromkeys(key for item in objects for key in item)
+    for name in asdict(names).values():
+        if found and name not in found:
+            raise _missing_field(path, name, list(found))
+    return size, round(size * len(lines) / read) if lines else size // _BYTES_PER_DOCUMENT
+
+
+def _rows_of(inputs: Inputs, path: str, names: DocumentFields) -> int:
+    metadata, columns = footer(inputs, path)
+    for name, column in asdict(names).items():
+        if column not in columns.names:
+            raise _missing_field(path, column, columns.names)
+        kind = columns.field(column).type
+        if not holds_text(kind) and not (name == "timestamp" and pa.types.is_timestamp(kind)):
+            raise UserError(f"{path}: the column {column!r} is {kind}, not a {name}; name another with --c4_fields")
+    return int(metadata.num_rows)
+
+
+def _missing_field(path: str, name: str, found: list[str]) -> UserError:
+    return UserError(
+        f"{path}: no field {name!r} (found: {', '.join(found)}); "
+        "map the fields, as in --c4_fields text=content url=uri timestamp=date"
+    )
