@@ -16,7 +16,8 @@ class LocateOptions(PipelineOptions):
             nargs="+",
             default=[],
             metavar="FILE",
-            help="C4 files, or glob patterns in quotes: JSON lines (plain, .gz or .zst) or .parquet",
+            help="C4 files, or glob patterns in quotes: JSON lines (plain, .gz or .zst) or .parquet; also "
+            "hf://datasets/allenai/c4/en/FILE, s3:// and others",
         )
         group.add_argument(
             "--limit", type=int, metavar="N", help="use only the first N documents, and read only what they need"

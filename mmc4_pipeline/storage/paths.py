@@ -1,6 +1,7 @@
 """Work with paths on any file system that fsspec supports (local, s3://, gs://, hdfs://), without opening files.
 
-gs:// needs the package gcsfs, s3:// needs s3fs, and hdfs:// needs Hadoop's libhdfs; webhdfs:// needs nothing.
+gs:// needs the package gcsfs, s3:// needs s3fs, hf:// (the Hugging Face Hub) needs huggingface_hub, and hdfs:// needs
+Hadoop's libhdfs; webhdfs:// needs nothing.
 """
 
 import os
@@ -18,6 +19,8 @@ _LEADS_OUT = re.compile(
 )  # an absolute path, a URL, or what another system or fsspec takes for one
 # Stores that cannot rename an object, but in which an object exists only once it has been uploaded completely.
 _S3 = {"s3", "s3a"}
+_EXTRAS = {"hf": "hf", "s3": "s3", "s3a": "s3", "gs": "dataflow", "gcs": "dataflow"}
+_HUB = {"hf"}
 _OBJECT_STORES = {*_S3, "gs", "gcs", "az", "abfs", "abfss"}
 
 CONCURRENT_FILES = 32  # that are read concurrently: on remote storage each request takes a while
@@ -29,7 +32,9 @@ def _filesystem(protocol: str) -> fsspec.AbstractFileSystem:
         # Without a cache of listings: this process waits for files that other processes write.
         return fsspec.filesystem(protocol, use_listings_cache=False, **_connections(protocol))
     except (ImportError, ValueError) as error:
-        raise UserError(f"{protocol}:// is not available here: {error}") from error
+        extra = _EXTRAS.get(protocol)
+        remedy = f"; pip install 'mmc4-pipeline[{extra}]'" if extra else ""
+        raise UserError(f"{protocol}:// is not available here: {error}{remedy}") from error
 
 
 def _connections(protocol: str) -> dict[str, Any]:
@@ -58,6 +63,11 @@ def filesystem(path: str) -> fsspec.AbstractFileSystem:
 def is_over_http(path: str) -> bool:
     """Return whether a path is the URL of a file on a web server."""
     return fsspec.utils.get_protocol(path) in ("http", "https")
+
+
+def is_on_hub(path: str) -> bool:
+    """Return whether a path is on the Hugging Face Hub."""
+    return fsspec.utils.get_protocol(path) in _HUB
 
 
 def is_local(path: str) -> bool:

@@ -17,7 +17,16 @@ from fsspec.implementations.local import LocalFileSystem
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.storage.http.client import HttpSettings, client_for
 from mmc4_pipeline.storage.http.files import HttpFiles, HttpStream
-from mmc4_pipeline.storage.paths import CONCURRENT_FILES, filesystem, in_one_request, is_local, is_over_http, join
+from mmc4_pipeline.storage.paths import (
+    CONCURRENT_FILES,
+    filesystem,
+    in_one_request,
+    is_local,
+    is_on_hub,
+    is_over_http,
+    join,
+)
+from mmc4_pipeline.storage.persistent import persistently
 from mmc4_pipeline.storage.range_stream import RangeStream
 
 Item = TypeVar("Item")
@@ -42,7 +51,7 @@ class FileSystems:
     def matches(self, pattern: str) -> list[str]:
         """Return the files that match a glob pattern, sorted, in the form in which the pattern was given."""
         fs = self._filesystem(pattern)
-        found = sorted(str(path) for path in _reporting(pattern, lambda: fs.glob(pattern)))
+        found = sorted(str(path) for path in _reporting(pattern, lambda: _glob(fs, pattern)))
         if isinstance(fs, LocalFileSystem):
             return [os.path.relpath(path) if not pattern.startswith("/") else path for path in found]
         return [str(fs.unstrip_protocol(path)) for path in found]
@@ -147,11 +156,31 @@ class Inputs(FileSystems):
             return _reporting(path, lambda: fs.open_stream(path))
         return super().open_stream(path)
 
+    def open_read(self, path: str) -> BinaryIO:
+        """Open a file to read parts of it: see FileSystems."""
+        return self.open_beginning(path) if is_on_hub(path) else super().open_read(path)
+
     def open_beginning(self, path: str) -> BinaryIO:
         """Open a file to read only its beginning, in order: over HTTP and in stores little more than that is sent."""
         if is_local(path):
             return self.open_read(path)
-        return _in_ranges(partial(self.read_range, path), partial(self.size, path))
+        read = self._hub_reader(path) if is_on_hub(path) else partial(self.read_range, path)
+        return io.BufferedReader(RangeStream(read, partial(self.size, path)))
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """Read some bytes of a file: see FileSystems."""
+        return self._hub_reader(path)(offset, length) if is_on_hub(path) else super().read_range(path, offset, length)
+
+    def _hub_reader(self, path: str) -> Callable[[int, int], bytes]:
+        """Return what reads (offset, length) of a file on the Hub with one request, and more if it breaks."""
+        fs = self._filesystem(path)
+        file: BinaryIO = _reporting(path, lambda: fs.open(path, "rb", cache_type="none"))
+
+        def read(offset: int, length: int) -> bytes:
+            file.seek(offset)
+            return file.read(length)
+
+        return lambda offset, length: persistently(lambda: _reporting(path, lambda: read(offset, length)), self.http)
 
     def read_ranges(self, path: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes | PermanentReadError]:
         """Yield the bytes of each (offset, length), or why they can never be read: see FileSystems.
@@ -172,10 +201,6 @@ class Inputs(FileSystems):
                     if not stream.ignores_ranges:
                         break
         yield from super().read_ranges(path, todo)
-
-
-def _in_ranges(read: Callable[[int, int], bytes], size: Callable[[], int]) -> BinaryIO:
-    return io.BufferedReader(RangeStream(read, size))
 
 
 def for_each(paths: Iterable[str], inspect: Callable[[str], Result]) -> dict[str, Result]:
@@ -203,6 +228,13 @@ def concurrently(
         pool.shutdown(cancel_futures=True)
 
 
+def _glob(fs: fsspec.AbstractFileSystem, pattern: str) -> list[str]:
+    try:
+        return list(fs.glob(pattern))
+    except FileNotFoundError:  # what hf:// raises if a folder does not exist
+        return []
+
+
 def _outcome(read: Callable[[], bytes]) -> bytes | PermanentReadError:
     try:
         return read()
@@ -227,7 +259,8 @@ def _reporting(path: str, operation: Callable[[], Result]) -> Result:
 def _as_user_error(path: str, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         return PermanentReadError(f"{path}: cannot be read ({error.strerror or 'not found'})")
-    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    first_line = str(error).partition("\n")[0]
+    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {first_line}"
     kind = PermanentReadError if isinstance(error, IsADirectoryError | NotADirectoryError) else UserError
     return kind(f"{path}: cannot be read ({why})")
 

@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import os
 import random
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ import pytest
 from mmc4_pipeline.naming import document_key
 from tests.cdx import line, write_index
 from tests.end_to_end.running import mmc4, refusal, succeeded
-from tests.mmc4_pipeline.file_server import serving
+from tests.mmc4_pipeline.file_server import Handler, cut, serving, well
+from tests.mmc4_pipeline.hub import FOLDER, resolved, serving_hub
 
 MOMENT = datetime(2019, 4, 20, 12, 0, 0, tzinfo=UTC)
 DOCUMENTS = 90
@@ -94,6 +98,28 @@ def test_a_limit_reads_only_the_beginning_of_a_large_file(folder: Path, tmp_path
         assert sum(end - start for start, end in server.spans()) < 1 << 20
         assert sum(request.sent for request in server.requests if request.path == "/d.json.gz") <= 1
     assert counts(tmp_path) == {"in": 20, "kept": 20, "dropped": {}}
+
+
+def test_documents_are_read_from_the_hub_although_the_connection_breaks(folder: Path, tmp_path: Path) -> None:
+    packed = gzip.compress(b"".join(json.dumps(document(number)).encode() + b"\n" for number in range(DOCUMENTS)), 0)
+    large = packed + gzip.compress(random.Random(3).randbytes(3 << 20), 0)  # no line ends soon
+    with serving_hub({"a.json.gz": large}) as server:
+        broken = iter([True, False, True])
+
+        def breaking(handler: Handler, body: bytes) -> None:
+            of_file = handler.path == resolved("a.json.gz")
+            (cut(1000) if of_file and next(broken, False) else well)(handler, body)
+
+        server.usual = breaking
+        chosen = arguments(folder, tmp_path, "--c4", f"{FOLDER}/*.json.gz", "--limit", "20")
+        command = [sys.executable, "-m", "mmc4_pipeline.cli", *chosen]
+        subprocess.run(command, check=True, env={**os.environ, "HF_ENDPOINT": server.address})
+        server.spans()
+        sent = sum(request.sent for request in server.requests if request.path == resolved("a.json.gz"))
+    assert not list(broken)
+    assert sent < 1 << 20
+    assert counts(tmp_path) == {"in": 20, "kept": 20, "dropped": {}}
+    assert {row["source"].rpartition(":")[0] for row in located(tmp_path)} == {f"{FOLDER}/a.json.gz"}
 
 
 def test_a_sample_has_the_documents_with_the_smallest_keys_however_they_are_divided(
