@@ -50,7 +50,7 @@ from mmc4_pipeline.images.from_img2dataset.shards import shard_files, table_of
 from mmc4_pipeline.images.process_shard import FetchedShard, ShardToFetch, decide_shard, fetch_from_source, wanted_links
 from mmc4_pipeline.images.shard_groups import shard_groups
 from mmc4_pipeline.loaded_filters import LoadedFilters
-from mmc4_pipeline.naming import shard_of, site_of, stable_hash
+from mmc4_pipeline.naming import in_stage_folder, numbered, shard_of, site_of, stable_hash
 from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.run_folders import stage_folder
@@ -283,7 +283,7 @@ class ImagesWork:
             read_pages=lambda: list(self._pages(shard)),
             recipe=self.recipe,
             tar_path=f"{self._file('images', shard, 'tar')}.tmp-{uuid.uuid4().hex[:12]}",
-            parts=self.folder.file(f"{PARTIAL}/{shard:05d}"),
+            parts=self.folder.file(numbered(PARTIAL, shard)),
             detector=self.detector,
             denies=lambda url: any(item.denies(url) for item in lists),
             accept_deferred=self.accept_deferred,
@@ -304,7 +304,9 @@ class ImagesWork:
         else:
             storage.rename(shard.tar_path, tar)
             storage.write_records(self._file("fetched", shard.number, "parquet"), fetched.images, Image)
-            storage.write_json(note, [msgspec.structs.replace(fetched.tar, name=tar.rpartition("/")[2])])
+            storage.write_json(
+                note, [msgspec.structs.replace(fetched.tar, name=in_stage_folder(tar.rpartition("/")[2]))]
+            )
         storage.remove_folder(shard.parts)
         seconds = time.monotonic() - shard.begun
         received, images = sum(image.reason is None for image in fetched.images), len(fetched.images)

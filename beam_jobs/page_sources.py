@@ -97,7 +97,7 @@ class LocatedPages(PageSource):
     def of(cls, located: StageFolder, own: PagesOptions, recipe: Recipe, inputs: Inputs) -> "LocatedPages":
         """Divide the locate stage's output into parts and shards; raises UserError if that stage is not finished."""
         manifest = located.manifest(LocatePlan)
-        locations = [located.file(file.name) for file in manifest.files if file.name.startswith("locations-")]
+        locations = [located.file(name) for name in manifest.names_of("locations")]
         kept = manifest.counts["documents"].kept
         names = {name for path in locations for name in storage.distinct(path, "warc_filename")}
         # Single records: as many per part as per shard. Whole files: one per part, as far as their hashes differ,
@@ -118,7 +118,7 @@ class LocatedPages(PageSource):
             cc_root=manifest.plan.input.cc_root,
             page_source=own.page_source,
             number_of_parts=parts,
-            counted=tuple(located.file(file.name) for file in manifest.files if file.name.startswith("positions-")),
+            counted=tuple(located.file(name) for name in manifest.names_of("positions")),
             documents=kept,
         )
 

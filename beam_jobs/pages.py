@@ -24,6 +24,7 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.documents.reading import read_documents
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.loaded_filters import LoadedFilters
+from mmc4_pipeline.naming import numbered
 from mmc4_pipeline.pages.content import PageContent, rejected
 from mmc4_pipeline.pages.page_outcome import pack_text, text_of, unpack
 from mmc4_pipeline.pages.page_reader import PageReader
@@ -208,7 +209,7 @@ class PagesWork:
         return divide(in_order(found, sum(map(len, found))), self.limit)
 
     def _run_file(self, step: str, part: int) -> str:
-        return self.folder.file(f"{step}/{part:05d}")
+        return self.folder.file(numbered(step, part))
 
     def read_part(self, part: int, items: Iterable[Any]) -> int:
         """Read a part unless that is done; the note is written last."""

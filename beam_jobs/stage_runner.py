@@ -195,7 +195,7 @@ def refuse_nothing_kept(folder: StageFolder, manifest: Manifest[Any], could: str
     counts = manifest.counts["documents"]
     if counts.kept:
         return
-    names = [file.name for file in manifest.files if file.name.startswith("rejects-")]
+    names = manifest.names_of("rejects")
     rejects = (reject for name in names for reject in storage.read_records(folder.file(name), RejectedDocument))
     first = next(rejects, None)
     example = f"; the first is {first.url or 'without URL'} ({first.source}): {first.detail}" if first else ""

@@ -1,6 +1,7 @@
 """Derive names from the input: document keys, sites, shard numbers. They are the same on every machine and run."""
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -10,6 +11,10 @@ from tldextract import TLDExtract
 # The public suffix list that the package contains: no download, and the same sites for everybody. Its private domains
 # (blogspot.com, github.io) are suffixes too: below them, everybody has a site of their own.
 _SUFFIXES = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
+
+PER_FOLDER = 10_000  # files with so many numbers are in one folder; if there are more, each folder has at most so many
+_STAGE_FILES = 1000  # numbers per folder of a stage, in which a shard has up to three files
+_NUMBERED = re.compile("-([0-9]{5,12})-of-([0-9]{5,12})[.]")
 
 
 def stable_hash(text: str) -> int:
@@ -74,6 +79,31 @@ def number_name(number: int, numbers: int) -> str:
     return f"{number:0{max(5, len(str(numbers - 1)))}d}"
 
 
+def number_folder(number: int, numbers: int, size: int = PER_FOLDER) -> str:
+    """Return the folder of a number from 0 to numbers - 1, with the slash: "18/". Empty if one folder has all numbers.
+
+    A folder has `size` numbers. The names of folders sort as the numbers do.
+    """
+    if numbers <= PER_FOLDER:
+        return ""
+    return f"{number // size:0{len(str((numbers - 1) // size))}d}/"
+
+
+def numbered(folder: str, number: int) -> str:
+    """Return the path of something whose highest number is not known: "done/00003", "done/18/182499"."""
+    inner = f"{number // PER_FOLDER}/" if number >= PER_FOLDER else ""
+    return f"{folder}/{inner}{number:05d}"
+
+
 def shard_name(stem: str, shard: int, shards: int) -> str:
     """Return the file name stem of a shard: "pages-00003-of-00012"."""
     return f"{stem}-{number_name(shard, shards)}-of-{shards:05d}"
+
+
+def in_stage_folder(name: str) -> str:
+    """Return the path of a file below its stage's folder, by its name: "018/pages-018249-of-182500.parquet".
+
+    The path is the name itself if the stage has at most 10,000 shards, or if the name has no number of a shard.
+    """
+    found = _NUMBERED.search(name)
+    return number_folder(int(found[1]), int(found[2]), _STAGE_FILES) + name if found else name

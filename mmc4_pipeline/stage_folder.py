@@ -8,6 +8,9 @@
 
 A note means that its shard is finished. Resuming, progress and statistics rely on the notes, which, unlike a runner's
 counters, are exact after retries. A step within a stage has a folder of notes of its own, such as `fetched/`.
+
+Of more than 10,000 shards, the data files are in subfolders of 1,000 shards (018/pages-018249-of-182500.parquet), and
+the notes from number 10,000 on in subfolders of 10,000 (done/18/182499.json).
 """
 
 import hashlib
@@ -22,7 +25,7 @@ import orjson
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.naming import shard_name
+from mmc4_pipeline.naming import in_stage_folder, numbered, shard_name
 from mmc4_pipeline.stage_notes import ALL_NOTES, read_notes, writing_notes
 from schemas.manifest import AnyPlan, Json, Manifest, Plan, ShardNote, StagePlan, WrittenFile
 from schemas.reasons import Stage
@@ -45,7 +48,7 @@ DONE = "done"  # the folder of the shards' notes
 
 def note_name(shard: int, notes: str = DONE) -> str:
     """Return the name of a shard's note: "done/00003.json"."""
-    return f"{notes}/{shard:05d}.json"
+    return f"{numbered(notes, shard)}.json"
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class StageFolder:
 
     def shard_file(self, stem: str, shard: int, shards: int, extension: str = "parquet") -> str:
         """Return the path of a shard's file: "…/pages-00003-of-00012.parquet"."""
-        return self.file(f"{shard_name(stem, shard, shards)}.{extension}")
+        folder, slash, name = f"{shard_name(stem, shard, shards)}.{extension}".rpartition("/")
+        return self.file(folder + slash + in_stage_folder(name))
 
     def begin(self, plan: Plan, *, resume: bool) -> bool:
         """Start or resume the stage; return whether there is anything left to do.
@@ -101,10 +105,13 @@ class StageFolder:
         """
         if not storage.is_local(self.path):
             return
-        notes = storage.matches_below(self.path, f"*/{'[0-9]' * 5}*.json")
+        name = f"{'[0-9]' * 5}*.json"
+        notes = [
+            note for pattern in (f"*/{name}", f"*/[0-9]*/{name}") for note in storage.matches_below(self.path, pattern)
+        ]
         for note, is_whole in zip(notes, storage.concurrently(storage.is_whole_json, notes), strict=True):
             if not is_whole:
-                for path in {note, self.file(f"{DONE}/{note.rpartition('/')[2]}")}:
+                for path in {note, self.note_file(_shard_of(note))}:
                     if storage.exists(path):
                         storage.remove(path)
 
@@ -133,10 +140,7 @@ class StageFolder:
 
     def done(self, notes: str = DONE) -> set[int]:
         """Return the finished shards; `notes` is the folder of notes of a step within the stage."""
-        return {
-            int(path.rpartition("/")[2].removesuffix(".json"))
-            for path in storage.matches_below(self.path, f"{notes}/*.json")
-        }
+        return set(map(_shard_of, storage.matches_below(self.path, f"{notes}/**/*.json")))
 
     def finish_shard(self, note: ShardNote) -> None:
         """Write the note of a finished shard; raises ArithmeticError if its counts don't add up."""
@@ -197,6 +201,10 @@ class StageFolder:
         if not self.is_finished():
             raise UserError(f"{self.path}: the {self.stage} stage is not finished here; run `mmc4 {self.stage}` first")
         return storage.parse_json(path, storage.read_bytes(path), lambda data: Manifest.from_json(data, plan))
+
+
+def _shard_of(note: str) -> int:
+    return int(note.rpartition("/")[2].removesuffix(".json"))
 
 
 def _versions() -> dict[str, str]:

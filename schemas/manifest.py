@@ -157,10 +157,14 @@ class CutInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class CutOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The formats of the dataset, each a `name` and its settings, the ledger's first; and the size of its shards."""
+    """The formats of the dataset, each a `name` and its settings, the ledger's first; and the size of its shards.
+
+    `filling` says which documents a shard has; an earlier version, which did not note it, filled shards otherwise.
+    """
 
     formats: list[Json]
     shard_bytes: int
+    filling: str | None = None
 
 
 class CutPlan(Plan, frozen=True, kw_only=True, tag=Stage.CUT.value):
@@ -233,6 +237,10 @@ class Manifest(msgspec.Struct, Generic[_OwnPlan], frozen=True, kw_only=True):
         """Return the manifest as it is stored."""
         own = {name: getattr(self, name) for name in _Result.__struct_fields__}
         return as_json(self.plan) | as_json(_Result(**own))
+
+    def names_of(self, stem: str) -> list[str]:
+        """Return the files of that stem, one for each shard, such as "locations-00000-of-00010.parquet"."""
+        return [file.name for file in self.files if file.name.rpartition("/")[2].startswith(f"{stem}-")]
 
     @classmethod
     def from_json(cls, data: bytes, plan: Any) -> "Manifest[Any]":

@@ -53,7 +53,7 @@ def read_features(scores: str) -> Iterator[ImageFeatures]:
 
     Raises UserError if none were saved.
     """
-    paths = storage.matches_below(scores, "features-*.parquet")
+    paths = storage.matches_below(scores, "**/features-*.parquet")
     if not paths:
         raise UserError(f"{scores}: no features; run `mmc4 score` with --save_features")
     for path in paths:

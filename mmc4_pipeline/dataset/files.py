@@ -64,8 +64,12 @@ def shards_of(manifest: Manifest[CutPlan]) -> list[ShardFile]:
         for name, item in settings.formats.items()
         if (number := item.number_of(file.name)) is not None
     ]
-    shards = 1 + max((number for *_, number in found), default=-1)
-    return [ShardFile(file, name, item, settings.named_in_ledger(number, shards)) for file, name, item, number in found]
+    shards, first = 1 + max((number for *_, number in found), default=-1), next(iter(settings.formats), None)
+    listed = {number: file.name for file, name, _, number in found if name == first}
+    return [
+        ShardFile(file, name, item, listed.get(number) or settings.named_in_ledger(number, shards))
+        for file, name, item, number in found
+    ]
 
 
 def _path(name: str) -> str:

@@ -55,10 +55,11 @@ def missing_from(full: str, subset: str) -> Iterator[Missing]:
 
 
 def _ledger_files(dataset: str) -> list[str]:
-    paths = storage.matches_below(dataset, "ledger/*.parquet")
-    if not paths:
+    patterns = ("ledger/*.parquet", "ledger/[0-9]*/*.parquet")
+    names = [name for pattern in patterns for name in storage.names_below(dataset, pattern)]
+    if not names:
         raise UserError(f"{dataset}: has no ledger; give a dataset's folder, such as out/dataset/mmc4")
-    return [f"ledger/{path.rpartition('/')[2]}" for path in paths]
+    return names
 
 
 def _kept(path: str) -> Iterator[dict[str, Any]]:

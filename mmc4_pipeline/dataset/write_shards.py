@@ -14,6 +14,8 @@ from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.manifest import CutOptions, WrittenFile
 
+_FILLING = "across image shards"  # in the plan, so that a resumed cut has no shards that were filled in another way
+
 
 @dataclass(frozen=True)
 class DatasetSettings:
@@ -25,7 +27,7 @@ class DatasetSettings:
     def plan(self) -> CutOptions:
         """Return the settings as the stage's plan records them, with the formats in order."""
         formats = [{"name": name, **asdict(item)} for name, item in self.formats.items()]  # type: ignore[call-overload]
-        return CutOptions(formats=formats, shard_bytes=self.shard_bytes)
+        return CutOptions(formats=formats, shard_bytes=self.shard_bytes, filling=_FILLING)
 
     @classmethod
     def of(cls, options: CutOptions) -> Self:

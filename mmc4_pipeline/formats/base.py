@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar
 
 from mmc4_pipeline.cut_document import CutDocument
-from mmc4_pipeline.naming import number_name
+from mmc4_pipeline.naming import PER_FOLDER, number_folder, number_name
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import unreadable
 from schemas.mmc4_document import ImageInfo, Mmc4Document
@@ -17,7 +17,7 @@ Json = dict[str, Any]
 Add = Callable[[CutDocument, Sequence[bytes]], None]  # a kept document and the JPEG of each image in `placed`
 # Takes a page's URL and those of its images. Returns for each image whether to keep it; None removes the document.
 Choose = Callable[[str, Sequence[str]], Sequence[bool] | None]
-_NUMBER = re.compile("[0-9]{5,}")
+_NAME = re.compile("(?:([0-9]{1,12})/)?shard-([0-9]{5,12})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +105,21 @@ class Format(ABC):
     def file_name(self, number: int, shards: int) -> str:
         """Return the name of a shard's file, below the dataset's folder: "webdataset/shard-00003.tar".
 
-        `shards` is how many shards the dataset has: numbers are as wide as that of the last one.
+        `shards` is how many shards the dataset has. Numbers are as wide as that of the last one, and more than 10,000
+        shards are in subfolders of 10,000: "webdataset/18/shard-182499.tar".
         """
-        return f"{self.folder}/shard-{number_name(number, shards)}.{self.extension}".lstrip("/")
+        name = f"{number_folder(number, shards)}shard-{number_name(number, shards)}.{self.extension}"
+        return f"{self.folder}/{name}".lstrip("/")
 
     def number_of(self, name: str) -> int | None:
         """Return the number of the shard whose file has that name below the dataset's folder, None if none has."""
-        prefix, suffix = f"{self.folder}/shard-".lstrip("/"), f".{self.extension}"
-        digits = name.removeprefix(prefix).removesuffix(suffix)
-        return int(digits) if name == prefix + digits + suffix and _NUMBER.fullmatch(digits) else None
+        prefix, suffix = f"{self.folder}/".lstrip("/"), f".{self.extension}"
+        stem = name.removeprefix(prefix).removesuffix(suffix)
+        found = _NAME.fullmatch(stem)
+        if found is None or name != prefix + stem + suffix:
+            return None
+        folder, number = found[1], int(found[2])
+        return number if folder is None or int(folder) == number // PER_FOLDER else None
 
     def stem_of(self, name: str) -> str:
         """Return the name of a shard's file without its folder and extension: "shard-00003"."""

@@ -138,8 +138,17 @@ def _files(name: str, groups: list[FileGroup]) -> str:
     return (
         f"{table}\n\nThere is one split, `train`. To load the data with Hugging Face `datasets`, put the repository's "
         f"owner in place of `…`:\n\n```python\n{_loading(name, groups)}\n```\n\n"
+        f"{_braces(groups)}"
         "`manifest.json` has the SHA-256 of each file; `mmc4 verify` checks the files, the ledger and all counts."
     )
+
+
+def _braces(groups: list[FileGroup]) -> str:
+    """Return the paragraph with a pattern for each format's shards; empty if there are none."""
+    patterns = "\n".join(group.braces for group in groups if group.braces)
+    if not patterns:
+        return ""
+    return f"Readers that expand braces, such as webdataset, take these patterns:\n\n```text\n{patterns}\n```\n\n"
 
 
 def _loading(name: str, groups: list[FileGroup]) -> str:

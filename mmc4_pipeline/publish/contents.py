@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mmc4_pipeline.dataset.files import ShardFile, files_of, is_ledger, shards_of
 from mmc4_pipeline.formats.base import Format
+from mmc4_pipeline.publish.brace_pattern import brace_pattern
 from schemas.manifest import CutPlan, Manifest, WrittenFile
 from schemas.mmc4_document import ImageInfo, Mmc4Document, fields_of
 
@@ -48,6 +49,7 @@ LEDGER_FIELDS = {
     "key": "key of the document in that shard; null if the image was dropped",
 }
 
+_FOLDER = re.compile(r"(?<![^/])\d+/")  # 18/ of 18/shard-182499.tar
 _NUMBERS = re.compile(r"\d+(?:-of-\d+)?")  # of a file: 00003 of shard-00003.tar, 00003-of-00012 of the ledger's
 
 
@@ -55,12 +57,14 @@ _NUMBERS = re.compile(r"\d+(?:-of-\d+)?")  # of a file: 00003 of shard-00003.tar
 class FileGroup:
     """Files of one kind: the shards of one format, or the ledger.
 
-    `name` is its name as a configuration of the dataset, `pattern` a glob for all of its files. `loader` is the builder
-    of Hugging Face `datasets` that loads them, None if no builder does.
+    `name` is its name as a configuration of the dataset, `pattern` a glob for all of its files. `braces` is a pattern
+    for exactly these shards, None for the ledger. `loader` is the builder of Hugging Face `datasets` that loads them,
+    None if no builder does.
     """
 
     name: str
     pattern: str
+    braces: str | None
     loader: str | None
     media_type: str
     files: tuple[WrittenFile, ...]
@@ -82,18 +86,19 @@ def file_groups(manifest: Manifest[CutPlan]) -> list[FileGroup]:
     groups = [_of_format(shards[0].format, [shard.file for shard in shards]) for shards in of_format.values()]
     ledger = tuple(file for file in files_of(manifest) if is_ledger(file.name))
     if ledger:
-        groups.append(FileGroup(LEDGER, _pattern(ledger[0].name), "parquet", PARQUET, ledger))
+        groups.append(FileGroup(LEDGER, _pattern(ledger[0].name), None, "parquet", PARQUET, ledger))
     return groups
 
 
 def _of_format(item: Format, files: Sequence[WrittenFile]) -> FileGroup:
     name = item.folder.replace("/", "-") or "documents"
-    return FileGroup(name, _pattern(files[0].name), item.loader, item.media_type, tuple(files))
+    braces = brace_pattern(item, [file.name for file in files])
+    return FileGroup(name, _pattern(files[0].name), braces, item.loader, item.media_type, tuple(files))
 
 
 def _pattern(name: str) -> str:
     folder, slash, file = name.rpartition("/")
-    return folder + slash + _NUMBERS.sub("*", file, count=1)
+    return _FOLDER.sub("*/", folder + slash) + _NUMBERS.sub("*", file, count=1)
 
 
 def has_c4_texts(manifest: Manifest[CutPlan]) -> bool:

@@ -55,8 +55,8 @@ def _status(path: str, depth: int) -> StageStatus:
     folder = StageFolder(path, plan.stage)
     is_finished, done = folder.is_finished(), folder.done()
     counts = folder.manifest().counts if is_finished else folder.counts(done)
-    notes = {} if is_finished else storage.modified_below(path, "*/[0-9]*.json")
-    steps = Counter(note.split("/")[-2] for note in notes)
+    notes = {} if is_finished else storage.modified_below(path, "*/**/[0-9]*.json")
+    steps = Counter(_step(note) for note in notes)
     del steps["done"]
     return StageStatus(
         stage=folder.stage,
@@ -68,6 +68,12 @@ def _status(path: str, depth: int) -> StageStatus:
         steps=dict(steps),
         last=max(notes.values(), default=None),
     )
+
+
+def _step(note: str) -> str:
+    """Return the folder of a step's notes, which may be in subfolders of it."""
+    *_, above, folder, _ = note.split("/")
+    return above if folder.isdigit() else folder
 
 
 def status_table(stages: list[StageStatus]) -> Table:

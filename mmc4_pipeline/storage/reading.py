@@ -60,6 +60,11 @@ class FileSystems:
         """Return the files below a folder that match a glob pattern; the folder's own name is not one ("out [1]")."""
         return self.matches(join(glob.escape(folder), pattern))
 
+    def names_below(self, folder: str, pattern: str) -> list[str]:
+        """Return the same files by their paths below the folder; the pattern has no `**`."""
+        levels = pattern.count("/") + 1
+        return ["/".join(path.split("/")[-levels:]) for path in self.matches_below(folder, pattern)]
+
     def size(self, path: str) -> int:
         """Return a file's size in bytes; raises UserError if that cannot be determined."""
         fs = self._filesystem(path)
@@ -298,6 +303,7 @@ _FILE_SYSTEMS = FileSystems()
 exists = _FILE_SYSTEMS.exists
 matches = _FILE_SYSTEMS.matches
 matches_below = _FILE_SYSTEMS.matches_below
+names_below = _FILE_SYSTEMS.names_below
 modified_below = _FILE_SYSTEMS.modified_below
 open_read = _FILE_SYSTEMS.open_read
 open_stream = _FILE_SYSTEMS.open_stream

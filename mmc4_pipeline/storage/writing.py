@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
+from mmc4_pipeline.naming import in_stage_folder
 from mmc4_pipeline.storage.full_disk import naming_full_disk
 from mmc4_pipeline.storage.paths import filesystem, is_in_object_store
 from mmc4_pipeline.storage.reading import matches_below
@@ -126,8 +127,8 @@ def _sync_folder(folder: str) -> None:
 
 
 def written(path: str, writer: HashingWriter) -> WrittenFile:
-    """Describe the file that a writer has written."""
-    return WrittenFile(path.rpartition("/")[2], writer.position, writer.hexdigest())
+    """Describe the file that a writer has written, by its path below its stage's folder."""
+    return WrittenFile(in_stage_folder(path.rpartition("/")[2]), writer.position, writer.hexdigest())
 
 
 def write_bytes(path: str, data: bytes) -> WrittenFile:

@@ -111,9 +111,10 @@ def _unlisted(
     listed = {file.name for file in files}
     places = {(f"{shard.format.folder}/".lstrip("/"), f"shard-*.{shard.format.extension}") for shard in shards}
     for place, pattern in sorted(places | {("ledger/", "*.parquet")}):
-        for path in storage.matches_below(folder.path, place + pattern):
-            if place + path.rpartition("/")[2] not in listed:
-                yield f"{path}: is not in the manifest; remove it"
+        for inner in ("", "[0-9]*/"):
+            for name in storage.names_below(folder.path, place + inner + pattern):
+                if name not in listed:
+                    yield f"{folder.file(name)}: is not in the manifest; remove it"
     for name in sorted(ledger.files_of_shard.keys() - listed) if ledger.whole else ():
         yield f"{folder.file(name)}: the ledger names this shard, the manifest does not; {AGAIN}"
 

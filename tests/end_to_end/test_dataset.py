@@ -184,6 +184,22 @@ def test_a_resume_into_other_shards_is_refused(output: Path, full: Path, changed
     assert named in refusal(run)
 
 
+def test_a_cut_that_an_earlier_version_began_is_refused(output: Path, full: Path, tmp_path: Path) -> None:
+    """It filled each shard from one image shard only, and its plan did not say so."""
+    again = tmp_path / "out"
+    shutil.copytree(output, again)
+    plan = again / "dataset/mmc4/plan.json"
+    content = json.loads(plan.read_text())
+    del content["options"]["filling"]
+    plan.write_text(json.dumps(content))
+    (again / "dataset/mmc4/manifest.json").unlink()
+    before = contents(again, "**/*")
+    arguments = (*FORMATS, "--shard_bytes", str(SHARD_BYTES), "--resume")
+    run = mmc4("cut", "--output", str(again), "--recipe", full.name, *arguments)
+    assert "options.filling: was not set, is " in refusal(run)
+    assert contents(again, "**/*") == before
+
+
 def test_where_nothing_is_kept_there_is_no_shard_and_the_counts_add_up(output: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "nothing.yaml"
     recipe.write_text("extends: mmc4\nfilters: {similarity: {min: 1.0}}")

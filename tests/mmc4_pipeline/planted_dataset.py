@@ -60,26 +60,32 @@ def write_dataset(
     documents: int = 12,
     recipe: str = "mmc4",
     formats: Sequence[str] = ("openflamingo",),
+    numbers: Sequence[int] | None = None,
 ) -> StageFolder:
-    """Write a finished dataset of documents 0, 1, … in shards, as the cut stage does."""
+    """Write a finished dataset of documents 0, 1, … in shards, as the cut stage does.
+
+    With `numbers`, its shards have these numbers, in a dataset that would have all shards up to the last of them.
+    """
+    numbers = numbers or range(shards)
     items = list(parse_formats(formats).values())
     folder = StageFolder(str(path), Stage.CUT)
     folder.begin(cut_plan(shards, recipe=load_recipe(recipe).to_json(), formats=formats), resume=False)
     for shard in range(shards):
-        numbers = range(shard, documents, shards)
-        pages, images, scores = zip(*map(page_of, numbers), strict=True) if numbers else ((), (), ())
+        own = range(shard, documents, shards)
+        pages, images, scores = zip(*map(page_of, own), strict=True) if own else ((), (), ())
         every = [image for group in images for image in group]
-        stored = {image.url: jpeg(10 * number + at) for number, group in zip(numbers, images, strict=True)
+        stored = {image.url: jpeg(10 * number + at) for number, group in zip(own, images, strict=True)
                   for at, image in enumerate(group)}  # fmt: skip
         cut = list(cut_shard(pages, every, scores, load_recipe(recipe)))
         kept = [document for document in cut if document.reason is None]
-        files = write_shard(folder, items, shard, shards, kept, lambda image, stored=stored: stored[image.url])
+        number, every_shard = numbers[shard], numbers[-1] + 1
+        files = write_shard(folder, items, number, every_shard, kept, lambda image, stored=stored: stored[image.url])
         rows = [row for document in cut for row in ledger_rows(document, files[0].name)]
         files.append(storage.write_records(folder.shard_file("ledger/ledger", shard, shards), rows, LedgerRow))
         counts = {"documents": Counts(len(pages)), "links": Counts(len(every))}
         counts["documents"].decide(document.reason for document in cut)
         counts["links"].decide(reason for document in cut for reason in document.cut_reasons())
-        note = ShardNote(shard=shard, files=files, counts=counts, documents_in_shard={shard: len(kept)})
+        note = ShardNote(shard=shard, files=files, counts=counts, documents_in_shard={number: len(kept)})
         folder.finish_shard(replace(note, urls=url_filter(urls_of(pages))))
     folder.finish()
     return folder

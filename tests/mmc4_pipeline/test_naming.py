@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo
+from mmc4_pipeline.formats.registry import known_formats
 from mmc4_pipeline.naming import (
     document_key,
     image_name,
@@ -109,5 +110,40 @@ def test_numbers_are_as_wide_as_the_last_so_that_a_brace_pattern_names_them(numb
 def test_more_than_100_000_shards_have_six_digits() -> None:
     assert shard_name("pages", 3, 100_000) == "pages-00003-of-100000"
     assert shard_name("pages", 3, 182_500) == "pages-000003-of-182500"
-    assert OpenFlamingo().file_name(182_499, 182_500) == "shard-182499.tar"
-    assert OpenFlamingo().number_of("shard-182499.tar") == 182_499
+
+
+@pytest.mark.parametrize(
+    ("number", "shards", "name"),
+    [
+        (9_999, 10_000, "shard-09999.tar"),
+        (0, 10_001, "0/shard-00000.tar"),
+        (10_000, 10_001, "1/shard-10000.tar"),
+        (3, 182_500, "00/shard-000003.tar"),
+        (182_499, 182_500, "18/shard-182499.tar"),
+    ],
+)
+def test_more_than_10_000_shards_are_in_folders(number: int, shards: int, name: str) -> None:
+    assert OpenFlamingo().file_name(number, shards) == name
+    assert OpenFlamingo().number_of(name) == number
+
+
+@given(st.sampled_from(sorted(known_formats())), st.integers(1, 10**7), st.data())
+def test_folders_are_small_sort_as_their_numbers_and_files_are_found_again(
+    choice: str, shards: int, data: st.DataObject
+) -> None:
+    item = known_formats()[choice]()
+    one, other = sorted(data.draw(st.tuples(*[st.integers(0, shards - 1)] * 2)))
+    names = [item.file_name(number, shards) for number in (one, other)]
+    assert names == sorted(names)
+    assert [item.number_of(name) for name in names] == [one, other]
+    folders = [name.rpartition("/")[0] for name in names]
+    if folders[0] == folders[1]:
+        assert other - one < 10_000
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["17/shard-182499.tar", "x/shard-182499.tar", "18/18/shard-182499.tar", "18/shard-182499.zip", "shard-1.tar"],
+)
+def test_a_shard_in_a_wrong_place_is_none(name: str) -> None:
+    assert OpenFlamingo().number_of(name) is None

@@ -1,5 +1,6 @@
 """A stage's folder: what resuming refuses, what counts must do, and what the manifest says in the end."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.recipe import load_recipe
+from mmc4_pipeline.report.status import statuses
 from mmc4_pipeline.stage_folder import StageFolder, add_up, fingerprint
 from schemas.manifest import CutPlan, Manifest, PagesInput, PagesPlan, ShardNote, WrittenFile
 from schemas.reasons import Reason, Stage
@@ -55,6 +57,37 @@ def test_from_begin_to_manifest(folder: StageFolder) -> None:
     assert manifest.versions["apache-beam"]
     assert folder.manifest(PagesPlan) == folder.manifest() == manifest
     assert not folder.begin(PLAN, resume=True)
+
+
+@given(st.sampled_from(["pages", "ledger/ledger"]), st.integers(1, 10**6), st.data())
+def test_a_file_is_where_its_folder_s_manifest_says(stem: str, shards: int, data: st.DataObject) -> None:
+    """Folders above 10,000 shards have at most 1,000, with up to three files each."""
+    folder, shard = StageFolder("memory://out", Stage.PAGES), data.draw(st.integers(0, shards - 1))
+    path = folder.shard_file(stem, shard, shards)
+    above, _, name = stem.rpartition("/")
+    written = storage.written(path, storage.HashingWriter(io.BytesIO()))  # type: ignore[arg-type]
+    assert path == folder.file(f"{above}/{written.name}".lstrip("/"))
+    assert written.name.rpartition("/")[2].startswith(f"{name}-")
+    inner = written.name.rpartition("/")[0]
+    assert bool(inner) == (shards > 10_000)
+    assert not inner or (int(inner) == shard // 1000 and len(inner) == len(str((shards - 1) // 1000)))
+
+
+def test_notes_of_many_shards_are_in_folders(folder: StageFolder) -> None:
+    folder.begin(pages_plan(182_500), resume=False)
+    for shard in (0, 9_999, 10_000, 182_499):
+        finish(folder, shard, counts(1, 1))
+        storage.write_json(folder.note_file(shard, "step"), {"a": "note"})
+    notes = sorted(str(path.relative_to(folder.path)) for path in Path(folder.path, "done").rglob("*.json"))
+    assert notes == ["done/00000.json", "done/09999.json", "done/1/10000.json", "done/18/182499.json"]
+    assert folder.done() == folder.done("step") == {0, 9_999, 10_000, 182_499}
+    (status,) = statuses(str(Path(folder.path).parent))
+    assert (status.done, status.steps, status.counts) == (4, {"step": 4}, {"links": counts(4, 4)})
+    Path(folder.note_file(10_000)).write_bytes(b"{")
+    Path(folder.note_file(182_499, "step")).write_bytes(b"")
+    assert folder.begin(pages_plan(182_500), resume=True)
+    assert folder.done() == {0, 9_999}
+    assert folder.done("step") == {0, 9_999, 10_000}
 
 
 def test_an_existing_folder_needs_resume(folder: StageFolder) -> None:

@@ -38,6 +38,20 @@ def test_nothing_of_a_subset_is_missing(tmp_path: Path) -> None:
     assert list(missing_from(full, full)) == []
 
 
+def test_ledgers_in_folders_are_compared(tmp_path: Path) -> None:
+    full = dataset(tmp_path / "full", *FULL)
+    core = dataset(tmp_path / "core", [kept("a", 0)], [kept("d", 4)], [])
+    for folder in (full, core):
+        for number in (1, 2):  # as if there were 1,000 shards between them
+            name = f"ledger-0000{number}-of-00003.parquet"
+            inner = Path(folder, "ledger", str(number))
+            inner.mkdir()
+            Path(folder, "ledger", name).rename(inner / name)
+    assert [missing.ledger for missing in missing_from(full, core)] == [
+        f"{core}/ledger/1/ledger-00001-of-00003.parquet"
+    ]
+
+
 def test_images_that_the_full_dataset_dropped_or_never_had_are_missing(tmp_path: Path) -> None:
     full = dataset(tmp_path / "full", *FULL)
     other_bytes = replace(kept("a", 2), sha256="other")
