@@ -20,6 +20,7 @@ from schemas.image import Image
 from schemas.page import Page
 
 _BATCH = 32
+_SHARDS_AT_ONCE = 8  # whose rows are read in parallel, because remote storage is slow
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ class FaceSample:
         return all(item.has_face is not None for item in self._chosen)
 
     def _choose(self, size: int) -> list[_Sampled]:
-        """Return the images of the lowest ranks, with only one shard's rows and `size` images in memory."""
+        """Return the images of the lowest ranks, with only a few shards' rows and `size` images in memory."""
         heap: list[tuple[int, str, _Sampled]] = []
         held: set[str] = set()
-        for shard in range(self._shards):
-            for sha256, item in self._kept(shard):
+        for kept in storage.concurrently(lambda shard: list(self._kept(shard)), range(self._shards), _SHARDS_AT_ONCE):
+            for sha256, item in kept:
                 rank = -stable_hash(f"{self._seed} {sha256}")  # the heap's first element is the one to replace
                 if sha256 in held or (len(heap) == size and rank <= heap[0][0]):
                     continue

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,15 +29,26 @@ class LedgerTotals:
     problems: list[str] = field(default_factory=list)
     whole: bool = True
 
+    def __iadd__(self, other: "LedgerTotals") -> Self:
+        """Add the totals of further files."""
+        self.rows += other.rows
+        self.kept += other.kept
+        for stage, reasons in other.dropped.items():
+            self.dropped.setdefault(stage, Counter()).update(reasons)
+        for shard, files in other.files_of_shard.items():
+            self.files_of_shard.setdefault(shard, []).extend(files)
+        self.problems += other.problems
+        self.whole = self.whole and other.whole
+        return self
 
-def check_ledger_file(path: str, expected: WrittenFile, totals: LedgerTotals) -> None:
-    """Check one of the ledger's files, and add it to the totals if it is intact."""
+
+def check_ledger_file(path: str, expected: WrittenFile) -> LedgerTotals:
+    """Check one of the ledger's files, and return its totals if it is intact."""
+    totals = LedgerTotals()
     try:
         with storage.open_read(path) as stream:
             if difference := HashingReader(stream).problem(expected):
-                totals.problems.append(f"{path}: {difference}")
-                totals.whole = False
-                return
+                return LedgerTotals(problems=[f"{path}: {difference}"], whole=False)
         with storage.open_read(path) as stream:
             file = pq.ParquetFile(stream)
             for batch in file.iter_batches(columns=_COLUMNS):
@@ -47,6 +59,7 @@ def check_ledger_file(path: str, expected: WrittenFile, totals: LedgerTotals) ->
     except (pa.ArrowException, OSError) as error:
         totals.problems.append(f"{path}: not readable as a ledger ({str(error).splitlines()[0]}); {AGAIN}")
         totals.whole = False
+    return totals
 
 
 def _add(path: str, rows: pa.Table, totals: LedgerTotals) -> None:

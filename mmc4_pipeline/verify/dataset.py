@@ -49,13 +49,14 @@ def verify(
     names = {shard.file.name for shard in shards}
     report = Report(files=len(files), bytes=sum(file.bytes for file in files))
     ledger = LedgerTotals()
-    for file in files:
-        if is_ledger(file.name):
-            check_ledger_file(folder.file(file.name), file, ledger)
-            advance()
-        elif file.name not in names:
-            report.problems += _check_other(folder.file(file.name), file)
-            advance()
+    of_ledger = [file for file in files if is_ledger(file.name)]
+    for part in storage.concurrently(lambda file: check_ledger_file(folder.file(file.name), file), of_ledger):
+        ledger += part
+        advance()
+    others = [file for file in files if not is_ledger(file.name) and file.name not in names]
+    for problems in storage.concurrently(lambda file: list(_check_other(folder.file(file.name), file)), others):
+        report.problems += problems
+        advance()
     report.links = ledger.rows
     report.problems += ledger.problems
     totals = {name: Checked() for name in DatasetSettings.of(manifest.plan.options).formats}
