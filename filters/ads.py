@@ -8,12 +8,13 @@ from importlib.resources import files
 from adblock import Engine, FilterSet
 
 from filters.base import FileLinkFilter, LinkFilter, Stricter
-from filters.hosts import host_and_port, split
+from filters.hosts import MAX_NAME, host_and_port, split
 from schemas.page import ImageLink
 from schemas.reasons import Reason
 
 _BUILT_IN = "ads.txt"  # next to this file
-_PLAIN = re.compile(r"https?://[a-z0-9.-]*[a-z0-9](?:[/?][!-~]*)?")  # the engine reads these as browsers do
+# The engine reads these as browsers do.
+_PLAIN = re.compile(rf"https?://[a-z0-9.-]{{0,{MAX_NAME - 1}}}[a-z0-9](?:[/?][!-~]*)?").fullmatch
 _NOT_A_RULE = re.compile(r"!|\[|#|<|$")
 _COSMETIC = re.compile(r"#[@?$%]*#")  # hides elements of a page by their look and does not concern URLs
 
@@ -68,11 +69,14 @@ def _could_be_rule(line: str) -> bool:
 
 
 def _plain(url: str) -> str:
-    """Return the URL with its host in normal form, because the engine compares letter by letter; "" if not a URL."""
-    if _PLAIN.fullmatch(url):
+    """Return the URL with its host in normal form, because the engine compares letter by letter; "" if not a URL.
+
+    It is also "" if the host's name is too long to exist: the engine would look at each of its ends.
+    """
+    if _PLAIN(url):
         return url
     parts = split(url)
-    if parts is None or not parts.hostname:
+    if parts is None or not parts.hostname or len(parts.hostname) > MAX_NAME:
         return ""
     plain = parts._replace(netloc=host_and_port(parts), fragment="").geturl()
     return plain.encode("utf-8", "replace").decode("utf-8")

@@ -18,7 +18,7 @@ import numpy as np
 import xxhash
 
 from filters.base import FileLinkFilter, LinkFilter, Stricter
-from filters.hosts import host_and_port, normal_host
+from filters.hosts import MAX_NAME, host_and_port, normal_host
 from filters.hosts import split as split_leniently
 from filters.web_url import split, web_url, without_fragment
 from schemas.page import ImageLink
@@ -76,7 +76,7 @@ class LoadedDenyList(LinkFilter):
         """Read a list; raises ValueError with the number of a line that is not an entry."""
         names, sums = array("Q"), array("Q")
         for number, raw in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), start=1):
-            if _PLAIN_HOST.fullmatch(raw):
+            if len(raw) <= MAX_NAME and _PLAIN_HOST.fullmatch(raw):
                 names.append(xxhash.xxh3_64_intdigest(raw.rstrip()))
                 continue
             entry = _COMMENT.sub("", raw.decode("utf-8", "replace")).strip()
@@ -149,8 +149,11 @@ def _forms(url: str) -> set[str]:
 
 @lru_cache(maxsize=65536)
 def _host_keys(host: str) -> tuple[int, ...]:
-    """Return the hashes of a host and of each domain above it."""
-    labels = normal_host(host).split(".")
+    """Return the hashes of a host and of each domain above it, except names that are too long to exist."""
+    name = normal_host(host)
+    if len(name) > MAX_NAME:  # it may have half a million labels
+        name = name[-MAX_NAME - 1 :].partition(".")[2]
+    labels = name.split(".")
     return tuple(_hash(".".join(labels[start:])) for start in range(len(labels)))
 
 
@@ -169,7 +172,7 @@ def _name(entry: str) -> str | None:
         parts = split(entry)
         return _url_name(parts) if parts else None
     host = normal_host(entry.removeprefix("*."))
-    return host.strip("[]") if _HOST.fullmatch(host) else None
+    return host.strip("[]") if len(host) <= MAX_NAME and _HOST.fullmatch(host) else None
 
 
 def _url_name(parts: SplitResult) -> str:

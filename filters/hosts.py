@@ -5,7 +5,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import idna
 
-_MAX_NAME = 253  # characters (RFC 1035, 2.3.4); longer ones are not names, and IDNA could take long for them
+MAX_NAME = 253  # characters (RFC 1035, 2.3.4); longer ones are not names, and IDNA could take long for them
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -13,7 +13,7 @@ _PORTS = {"http": 80, "https": 443}
 def normal_host(host: str) -> str:
     """Return the host in normal form (UTS #46), or just in lower case if it is not a valid host name."""
     name = unquote(host).lower()
-    if not name.isascii() and len(name) <= _MAX_NAME:
+    if not name.isascii() and len(name) <= MAX_NAME:
         try:
             name = idna.encode(name, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError):
