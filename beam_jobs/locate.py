@@ -6,7 +6,7 @@ so about as many captures are shuffled as there are documents.
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 from sys import maxsize
@@ -31,7 +31,7 @@ from beam_jobs.stage_runner import refuse_nothing_kept, run_stage
 from mmc4_pipeline import storage
 from mmc4_pipeline.commoncrawl.locate import locate
 from mmc4_pipeline.documents.choosing import choose, document_files
-from mmc4_pipeline.documents.fields import parse_fields
+from mmc4_pipeline.documents.fields import FORMATS, parse_fields
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.naming import document_key, shard_of
 from mmc4_pipeline.pages.site_shards import position
@@ -95,11 +95,14 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
     if not own.c4 or not own.cc_root:
         raise UserError("--c4 and --cc_root are required: the C4 files, and the folder or URL of Common Crawl")
     _check_numbers(own)
-    fields, inputs = parse_fields(own.c4_fields), Inputs(http_settings(options))
+    fields, inputs = parse_fields(own.c4_fields, FORMATS[own.documents_format]), Inputs(http_settings(options))
     chosen = choose(inputs, document_files(inputs, own.c4), fields, own.limit)
     folder, expected = stage_folder(output_folder(options), Stage.LOCATE), min(chosen.expected, own.sample or maxsize)
     shards = max(1, ceil(expected / DOCUMENTS_PER_SHARD))
-    index, described = choose_index(own.index, inputs, own.cc_root, recipe.crawl, folder, expected, shards)
+    several = fields.crawl is not None or fields.warc is not None
+    index, described = choose_index(
+        own.index, inputs, own.cc_root, recipe.crawl, folder, expected, shards, several_crawls=several
+    )
     work = LocateWork(
         folder=folder,
         documents=InputDocuments(
@@ -114,7 +117,7 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
         recipe=recipe.part(Stage.LOCATE),
         input=LocateInput(
             c4=chosen.sizes,
-            c4_fields=asdict(fields),
+            c4_fields=fields.named(),
             c4_first=chosen.first,
             limit=own.limit,
             sample=own.sample,
@@ -153,19 +156,19 @@ class ReadReferences(beam.DoFn):
         self._work, self._todo = work, todo
 
     def process(self, batch: tuple[int, str] | bytes) -> Iterator[Any]:
-        urls: list[str] = []
+        urls: list[tuple[str, str]] = []
         _log.info("locate: reading %s", "the sample" if isinstance(batch, bytes) else batch[1])
         yield from in_packs(self._by_shard(batch, urls))
         for wanted in self._work.index.wanted(urls, self._todo):
             yield beam.pvalue.TaggedOutput("wanted", wanted)
 
     def _by_shard(
-        self, batch: tuple[int, str] | bytes, urls: list[str]
+        self, batch: tuple[int, str] | bytes, urls: list[tuple[str, str]]
     ) -> Iterator[tuple[int, Reference | RejectedDocument]]:
         for found in self._work.documents.read(batch):
             url = found.url if isinstance(found, RejectedDocument) else found[0]
             if not isinstance(found, RejectedDocument):
-                urls.append(url)
+                urls.append((found[4], url))
             shard = shard_of(url, self._work.shards)
             if shard in self._todo:
                 yield shard, found
@@ -207,9 +210,10 @@ class WriteLocations(beam.DoFn):
         )
         finish_shard(folder, note)
 
-    def _reference(self, url: str, seconds: int, number: int, line: int) -> DocumentReference:
+    def _reference(self, url: str, seconds: int, number: int, line: int, crawl: str, warc: str) -> DocumentReference:
         moment = EPOCH + timedelta(seconds=seconds)
-        return DocumentReference(document_key(url, moment), url, moment, f"{self._work.documents.files[number]}:{line}")
+        source = f"{self._work.documents.files[number]}:{line}"
+        return DocumentReference(document_key(url, moment), url, moment, source, crawl, warc)
 
 
 def main(argv: list[str], program: str = "mmc4 locate") -> None:

@@ -20,17 +20,30 @@ _DOCUMENTS_PER_GROUP = 500  # documents whose blocks of the CDXJ index are read 
 
 
 def choose_index(
-    kind: str, inputs: Inputs, cc_root: str, crawl: str, folder: StageFolder, expected: int, shards: int
+    kind: str,
+    inputs: Inputs,
+    cc_root: str,
+    crawl: str,
+    folder: StageFolder,
+    expected: int,
+    shards: int,
+    *,
+    several_crawls: bool = False,
 ) -> tuple[ColumnarIndex | CdxLookUps, dict[str, Any]]:
     """Return the index of that kind (auto, columnar or cdx), and its description for the plan.
 
-    `expected` is the number of documents. Raises UserError if the index is missing or has no rows.
+    `expected` is the number of documents. If each of them names its crawl, they are looked up, unless the user decides
+    otherwise: nobody knows the crawls before the documents are read. Raises UserError if the index is missing or has no
+    rows.
     """
     cdx = CdxIndex(inputs, cc_root, crawl)
+    groups = max(1, ceil(expected / _DOCUMENTS_PER_GROUP))
+    if several_crawls and kind != "columnar":
+        found = CdxLookUps(inputs=inputs, cc_root=cc_root, crawl=crawl, whole=None, groups=groups, shards=shards)
+        return found, {"index": {}}
     if kind == "cdx" or (kind == "auto" and _is_cdx_cheaper(cdx, expected)):
         _log.info("locate: looking up about %d documents in the CDXJ index", expected)
         whole = cdx.size <= expected * PAGES_OF_KEY * PAGE
-        groups = max(1, ceil(expected / _DOCUMENTS_PER_GROUP))
         found = CdxLookUps(inputs=inputs, cc_root=cc_root, crawl=crawl, whole=whole, groups=groups, shards=shards)
         return found, {"index": {cdx.cluster_path: cdx.size}}
     return _columnar(inputs, cc_root, crawl, folder, expected, shards)
@@ -50,6 +63,7 @@ def _columnar(
     index = ColumnarIndex(
         folder=folder,
         inputs=inputs,
+        crawl=crawl,
         groups=tuple((path, group) for path in files for group, size in enumerate(groups[path]) if size),
         rows=rows,
         filters=max(1, ceil(expected / URLS_PER_FILTER)),

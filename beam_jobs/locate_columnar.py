@@ -13,6 +13,7 @@ from apache_beam.utils.shared import Shared
 from beam_jobs.locate_rows import in_packs, rows_of
 from mmc4_pipeline.commoncrawl.index import read_captures
 from mmc4_pipeline.commoncrawl.wanted import BloomFilter, WantedUrls, by_part, false_positive_rate, hash_of
+from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import Inputs
 
@@ -23,13 +24,14 @@ SHARE_OF_FALSE_ROWS = 0.05  # rows that are shuffled needlessly, as a share of t
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnarIndex:
-    """The columnar index: its row groups (file, number) that have rows, and the number of rows in all.
+    """The columnar index of a crawl: its row groups (file, number) that have rows, and the number of rows in all.
 
     `filters` is the number of Bloom filters, `shards` that of the shards of locations.
     """
 
     folder: StageFolder
     inputs: Inputs
+    crawl: str
     groups: tuple[tuple[str, int], ...]
     rows: int
     filters: int
@@ -39,12 +41,20 @@ class ColumnarIndex:
         """Return the path of one of the filters of wanted URLs."""
         return self.folder.file(f"wanted/part-{part:05d}.bloom")
 
-    def wanted(self, urls: Sequence[str], _todo: frozenset[int]) -> Iterator[tuple[int, bytes]]:
-        """Yield (part, hashes of URLs) of a file's documents.
+    def wanted(self, urls: Sequence[tuple[str, str]], _todo: frozenset[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield (part, hashes of URLs) of a file's documents, which are given with their crawls ("" if not known).
+
+        Raises UserError for a document of another crawl.
 
         The filters have all documents, whatever a resumed run has to do, so that each run makes the same ones.
         """
-        hashes = np.fromiter(map(hash_of, urls), np.uint64, len(urls))
+        for crawl, url in urls:
+            if crawl not in ("", self.crawl):
+                raise UserError(
+                    f"{url}: its crawl is {crawl}, but --index columnar reads {self.crawl} only; use --index cdx for "
+                    "several crawls, or --crawl with files of one crawl"
+                )
+        hashes = np.fromiter((hash_of(url) for _, url in urls), np.uint64, len(urls))
         for part, of_part in by_part(hashes, self.filters).items():
             yield part, of_part.tobytes()
 

@@ -56,7 +56,8 @@ class InputDocuments:
         number, path = batch
         for line, found in read_references(self.inputs, path, self.fields, self.first.get(path)):
             if isinstance(found, DocumentReference):
-                yield found.url, (found.timestamp - EPOCH) // timedelta(seconds=1), number, line
+                seconds = (found.timestamp - EPOCH) // timedelta(seconds=1)
+                yield found.url, seconds, number, line, found.crawl, found.warc
             else:
                 yield found
 

@@ -11,7 +11,8 @@ from mmc4_pipeline.naming import shard_of
 from schemas.capture import Capture
 from schemas.document import RejectedDocument
 
-Reference = tuple[str, int, int, int]  # URL, timestamp in seconds, number of the file, line
+# URL, timestamp in seconds, number of the file, line, crawl and WARC file (empty if not known)
+Reference = tuple[str, int, int, int, str, str]
 IndexRow = tuple[str, int, str, int, int]  # URL, fetch time in milliseconds, WARC file, offset, length
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROWS_PER_PACK = 1000

@@ -16,12 +16,17 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class DocumentReference:
-    """A document without its text, but with its place: this is joined with the index."""
+    """A document without its text, but with its place: this is joined with the index.
+
+    `crawl` is its crawl and `warc` the WARC file of its page, below Common Crawl's root; each is empty if not known.
+    """
 
     key: str
     url: str
     timestamp: datetime
     source: str  # "path:line"
+    crawl: str = ""
+    warc: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ def line(url: str, timestamp: str = "20190420120000", **changed: str) -> bytes:
     return (key_of(url) or b"") + f" {timestamp} {json.dumps(row | changed)}\n".encode()
 
 
-def write_index(root: Path, lines: list[bytes], of_block: int = 3, blocks_of_file: int = 4) -> None:
+def write_index(root: Path, lines: list[bytes], of_block: int = 3, blocks_of_file: int = 4, crawl: str = CRAWL) -> None:
     """Write sorted lines as blocks, and cluster.idx."""
-    folder = root / f"cc-index/collections/{CRAWL}/indexes"
+    folder = root / f"cc-index/collections/{crawl}/indexes"
     folder.mkdir(parents=True, exist_ok=True)
     cluster, files = b"", dict[str, bytes]()
     ordered = sorted(lines)

@@ -4,6 +4,8 @@ import argparse
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from mmc4_pipeline.documents.fields import FORMATS
+
 
 class LocateOptions(PipelineOptions):
     """Where the documents and Common Crawl are."""
@@ -45,10 +47,16 @@ class LocateOptions(PipelineOptions):
             "0.3 MB each until most blocks are read); auto takes the one of which fewer bytes are read (default: auto)",
         )
         group.add_argument(
+            "--documents_format",
+            choices=tuple(FORMATS),
+            default="c4",
+            help="corpus that the files of --c4 are from; all but c4 name the crawl of each document (default: c4)",
+        )
+        group.add_argument(
             "--c4_fields",
             nargs="+",
             default=[],
             metavar="NAME=COLUMN",
             help="names of the fields text, url and timestamp, if the files have other names, for example "
-            "timestamp=date",
+            "timestamp=date; also crawl and warc, if the files have them",
         )

@@ -24,7 +24,8 @@ class Located:
 def locate(documents: Iterable[DocumentReference], captures: Iterable[Capture], max_seconds_apart: int = 0) -> Located:
     """Assign each document the capture of its URL at its fetch time (C4's timestamp is the crawl's, to the second).
 
-    A document without that capture gets the nearest one within `max_seconds_apart`. A capture is assigned to at most
+    A document without that capture gets the nearest one within `max_seconds_apart`. If its crawl or WARC file is known,
+    only captures there count, and in the WARC file those of any time. A capture is assigned to at most
     one document, exact matches first: two documents never show the same page. URLs must be identical.
     """
     by_url: dict[str, set[Capture]] = {}  # sets: an index may list a record twice
@@ -41,7 +42,8 @@ def locate(documents: Iterable[DocumentReference], captures: Iterable[Capture], 
         assigned = _assign(list(of_url.values()), found, max_seconds_apart)
         for key, document in of_url.items():
             if key in assigned:
-                result.locations.append(_location(document, assigned[key], several=len(found) > 1))
+                several = sum(_is_in_crawl(document, capture) for capture in found) > 1
+                result.locations.append(_location(document, assigned[key], several=several))
             else:
                 detail = _why_not(document, found, max_seconds_apart)
                 result.rejects.append(_reject(document, Reason.NOT_LOCATED, detail))
@@ -56,7 +58,7 @@ def _assign(documents: list[DocumentReference], captures: set[Capture], limit: i
         (apart, document.key, capture)
         for document in documents
         for capture in captures
-        if (apart := _seconds_apart(document, capture)) <= limit
+        if _is_in(document, capture) and ((apart := _seconds_apart(document, capture)) <= limit or document.warc)
     ]
     pairs.sort(key=lambda pair: (pair[0], pair[2].fetch_time, pair[2].warc_filename, pair[2].offset, pair[1]))
     assigned: dict[str, Capture] = {}
@@ -66,6 +68,15 @@ def _assign(documents: list[DocumentReference], captures: set[Capture], limit: i
             assigned[key] = capture
             remaining.remove(capture)
     return assigned
+
+
+def _is_in(document: DocumentReference, capture: Capture) -> bool:
+    """Return whether a capture is in the document's WARC file, or in its crawl, as far as they are known."""
+    return capture.warc_filename == document.warc if document.warc else _is_in_crawl(document, capture)
+
+
+def _is_in_crawl(document: DocumentReference, capture: Capture) -> bool:
+    return not document.crawl or f"/{document.crawl}/" in capture.warc_filename
 
 
 def _seconds_apart(document: DocumentReference, capture: Capture) -> int:
@@ -89,7 +100,10 @@ def _location(document: DocumentReference, capture: Capture, *, several: bool) -
     )
 
 
-def _why_not(document: DocumentReference, found: set[Capture], limit: int) -> str:
+def _why_not(document: DocumentReference, captures: set[Capture], limit: int) -> str:
+    found = {capture for capture in captures if _is_in(document, capture)}
+    if captures and not found:
+        return f"the URL is in the index, but not in {document.warc or document.crawl}"
     if not found:
         return "the URL is not in the index"
     near = sorted((_seconds_apart(document, capture), capture.fetch_time) for capture in found)

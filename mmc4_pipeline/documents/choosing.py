@@ -1,11 +1,11 @@
 """Find the files of documents, and decide before the run which documents to read of them."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from mmc4_pipeline.documents.fields import DocumentFields
-from mmc4_pipeline.documents.rows import as_object, first_lines, is_parquet, read_rows
+from mmc4_pipeline.documents.fields import FORMATS, DocumentFields
+from mmc4_pipeline.documents.rows import as_object, field_of, first_lines, is_parquet, read_rows
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.storage import Inputs, for_each
 from mmc4_pipeline.storage.foreign_parquet import footer, holds_text
@@ -68,25 +68,40 @@ def inspect(inputs: Inputs, path: str, names: DocumentFields) -> tuple[int, int]
     read, lines = first_lines(inputs, path, size)
     objects = [item for item in map(as_object, lines) if isinstance(item, dict)]
     found = dict.fromkeys(key for item in objects for key in item)
-    for name in asdict(names).values():
-        if found and name not in found:
+    for name in names.named().values():
+        if found and all(field_of(item, name) is None for item in objects):
             raise _missing_field(path, name, list(found))
     return size, round(size * len(lines) / read) if lines else size // _BYTES_PER_DOCUMENT
 
 
 def _rows_of(inputs: Inputs, path: str, names: DocumentFields) -> int:
     metadata, columns = footer(inputs, path)
-    for name, column in asdict(names).items():
-        if column not in columns.names:
+    for name, column in names.named().items():
+        kind = _type_of(columns, column)
+        if kind is None:
             raise _missing_field(path, column, columns.names)
-        kind = columns.field(column).type
         if not holds_text(kind) and not (name == "timestamp" and pa.types.is_timestamp(kind)):
             raise UserError(f"{path}: the column {column!r} is {kind}, not a {name}; name another with --c4_fields")
     return int(metadata.num_rows)
 
 
+def _type_of(columns: pa.Schema, name: str) -> pa.DataType | None:
+    if name in columns.names:
+        return columns.field(name).type
+    parts = name.split(".")
+    kind = columns.field(parts[0]).type if parts[0] in columns.names else None
+    for part in parts[1:]:
+        if not (kind is not None and pa.types.is_struct(kind)) or kind.get_field_index(part) < 0:
+            return None
+        kind = kind.field(part).type
+    return kind
+
+
 def _missing_field(path: str, name: str, found: list[str]) -> UserError:
+    tops = ({column.partition(".")[0] for column in names.named().values()} for names in FORMATS.values())
+    known = [format_ for format_, top in zip(FORMATS, tops, strict=True) if top <= set(found)]
+    alike = f"use --documents_format {known[0]}, or " if known else ""
     return UserError(
         f"{path}: no field {name!r} (found: {', '.join(found)}); "
-        "map the fields, as in --c4_fields text=content url=uri timestamp=date"
+        f"{alike}map the fields, as in --c4_fields text=content url=uri timestamp=date"
     )

@@ -1,9 +1,9 @@
-"""Read C4 documents: allenai/c4's JSON lines (plain, gzip or zstd), and Parquet with the same three columns.
+"""Read documents: JSON lines (plain, gzip or zstd) or Parquet, with the fields that `DocumentFields` names.
 
-Other names of the columns are given, not guessed (`DocumentFields`). A document is identified by its file and its line
-or row, counted from 1.
+A document is identified by its file and its line or row, counted from 1.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,9 @@ from mmc4_pipeline.naming import document_key
 from mmc4_pipeline.storage import Inputs
 from schemas.document import Document, DocumentReference, RejectedDocument
 from schemas.reasons import Reason
+
+_CRAWL = re.compile(r"CC-MAIN-\d{4}(-\d{2,4})?(?!\d)")
+_WARC = re.compile(r"crawl-data/.+/warc/.+\.warc\.gz$")
 
 
 def read_documents(
@@ -35,14 +38,24 @@ def read_references(
 
     Texts are not read if the format allows that, so that a Parquet row without a text is noticed only later.
     """
-    wanted = ("url", "timestamp") if is_parquet(path) else ("url", "timestamp", "text")
+    wanted = ("url", "timestamp", "crawl", "warc") + (() if is_parquet(path) else ("text",))
     for number, row in read_rows(inputs, path, names, wanted, first):
         source = f"{path}:{number}"
+        crawl, warc = _origin(row)
         found = _document(row, source)
         if isinstance(found, Document):
-            yield number, DocumentReference(found.key, found.url, found.timestamp, source)
+            yield number, DocumentReference(found.key, found.url, found.timestamp, source, crawl, warc)
         else:
             yield number, found
+
+
+def _origin(row: dict[str, Any] | str) -> tuple[str, str]:
+    """Take crawl and WARC file from a row, and return their names; each is empty if it is not known."""
+    if isinstance(row, str):
+        return "", ""
+    crawl_text, path = (str(row.pop(name, "")) for name in ("crawl", "warc"))
+    crawl, warc = _CRAWL.search(crawl_text) or _CRAWL.search(path), _WARC.search(path)
+    return crawl[0] if crawl else "", warc[0] if warc else ""
 
 
 def _document(row: dict[str, Any] | str, source: str) -> Document | RejectedDocument:

@@ -8,13 +8,13 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmc4_pipeline.documents.fields import DocumentFields
@@ -37,7 +37,7 @@ def read_rows(
 
     Raises UserError if the file is truncated or corrupt; the message has the last line that could be read.
     """
-    columns = {name: column for name, column in asdict(names).items() if name in wanted}
+    columns = {name: column for name, column in names.named().items() if name in wanted}
     parquet = is_parquet(path)
     read = _parquet_rows if parquet else _lines
     open_lines = inputs.open_stream if first is None else inputs.open_beginning
@@ -63,9 +63,17 @@ def _lines(path: str, raw: BinaryIO, columns: dict[str, str]) -> Iterator[dict[s
         for line in stream:
             row = as_object(line)
             if isinstance(row, dict):
-                yield {name: row.get(column) for name, column in columns.items()}
+                yield {name: field_of(row, column) for name, column in columns.items()}
             else:
                 yield row if isinstance(row, str) else "not a JSON object"
+
+
+def field_of(row: dict[str, Any], name: str) -> Any:
+    """Return the value of a field, into which dots may lead; None if it is missing."""
+    if name in row or "." not in name:
+        return row.get(name)
+    top, _, below = name.partition(".")
+    return field_of(row[top], below) if isinstance(row.get(top), dict) else None
 
 
 def as_object(line: bytes) -> Any:
@@ -111,9 +119,16 @@ def _decompressed(path: str, raw: BinaryIO) -> Iterator[BinaryIO | io.BufferedIO
 def _parquet_rows(_: str, raw: BinaryIO, columns: dict[str, str]) -> Iterator[dict[str, Any] | str]:
     file = pq.ParquetFile(raw, buffer_size=1 << 20)
     for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns.values())):
-        values = [_values(batch.column(column)) for column in columns.values()]
+        values = [_values(_column(batch, column)) for column in columns.values()]
         for row in zip(*values, strict=True):
             yield dict(zip(columns, row, strict=True))
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    if name in batch.schema.names:
+        return batch.column(name)
+    top, *below = name.split(".")
+    return pc.struct_field(batch.column(top), below)
 
 
 def _values(column: pa.Array) -> list[Any]:

@@ -1,5 +1,6 @@
 """The join of documents with captures: the exact one, or the nearest allowed, and every document accounted for."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -42,6 +43,26 @@ def test_a_url_captured_once_has_no_duplicate_and_one_captured_twice_may() -> No
     captures = [capture("once"), capture("twice"), capture("twice", 3600)]
     locations = locate(documents, captures).locations
     assert {item.url: item.could_have_url_duplicate for item in locations} == {"once": False, "twice": True}
+
+
+def test_of_a_known_crawl_or_file_only_captures_there_count() -> None:
+    first, second = (
+        f"crawl-data/{crawl}/segments/1/warc/a.warc.gz" for crawl in ("CC-MAIN-2013-20", "CC-MAIN-2023-50")
+    )
+    captures = [capture("url", 0, first, 1), capture("url", 0, second, 2), capture("url", 9, second, 3)]
+    old = replace(document("url"), crawl="CC-MAIN-2013-20")
+    new = replace(document("url"), crawl="CC-MAIN-2023-50")
+    in_file = replace(document("url", 5), crawl="CC-MAIN-2013-20", warc=first)
+    found = [locate([item], captures).locations for item in (old, new, in_file)]
+    assert [(item.offset, item.seconds_apart, item.could_have_url_duplicate) for (item,) in found] == [
+        (1, 0, False),
+        (2, 0, True),
+        (1, 5, False),
+    ]
+    (reject,) = locate([replace(document("url"), crawl="CC-MAIN-2013-20", warc=f"{first}x")], captures).rejects
+    assert f"{first}x" in reject.detail
+    (reject,) = locate([replace(document("url"), crawl="CC-MAIN-2014-10")], captures).rejects
+    assert "CC-MAIN-2014-10" in reject.detail
 
 
 def test_what_is_not_in_the_index_and_what_is_there_at_other_times_is_told_apart() -> None:
