@@ -176,7 +176,7 @@ def _record(host: Host, outcome: Outcome, started: float) -> None:
         host.record_failure(result.error or "", started)
     elif result.status is not None and is_server_failure(result.status):
         host.record_failure(f"HTTP {result.status}", None)
-    elif result.reason == Reason.CORRUPT:  # the connection broke off
+    elif result.reason == Reason.CORRUPT and outcome.may_retry:  # the connection broke off
         host.slow_down(started)
-    elif result.status is not None:
+    elif result.status is not None or result.reason == Reason.CORRUPT:  # also an answer that can't be read
         host.record_response()

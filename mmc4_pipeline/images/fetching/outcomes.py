@@ -25,8 +25,13 @@ _REDIRECTS = (
     HTTPStatus.PERMANENT_REDIRECT,
 )
 _TOO_LARGE = 100  # libcurl's code for a header beyond its limits; pycurl has no name for it
-# What libcurl reports if an answer is not HTTP 1: the second is for HTTP 0.9.
-_MALFORMED = (pycurl.E_FTP_WEIRD_SERVER_REPLY, pycurl.E_UNSUPPORTED_PROTOCOL, _TOO_LARGE)
+# What libcurl reports if an answer is not HTTP 1: the second is for HTTP 0.9, the third for an unknown transfer coding.
+_MALFORMED = (
+    pycurl.E_FTP_WEIRD_SERVER_REPLY,
+    pycurl.E_UNSUPPORTED_PROTOCOL,
+    pycurl.E_BAD_CONTENT_ENCODING,
+    _TOO_LARGE,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Answers as real servers send them: odd headers, odd codings, and bodies that break off."""
 
+import asyncio
 import gzip
 import zlib
 
@@ -7,8 +8,13 @@ import brotli
 import pytest
 import zstandard
 
+from mmc4_pipeline.images.fetching.fetcher import Fetcher
+from mmc4_pipeline.images.fetching.interface import ImageRequest
+from mmc4_pipeline.images.fetching.rate_limits import Host
+from mmc4_pipeline.images.fetching.settings import FetchSettings
 from schemas.reasons import Reason
-from tests.mmc4_pipeline.images.fetching.raw_server import answers_of, response
+from tests.mmc4_pipeline.images.fetching.raw_server import answers_of, response, serving_raw
+from tests.mmc4_pipeline.images.web_server import MOMENT, USUAL, fetch_all
 
 IMAGE = b"\xff\xd8\xff\xe0 an image \r\n\r\n\x00\xff\xd9"
 ROBOTS = b"User-agent: *\nDisallow: /private/\n"
@@ -90,6 +96,8 @@ MALFORMED = {
     "different lengths": response(IMAGE, b"Content-Length: 5"),
     "a length that is not a number": response(IMAGE, b"Content-Length: long", length=False),
     "a header of a megabyte": response(IMAGE, b"X: " + b"a" * (1 << 20)),
+    "an unknown Transfer-Encoding": response(IMAGE, b"Transfer-Encoding: chunk"),
+    "a gzip that is not one, twice": response(gzip.compress(IMAGE), b"Content-Encoding: gzip, gzip"),
 }
 
 
@@ -99,6 +107,19 @@ def test_a_malformed_answer_is_not_requested_again_and_not_the_hosts_failure(raw
     results, server = answers_of(lambda target, _before: response(IMAGE) if target == "/last" else raw, *paths, "/last")
     assert [result.reason for result in results] == [Reason.CORRUPT] * 12 + [None]
     assert server.targets == [*paths, "/last"]
+
+
+@pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_answers_do_not_slow_their_host_down(raw: bytes) -> None:
+    async def run() -> Host:
+        settings = FetchSettings(**USUAL, robots_txt=False)
+        async with serving_raw(lambda *_: raw) as server, Fetcher.open(settings) as fetcher:
+            host = fetcher.first_host(ImageRequest(server.address, MOMENT))
+            await fetch_all(fetcher, *(f"{server.address}/{number}.jpg" for number in range(12)))
+            return host
+
+    host = asyncio.run(run())
+    assert (host.health, host.failures, host.answered) == (1.0, 0, 12)
 
 
 BROKEN_OFF = {
