@@ -237,7 +237,7 @@ class PagesWork:
                 yield pack_text(position(document.url), document.text, source)
 
     def load(self, part: int, step: str, sites: SiteShards, todo: frozenset[int]) -> Iterator[tuple[int, _Loaded]]:
-        """Yield the slices of a part, or where they are, each with its shard."""
+        """Yield the slices of a part, or their places in its file, each with its shard."""
         path = self._run_file(step, part)
         if self.by_reference:
             yield from ((shard, (step, part, place)) for shard, place in slices(path, sites) if shard in todo)

@@ -48,7 +48,7 @@ class ObjectStore:
         return Counter(method for method, _ in self.requests)
 
     def keys(self, *methods: str) -> set[str]:
-        """Return the keys that were asked for with one of the methods."""
+        """Return the keys that were requested with one of the methods."""
         return {key for method, key in self.requests if method in methods}
 
     async def handle(self, request: web.Request) -> web.Response:

@@ -12,7 +12,7 @@ from tldextract import TLDExtract
 # (blogspot.com, github.io) are suffixes too: below them, everybody has a site of their own.
 _SUFFIXES = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
 
-PER_FOLDER = 10_000  # files with so many numbers are in one folder; if there are more, each folder has at most so many
+PER_FOLDER = 10_000  # numbers per folder: with no more, there are no subfolders
 _STAGE_FILES = 1000  # numbers per folder of a stage, in which a shard has up to three files
 _NUMBERED = re.compile("-([0-9]{5,12})-of-([0-9]{5,12})[.]")
 

@@ -47,7 +47,7 @@ class Block:
 
 
 class _Row(msgspec.Struct):
-    """The JSON of a line. All values are strings, numbers included; a line without one of them is no capture."""
+    """The JSON of a line. All values are strings, numbers included; a line that lacks one of them is not a capture."""
 
     url: str
     status: str = ""

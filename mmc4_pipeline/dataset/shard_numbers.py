@@ -1,4 +1,4 @@
-"""Says which of the dataset's shards each document belongs to, before any of them is written.
+"""Computes which shard of the dataset each document belongs to, before any of them is written.
 
 Lay all kept documents of the dataset in a row, in the order of the image shards. Shard n of the dataset has the
 documents that begin in the n-th stretch of `shard_bytes`. Hence all shards but the last are full: each ends with the

@@ -22,7 +22,7 @@ BASE64 = 4 / 3
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The documents of a run, and their images, of so many bytes each on average as received and as stored."""
+    """The documents of a run, and their images, with their average sizes in bytes as received and as stored."""
 
     documents: int
     image_bytes: float

@@ -78,7 +78,7 @@ def conclusions(given: Given, locate: Needs, sources: Sequence[Needs], later: Se
         + (" WAT files hold only the src of images, and no text." if best == "wat" else ""),
         "mmc4 locate looks each document up, because that costs less than reading the whole index."
         if locate.way == "cdx"
-        else "mmc4 locate reads the whole index: looking so many documents up would cost more.",
+        else "mmc4 locate reads the whole index: looking up this number of documents would cost more.",
         _hosts(given),
         "Temporary files are in the output folder; a worker also needs up to 10 GB of its own disk for the images.",
     ]

@@ -58,7 +58,7 @@ def largest_site_seconds(documents: int, links: float = LINKS_PER_DOCUMENT) -> f
 
 
 def sites_with(documents: int) -> float:
-    """Return how many sites have at least one of so many random documents of C4."""
+    """Return how many sites have at least one of that many random documents of C4."""
     return float(_sites(documents)[0].sum())
 
 

@@ -8,7 +8,7 @@ _HOUR, _GB = 3600, 10**9
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the whole run has: worker processes with a core each, GPUs, bytes/s, and Common Crawl's requests/s."""
+    """Resources of the whole run: worker processes with a core each, GPUs, bytes/s, and Common Crawl's requests/s."""
 
     workers: float
     bytes_per_second: float

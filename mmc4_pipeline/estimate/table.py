@@ -48,7 +48,7 @@ def _count(number: float) -> str:
 
 
 def rounded(number: float, digits: int = 2) -> float:
-    """Round to so many significant digits."""
+    """Round to that many significant digits."""
     return round(number, digits - 1 - floor(log10(abs(number)))) if number else 0.0
 
 

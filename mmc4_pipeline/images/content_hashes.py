@@ -24,8 +24,8 @@ def content_hashes(
     sha256 = int(result.sha256, 16) if result.sha256 else _number(hashlib.sha256(body))
     if not filters:
         return ContentHashes(0, 0, sha256)
-    # With --images_from, `result.sha256` is that of the bytes before img2dataset stored them anew; `body` is what it
-    # stored.
+    # With --images_from, `result.sha256` is that of the bytes before img2dataset encoded them again; `body` is what
+    # it stored.
     md5 = _number(hashlib.md5(body, usedforsecurity=False))
     sha1 = _number(hashlib.sha1(body, usedforsecurity=False))
     if not isinstance(decoded, Decoded):

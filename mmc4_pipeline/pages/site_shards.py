@@ -104,7 +104,7 @@ def _parts(site: NDArray[np.uint64], limit: int) -> list[bytes]:
 
 
 def in_order(found: Iterable[Positions], documents: int) -> Iterator[Positions]:
-    """Yield the positions of about so many documents in ascending order, in arrays that have whole sites.
+    """Yield the positions of about that many documents in ascending order, in arrays that have whole sites.
 
     They are put into temporary files first if there are many.
     """

@@ -1,7 +1,7 @@
 """Finds the images whose content is on a list, so that the takedown can remove their URLs.
 
 The perceptual hash and the sha256 of the bytes as received are in the images stage and in ledgers. Other hashes are
-computed from the stored bytes, which differ from the received ones if the image was stored anew.
+computed from the stored bytes, which differ from the received ones if the image was encoded again.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Undoes the content codings of images and robots.txt. None was asked for, but some servers send them nevertheless."""
+"""Undoes content codings of images and robots.txt. Requests accept none, but some servers send them nevertheless."""
 
 from mmc4_pipeline.commoncrawl.payload import decoded_body
 

@@ -19,8 +19,8 @@ from mmc4_pipeline.images.fetching.settings import MAX_REDIRECTS, FetchSettings
 from schemas.reasons import Reason
 
 MAX_TRIES = 3  # of a request that timed out, never got a connection, or whose body broke off
-# An address is broken after so many 503s if its host has refused hardly any other request lately. If the host was busy
-# meanwhile, it takes more of them, and at most a fifth of the other requests may have been refused.
+# An address is broken after this number of 503s if its host has refused hardly any other request lately. If the host
+# was busy meanwhile, it takes more of them, and at most a fifth of the other requests may have been refused.
 _REFUSALS, _HARDLY_ANY = 3, 0.5
 _REFUSALS_IF_BUSY, _REFUSED_OF_OTHERS = 8, 0.2
 _FIRST_BACKOFF = 0.5  # seconds before the first retry; twice as long before the next
@@ -135,7 +135,7 @@ class Fetcher:
 class _Refusals:
     """Counts how often one address got 503, and how the host responded to requests for its others meanwhile.
 
-    A busy host refuses whatever it is asked for; a broken address is refused while the others are not. Each request is
+    A busy host refuses all requests; a broken address is refused while the others are not. Each request is
     made after the pause that the host wants.
     """
 

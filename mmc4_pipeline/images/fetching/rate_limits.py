@@ -204,7 +204,7 @@ class Host:
 
 
 class Hosts:
-    """Gives slots to requests, within the limits of their host, its domain and the process, before their deadline.
+    """Hands out slots to requests, within the limits of their host, its domain and the process, before their deadline.
 
     A request waits for its own host first, then for the domain, and only then for one of the slots that all hosts
     share, so that a slow host delays only itself.

@@ -50,7 +50,7 @@ class PrefetchedImages:
 
 @dataclass(frozen=True)
 class FoundImages:
-    """What the image shards have for one page shard."""
+    """The images of the image shards that one page shard needs."""
 
     shards: PrefetchedImages
     found: Found

@@ -1,4 +1,4 @@
-"""Limits the requests to a host, and slows down when the host asks for it."""
+"""Limits the requests to a host, and slows down when the host refuses them."""
 
 import random
 import threading
