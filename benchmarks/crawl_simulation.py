@@ -180,7 +180,7 @@ class Job:
         """Deny nothing."""
         return False
 
-    def refuse(self, robots_tag: str) -> Drop | None:
+    def refuse(self, robots_tag: str, declarations: str) -> Drop | None:
         """Refuse nothing."""
 
     async def receive(self, result: FetchResult) -> str | None:

@@ -163,7 +163,7 @@ def fetch() -> None:
         def denies(self, _url: str) -> bool:
             return False
 
-        def refuse(self, robots_tag: str) -> Drop | None:
+        def refuse(self, robots_tag: str, _declarations: str) -> Drop | None:
             reason = consent.decide(Image(key="", position=0, url="", robots_tag=robots_tag))
             return Drop(reason, "consent") if reason else None
 

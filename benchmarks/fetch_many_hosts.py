@@ -73,7 +73,7 @@ class _KeepAll:
     def denies(self, _url: str) -> bool:
         return False
 
-    def refuse(self, _robots_tag: str) -> Drop | None:
+    def refuse(self, _robots_tag: str, _declarations: str) -> Drop | None:
         return None
 
     async def receive(self, _result: FetchResult) -> str | None:

@@ -9,11 +9,14 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
+from filters.base import DeclarationFilter
+from filters.consent import Consent
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.fetching.robots import has_contact
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.from_img2dataset.engine import version_of
 from mmc4_pipeline.images.from_img2dataset.shards import shard_files
+from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.storage import Inputs
 
 if TYPE_CHECKING:
@@ -158,6 +161,8 @@ def fetch_settings(options: PipelineOptions) -> FetchSettings:
             f"--fetch_user_agent {user_agent!r}: has no contact address; add a URL or e-mail address, for example "
             "'my-dataset/1.0 (+https://example.org/contact)'"
         )
+    recipe = recipe_of(options)
+    _check_declarations(images, recipe)
     _check_sources(images, Inputs(http_settings(options)))
     _check_limits(images)
     return FetchSettings(
@@ -172,8 +177,25 @@ def fetch_settings(options: PipelineOptions) -> FetchSettings:
         shard_seconds=images.shard_seconds or inf,
         backlog_seconds=images.backlog_seconds or inf,
         robots_txt=not images.ignore_robots_txt,
+        host_files=tuple(sorted({item.host_file for item in _declarations(recipe).values() if item.host_file})),
         allow_private_hosts=images.allow_private_hosts,
     )
+
+
+def _declarations(recipe: Recipe) -> dict[str, DeclarationFilter]:
+    """Return the filters that decide by more than X-Robots-Tag."""
+    found = recipe.of_kind(DeclarationFilter)
+    return {key: item for key, item in found.items() if not isinstance(item, Consent)}
+
+
+def _check_declarations(images: ImagesOptions, recipe: Recipe) -> None:
+    """Raise UserError if the recipe needs declarations that the images come without."""
+    keys = [f"filters.{key}" for key in _declarations(recipe)]
+    if keys and (images.images_from or images.fetch_engine == "img2dataset"):
+        raise UserError(
+            f"{keys[0]}: images that img2dataset fetches come without what their servers declare; let mmc4 fetch them, "
+            f"or set {', '.join(keys)} to null"
+        )
 
 
 def _check_sources(images: ImagesOptions, inputs: Inputs) -> None:

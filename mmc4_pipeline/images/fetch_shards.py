@@ -164,8 +164,8 @@ class _Job:
     def denies(self, url: str) -> bool:
         return self.measurer.denies(url)
 
-    def refuse(self, robots_tag: str) -> Drop | None:
-        return self.measurer.decide(Image(key="", position=0, url="", robots_tag=robots_tag))
+    def refuse(self, robots_tag: str, declarations: str) -> Drop | None:
+        return self.measurer.decide(Image(key="", position=0, url="", robots_tag=robots_tag, declarations=declarations))
 
     async def receive(self, result: FetchResult) -> str | None:
         loop = asyncio.get_running_loop()

@@ -58,6 +58,7 @@ def unmeasured(result: FetchResult) -> Image:
         http_status=result.status,
         error=result.error,
         robots_tag=result.robots_tag,
+        declarations=result.declarations,
         reason=result.reason,
         filter=result.filter,
     )

@@ -5,7 +5,9 @@ from typing import Any
 
 import yaml
 
+from filters.base import DeclarationFilter, PageFilter
 from mmc4_pipeline import storage
+from mmc4_pipeline.plug_ins import known_filters
 from mmc4_pipeline.publish.contents import (
     CRAWL_TERMS,
     DOCUMENT_FIELDS,
@@ -197,7 +199,18 @@ def _licence(manifest: Manifest[CutPlan]) -> str:
         f"Images whose server sent one of the directives {words} in an `X-Robots-Tag` were left out; the ledger lists "
         "them with the reason `opted_out`."
     )
-    return "\n\n".join([texts, _IMAGE_LICENCE, *([opted_out] if words else [])])
+    return "\n\n".join([texts, _IMAGE_LICENCE, *([opted_out] if words else []), *_heeded(manifest)])
+
+
+def _heeded(manifest: Manifest[CutPlan]) -> list[str]:
+    """Return a paragraph on the filters of declarations other than X-Robots-Tag, none if there are none."""
+    of_declarations = [key for key, item in known_filters().items() if issubclass(item, PageFilter | DeclarationFilter)]
+    on = [f"`{key}`" for key in manifest.plan.recipe["filters"] if key in of_declarations and key != "consent"]
+    text = (
+        f"What pages, servers and files of hosts declare about the use of their content was heeded by the filters "
+        f"{', '.join(on)}; the column `declaration` of the ledger quotes it."
+    )
+    return [text] if on else []
 
 
 def _file_row(group: FileGroup) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from mmc4_pipeline.images.fetching.content_coding import decoded
 from mmc4_pipeline.images.fetching.curl_loop import CurlLoop
 from mmc4_pipeline.images.fetching.names import Names
 from mmc4_pipeline.images.fetching.origins import origin_of
-from mmc4_pipeline.images.fetching.outcomes import Outcome, Target, failed, outcome_of, robots_tag_of
+from mmc4_pipeline.images.fetching.outcomes import Outcome, Target, failed, outcome_of, result_of
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.fetching.transfer import Body, Response, Transfer
 from schemas.reasons import Drop, Reason
@@ -68,8 +68,7 @@ class ImageClient:
         if response.status is not None and not response.is_complete:
             stack.push_async_callback(asyncio.sleep, _ABANDONED_SECONDS)
         if refused is not None:
-            result = replace(target.empty_result, status=response.status, robots_tag=robots_tag_of(response))
-            return Outcome(replace(result, reason=refused.reason, filter=refused.filter))
+            return Outcome(replace(result_of(response, target), reason=refused.reason, filter=refused.filter))
         outcome = outcome_of(response, target, address, self._settings.max_bytes)
         codings = response.headers.get("content-encoding")
         return await self._decoded(outcome, target, codings) if codings and outcome.result.body else outcome
@@ -81,7 +80,7 @@ class ImageClient:
         except ValueError as error:
             return failed(target, Reason.CORRUPT, str(error))
         max_bytes = self._settings.max_bytes
-        if len(body) > max_bytes and not target.is_robots_txt:
+        if len(body) > max_bytes and not target.is_host_file:
             result = replace(outcome.result, body=b"", reason=Reason.TOO_LARGE, error=f"more than {max_bytes} bytes")
             return replace(outcome, result=result)
         return replace(outcome, result=replace(outcome.result, body=body))
@@ -113,10 +112,11 @@ class ImageClient:
             nonlocal refused
             if response.status != HTTPStatus.OK:
                 return Body(_DRAIN_BYTES, is_collected=False, seconds=_DRAIN_SECONDS)
-            refused = target.handler.refuse(robots_tag_of(response) or "")
+            found = result_of(response, target)
+            refused = target.handler.refuse(found.robots_tag or "", found.declarations or "")
             if refused is not None:
                 return None
-            return Body(robots.MAX_BYTES if target.is_robots_txt else self._settings.max_bytes, is_collected=True)
+            return Body(robots.MAX_BYTES if target.is_host_file else self._settings.max_bytes, is_collected=True)
 
         transfer.start(choose)
         while await transfer.until_large():

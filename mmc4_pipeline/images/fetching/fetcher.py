@@ -9,11 +9,11 @@ from http import HTTPStatus
 from math import inf
 
 from mmc4_pipeline.images.fetching.client import ImageClient
+from mmc4_pipeline.images.fetching.host_files import HostFiles
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler, ImageRequest
 from mmc4_pipeline.images.fetching.origins import origin_of
 from mmc4_pipeline.images.fetching.outcomes import Outcome, Target, is_server_failure
 from mmc4_pipeline.images.fetching.rate_limits import Host, Hosts, Limits, SkippedRequestError
-from mmc4_pipeline.images.fetching.robots_cache import RobotsCache
 from mmc4_pipeline.images.fetching.routes import Route
 from mmc4_pipeline.images.fetching.settings import MAX_REDIRECTS, FetchSettings
 from schemas.reasons import Reason
@@ -41,7 +41,7 @@ class Fetcher:
         self._client = client
         self._hosts = hosts
         self._routes = [Route.of(template) for template in settings.routes]
-        self._robots = RobotsCache(settings.user_agent, hosts, self._follow) if settings.robots_txt else None
+        self._files = HostFiles(settings, hosts, self._follow)
 
     @classmethod
     @asynccontextmanager
@@ -81,7 +81,7 @@ class Fetcher:
 
     async def _follow(self, target: Target, url: str) -> FetchResult:
         """Request a URL and whatever it redirects to, each within the limits of its own host."""
-        refusal = await self._refusal(target, url)
+        target, refusal = await self._judged(target, url)
         if refusal is not None:
             return refusal
         for _ in range(MAX_REDIRECTS + 1):
@@ -91,16 +91,24 @@ class Fetcher:
             url = target.route.original_url(outcome.location)
             if target.handler.denies(url):
                 return replace(outcome.result, reason=Reason.DENIED, error=f"redirected to {url}")
-            refusal = await self._refusal(target, url)
+            target, refusal = await self._judged(target, url)
             if refusal is not None:
-                return replace(refusal, status=outcome.result.status, error=f"redirected to {url}: {refusal.error}")
+                why = f": {refusal.error}" if refusal.error else ""
+                return replace(refusal, status=outcome.result.status, error=f"redirected to {url}{why}")
         return replace(outcome.result, reason=Reason.HTTP_ERROR, error=f"more than {MAX_REDIRECTS} redirects")
 
-    async def _refusal(self, target: Target, url: str) -> FetchResult | None:
-        """Return the result for an image whose host's robots.txt forbids it; None if it may be requested."""
-        if self._robots is None or target.is_robots_txt:
-            return None
-        return await self._robots.refusal(target, url)
+    async def _judged(self, target: Target, url: str) -> tuple[Target, FetchResult | None]:
+        """Return the target with what its host's files declare, and its result if they forbid to request the URL."""
+        if target.is_host_file:
+            return target, None
+        found = await self._files.judge(target, url)
+        if isinstance(found, FetchResult):
+            return target, found
+        target = replace(target, declarations=found)
+        drop = target.handler.refuse("", "\n".join(found)) if found else None
+        if drop is None:
+            return target, None
+        return target, replace(target.empty_result, reason=drop.reason, filter=drop.filter)
 
     async def _request_with_retries(self, target: Target, url: str) -> Outcome:
         """Make a request, and retry if the server is busy or the connection fails, each time within the rate limits.

@@ -17,8 +17,9 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """How a request ended: with a body, or with the reason why there is none. `robots_tag` has one header per line.
+    """How a request ended: with a body, or with the reason why there is none.
 
+    `robots_tag` has one X-Robots-Tag per line, and `declarations` one other declaration (schemas/declarations.py).
     `size` (width and height in pixels) and `sha256` describe the image as the web had it, if another program fetched it
     and may have changed it since. They are None if the body itself is what the web had. `filter` is the recipe's key of
     the filter for which the body was not read.
@@ -34,6 +35,7 @@ class FetchResult:
     size: tuple[int, int] | None = None
     sha256: str | None = None
     filter: str | None = None
+    declarations: str | None = None
 
 
 class ImageHandler(Protocol):
@@ -42,8 +44,11 @@ class ImageHandler(Protocol):
     def denies(self, url: str) -> bool:
         """Return whether a URL must not be requested, although a redirect leads to it."""
 
-    def refuse(self, robots_tag: str) -> Drop | None:
-        """Return reason and filter if the X-Robots-Tag headers alone forbid reading the body, else None."""
+    def refuse(self, robots_tag: str, declarations: str) -> Drop | None:
+        """Return reason and filter if these, as in a result, forbid reading the body, else None.
+
+        It is also asked before the image is requested, if files of its host declare something.
+        """
 
     async def receive(self, result: FetchResult) -> str | None:
         """Receive a result that has a body; return the reason why it is unusable, or None.

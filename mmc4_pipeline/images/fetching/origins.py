@@ -1,4 +1,4 @@
-"""Origins: the host that a URL's rate limits are for, and the robots.txt that applies to it."""
+"""Origins: the host that a URL's rate limits are for, and whose robots.txt applies to it."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,10 +10,10 @@ from filters.web_url import parts_of, web_url
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A host with its port, and the URL of its robots.txt; None if the URL is not one of the web."""
+    """A host with its port, and the URL that the paths of its files follow; None if the URL is not one of the web."""
 
     host: str = ""
-    robots_url: str | None = None
+    root: str | None = None
 
 
 def origin_of(url: str) -> Origin:
@@ -25,4 +25,4 @@ def origin_of(url: str) -> Origin:
 @lru_cache(maxsize=65536)
 def _origin_at(scheme: str, netloc: str) -> Origin:
     parts = SplitResult(scheme, netloc, "", "", "")
-    return Origin(host_and_port(parts), f"{scheme}://{netloc.rpartition('@')[2]}/robots.txt")
+    return Origin(host_and_port(parts), f"{scheme}://{netloc.rpartition('@')[2]}")

@@ -14,6 +14,7 @@ from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler
 from mmc4_pipeline.images.fetching.routes import Route
 from mmc4_pipeline.images.fetching.transfer import Response
 from mmc4_pipeline.storage.http.client import retry_after
+from schemas.declarations import TDM_HEADER, USAGE_HEADER, bounded
 from schemas.reasons import Reason
 
 _BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -36,21 +37,22 @@ _MALFORMED = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An image, or a robots.txt, to download by one route. `url` names its result.
+    """An image, or a file of its host such as robots.txt, to download by one route. `url` names its result.
 
-    No request for it begins after `deadline`, in the event loop's time.
+    No request for it begins after `deadline`, in the event loop's time. `declarations` are those of its host's files.
     """
 
     url: str
     route: Route
     handler: ImageHandler
     deadline: float = inf
-    is_robots_txt: bool = False
+    is_host_file: bool = False
+    declarations: tuple[str, ...] = ()
 
     @property
     def empty_result(self) -> FetchResult:
-        """Return a result that has only its URL and route."""
-        return FetchResult(self.url, self.route.template)
+        """Return a result that has only its URL and route, and what files of its host declare."""
+        return FetchResult(self.url, self.route.template, declarations="\n".join(self.declarations) or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,15 @@ def failed(target: Target, reason: Reason, error: str, *, may_retry: bool = Fals
     return Outcome(replace(target.empty_result, reason=reason, error=error), may_retry=may_retry)
 
 
-def robots_tag_of(response: Response) -> str | None:
-    """Return the X-Robots-Tag headers, one per line; None if there are none."""
-    return "\n".join(response.headers.get("x-robots-tag", ())) or None
+def result_of(response: Response, target: Target) -> FetchResult:
+    """Return a result with what the header of an answer says."""
+    fields = response.headers
+    robots_tag = "\n".join(fields.get("x-robots-tag", ())) or None
+    result = replace(target.empty_result, status=response.status, robots_tag=robots_tag)
+    found = [f"{TDM_HEADER}: {value}" for value in fields.get("tdm-reservation", ())]
+    if usage := fields.get("content-usage"):  # several fields are one dictionary (RFC 9110, section 5.3)
+        found.append(f"{USAGE_HEADER}: {', '.join(usage)}")
+    return replace(result, declarations="\n".join(bounded([*target.declarations, *found]))) if found else result
 
 
 def outcome_of(response: Response, target: Target, address: str, max_bytes: int) -> Outcome:
@@ -90,9 +98,9 @@ def outcome_of(response: Response, target: Target, address: str, max_bytes: int)
     status = response.status
     if status is None or (status == HTTPStatus.OK and not response.is_complete and not response.is_too_long):
         return _failure(response, target)
-    result = replace(target.empty_result, status=status, robots_tag=robots_tag_of(response))
+    result = result_of(response, target)
     if status == HTTPStatus.OK:
-        if response.is_too_long and not target.is_robots_txt:
+        if response.is_too_long and not target.is_host_file:
             return Outcome(replace(result, reason=Reason.TOO_LARGE, error=f"more than {max_bytes} bytes"))
         return Outcome(replace(result, body=response.body))
     if status in _REDIRECTS and (location := response.headers.get("location")):

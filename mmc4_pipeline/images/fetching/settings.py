@@ -17,7 +17,8 @@ class FetchSettings:
     to the same host. A host that serves images to the pages of several sites may get up to `max_open_per_shared_host`
     requests at a time (see rate_limits.py). No request begins after `shard_seconds`; the images that remain then go to
     the backlog, which has `backlog_seconds`. With `last_chance`, as in the backlog, a host that responds with nothing
-    but 503 is unavailable; otherwise it is only busy.
+    but 503 is unavailable; otherwise it is only busy. `host_files` are the paths of the files, besides robots.txt, that
+    are requested from each host because of what they declare.
     """
 
     routes: tuple[str, ...] = (LIVE,)
@@ -32,4 +33,5 @@ class FetchSettings:
     backlog_seconds: float = inf
     last_chance: bool = False
     robots_txt: bool = True
+    host_files: tuple[str, ...] = ()
     allow_private_hosts: bool = False

@@ -32,7 +32,7 @@ def serving_site() -> Iterator[Site]:
     random = np.random.default_rng()
 
     async def respond(request: web.Request) -> web.Response:
-        if request.path == "/robots.txt":
+        if request.path == "/robots.txt" and request.path not in site.files:
             return web.Response(status=404)
         site.requested[request.path_qs] += 1
         await asyncio.sleep(site.slow.get(request.path, random.random() / 20))  # in another order each time

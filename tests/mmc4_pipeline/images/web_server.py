@@ -77,7 +77,7 @@ class Receiver:
     def denies(self, url: str) -> bool:
         return self.denied(url)
 
-    def refuse(self, robots_tag: str) -> Drop | None:
+    def refuse(self, robots_tag: str, declarations: str) -> Drop | None:
         return self.consent(robots_tag)
 
     async def receive(self, result: FetchResult) -> str | None:

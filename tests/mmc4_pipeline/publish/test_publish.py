@@ -61,7 +61,12 @@ def test_a_recipe_without_consent_does_not_claim_it(make_dataset: MakeDataset) -
     plan = msgspec.structs.replace(manifest.plan, recipe={**manifest.plan.recipe, "filters": {}, "text_source": "page"})
     text = card(msgspec.structs.replace(manifest, plan=plan), "mmc4")
     assert "X-Robots-Tag" not in text
+    assert "declaration` of the ledger" not in text
     assert "odc-by" not in text.lower()
+    filters = {"page_robots": {}, "url": {}, "ai_txt": {}}
+    plan = msgspec.structs.replace(plan, recipe={**plan.recipe, "filters": filters})
+    text = card(msgspec.structs.replace(manifest, plan=plan), "mmc4")
+    assert re.search("filters `page_robots`, `ai_txt`[^.]*`declaration`", text)
 
 
 def test_every_field_is_explained() -> None:
