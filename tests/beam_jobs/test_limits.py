@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_jobs import locate
 from mmc4_pipeline.naming import document_key
 from tests.cdx import line, write_index
-from tests.end_to_end.running import mmc4, refusal, succeeded
+from tests.end_to_end.running import contents, mmc4, refusal, succeeded
 from tests.mmc4_pipeline.file_server import Handler, cut, serving, well
 from tests.mmc4_pipeline.hub import FOLDER, resolved, serving_hub
 
@@ -136,6 +137,19 @@ def test_a_sample_has_the_documents_with_the_smallest_keys_however_they_are_divi
     one = ["--c4", str(tmp_path / "all.json.gz")]
     succeeded(mmc4(*arguments(folder, tmp_path / "one", *more), *one))
     assert sorted(row["key"] for row in located(tmp_path / "one")) == keys[:12]
+
+
+def test_a_resumed_sample_ends_with_the_same_bytes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locate, "DOCUMENTS_PER_SHARD", 5)
+    chosen = arguments(folder, tmp_path, "--sample", "12")
+    succeeded(mmc4(*chosen))
+    before = contents(tmp_path, "locations/**/*")
+    for name in ("manifest.json", "done/00001.json", "locations-00001-of-00003.parquet"):
+        (tmp_path / "locations" / name).unlink()
+    succeeded(mmc4(*chosen, "--resume"))
+    assert contents(tmp_path, "locations/**/*") == before
 
 
 def test_a_sample_larger_than_the_input_is_all_of_it(folder: Path, tmp_path: Path) -> None:

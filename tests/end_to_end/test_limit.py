@@ -1,5 +1,6 @@
 """Builds of some of the documents: their pages are those of the whole build, and their dataset is a part of it."""
 
+import gzip
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,6 +23,16 @@ def test_the_pages_of_some_documents_are_those_of_the_whole_build(
     some, whole = pages(tmp_path), pages(built)
     assert 10 < len(some) < len(whole)
     assert some == {key: whole[key] for key in some}
+
+
+def test_no_stage_reads_on_after_the_last_document(web: Web, tmp_path: Path) -> None:
+    content = b"".join(gzip.decompress(path.read_bytes()) for path in sorted((web.folder / "c4").glob("*.gz")))
+    damaged = tmp_path / "c4.json.gz"
+    damaged.write_bytes(gzip.compress(content) + b"no gzip")
+    output = tmp_path / "out"
+    succeeded(mmc4(*web.stage("locate", output, c4=str(damaged), limit="20")))
+    succeeded(mmc4(*web.stage("pages", output)))
+    assert pages(output)
 
 
 def test_a_build_of_the_first_documents_is_a_subset(web: Web, tmp_path: Path) -> None:
