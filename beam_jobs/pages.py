@@ -20,6 +20,7 @@ from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.page_sources import LocatedPages, PageSource, WarcPages
 from beam_jobs.stage_runner import refuse_nothing_kept, run_before, run_stage
+from filters.base import PageFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.documents.reading import read_documents
 from mmc4_pipeline.errors import UserError
@@ -101,7 +102,7 @@ def run(options: PipelineOptions) -> Manifest[PagesPlan]:
     folder = stage_folder(output, Stage.PAGES)
     work = PagesWork(
         source=source,
-        sorter=PageSorter(PageReader(recipe.links, recipe.text_source), filters),
+        sorter=PageSorter(PageReader(recipe.links, recipe.text_source, bool(recipe.of_kind(PageFilter))), filters),
         folder=folder,
         limit=own.documents_per_shard,
         by_reference=runs_here(options),

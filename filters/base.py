@@ -114,7 +114,11 @@ class LinkFilter(Filter):
 
 
 class PageFilter(Filter):
-    """Decides on all image links of a page, by what the page declares (`schemas/declarations.py`)."""
+    """Decides on all image links of a page, by what the page declares (`schemas/declarations.py`).
+
+    Declarations are collected only for filters of the recipe with which pages are read, so no filter can be added
+    afterwards.
+    """
 
     stage = Stage.PAGES
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from filters.base import PageFilter, Stricter
+from filters.base import PageFilter
 from filters.usage_preferences import TRAINING, disallows
 from schemas.declarations import USAGE_HEADER, declared
 from schemas.reasons import Reason
@@ -19,7 +19,6 @@ class PageContentUsage(PageFilter):
     categories: tuple[str, ...] = TRAINING
 
     reason = Reason.OPTED_OUT
-    stricter = {"categories": Stricter.SUPERSET}
 
     def refusal(self, declarations: Sequence[str], /) -> str | None:
         """Return the header that disallows one of the categories."""

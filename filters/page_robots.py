@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from filters.base import PageFilter, Stricter
+from filters.base import PageFilter
 from filters.robots_directives import directives
 from schemas.declarations import META, ROBOTS_TAG
 from schemas.reasons import Reason
@@ -18,7 +18,6 @@ class PageRobots(PageFilter):
     directives: tuple[str, ...] = DIRECTIVES
 
     reason = Reason.OPTED_OUT
-    stricter = {"directives": Stricter.SUPERSET}
 
     def __post_init__(self) -> None:
         """Raise ValueError for a directive that is not collected from pages."""

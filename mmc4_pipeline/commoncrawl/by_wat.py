@@ -44,7 +44,7 @@ def pages_by_wat(
             for batch in _batches(records(stream)):
                 intact = [record for record in batch if isinstance(record, Record)]
                 lost += len(batch) - len(intact)
-                found = [images for record in intact if (images := _images(record, offsets, wanted))]
+                found = [images for record in intact if (images := _images(record, offsets, wanted, reader))]
                 yield from [_page(location, images) for location, images in found]
     except PermanentReadError as error:
         why = f"the WAT file could not be read to its end: {error}"
@@ -76,7 +76,7 @@ def _batches(found: Iterable[Record | LostRecord]) -> Iterator[list[Record | Los
 
 
 def _images(
-    record: Record, offsets: set[str], wanted: dict[tuple[str, str], Location]
+    record: Record, offsets: set[str], wanted: dict[tuple[str, str], Location], reader: PageReader
 ) -> tuple[Location, WatImages | RejectedDocument | None] | None:
     """Return a WAT record's location, removed from the wanted ones, and its images; None if it is not wanted."""
     try:
@@ -86,7 +86,7 @@ def _images(
     if offset not in offsets or (key := (offset, record.url)) not in wanted or record.type != "metadata":
         return None
     location = wanted.pop(key)
-    return location, guarded(location, html_images, record.data, record.block_start)
+    return location, guarded(location, html_images, record.data, record.block_start, declarations=reader.declarations)
 
 
 def _page(location: Location, images: WatImages | RejectedDocument | None) -> PageContent | RejectedDocument:

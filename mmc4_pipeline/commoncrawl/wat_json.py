@@ -41,23 +41,22 @@ def container_offset(data: bytes, start: int) -> str:
     return found[1].decode("ascii") if found else str(_below(orjson.loads(data[start:]), "Container", "Offset"))
 
 
-def html_images(data: bytes, start: int) -> WatImages | None:
+def html_images(data: bytes, start: int, *, declarations: bool = False) -> WatImages | None:
     """Return the images of the HTML page that the WAT record describes; None if it does not describe an HTML page.
 
-    Raises ValueError if the record is not valid JSON.
+    What the page declares about its use is found only on request. Raises ValueError if the record is not valid JSON.
     """
     try:
-        found = _images(data, start)
-        if found is None or not found[1]:
-            return found and found[0]
-        images = found[0]
+        images = _images(data, start)
+        if images is None or not declarations or not _may_declare(data, start):
+            return images
     except (_UnusualError, ValueError):
         images = None
     response = _below(orjson.loads(data[start:]), "Envelope", "Payload-Metadata", "HTTP-Response-Metadata")
     html = _below(response, "HTML-Metadata")
     if images is None and isinstance(html, dict):
         images = WatImages.of(html)
-    return images and replace(images, declarations=declarations_of_wat(response))
+    return replace(images, declarations=declarations_of_wat(response)) if images and declarations else images
 
 
 def _below(value: Any, *keys: str) -> Any:
@@ -67,8 +66,15 @@ def _below(value: Any, *keys: str) -> Any:
     return value
 
 
-def _images(data: bytes, start: int) -> tuple[WatImages, bool] | None:
-    """Return the images, and whether what surrounds the array of links, most of the record, may have declarations."""
+def _may_declare(data: bytes, start: int) -> bool:
+    """Return whether a record may have declarations: in what surrounds the array of links, most of the record."""
+    links, end = _LINKS.search(data, data.find(_HTML, start)), data.rfind(b"}]", start)
+    if links is None or end < links.end():
+        return may_declare(data[start:])
+    return may_declare(data[start : links.start()]) or may_declare(data[end:])
+
+
+def _images(data: bytes, start: int) -> WatImages | None:
     html = data.find(_HTML, start)
     if html < 0:
         return None
@@ -78,18 +84,14 @@ def _images(data: bytes, start: int) -> tuple[WatImages, bool] | None:
     base = ""
     if _BASE.search(data, head.end(), links.start()):
         base = _HEAD_OBJECT.decode(data[head.end() - 1 : links.start() - 1].rstrip(b" ,")).Base
-    images, end = _images_of_array(data, links.end())
-    return WatImages(images, base), may_declare(data[start : links.start()]) or may_declare(data[end:])
+    return WatImages(_images_of_array(data, links.end()), base)
 
 
-def _images_of_array(data: bytes, start: int) -> tuple[list[WatImage], int]:
-    """Read the objects of path IMG@/src in the array of flat objects that starts here, the record's last array.
-
-    Return them, and where the array ends.
-    """
+def _images_of_array(data: bytes, start: int) -> list[WatImage]:
+    """Read the objects of path IMG@/src in the array of flat objects that starts here, the record's last array."""
     end = data.rfind(b"}]", start) + 1
     if not end:
-        return [], start
+        return []
     found = _IMAGE.findall(data, start, end)
     if b"" in found:
         raise _UnusualError
@@ -98,4 +100,4 @@ def _images_of_array(data: bytes, start: int) -> tuple[list[WatImage], int]:
     link, *images = _OBJECTS.decode(b"[%b%b]" % (last, b",{".join([b"", *found])))
     if not link.path:
         raise _UnusualError
-    return images, end
+    return images

@@ -17,10 +17,11 @@ from schemas.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class PageReader:
-    """Reads pages, with the recipe's settings for that."""
+    """Reads pages, with the recipe's settings for that; what they declare only if one of its filters needs it."""
 
     links: LinkSettings
     text_source: str = "c4"
+    declarations: bool = False
 
     def read(
         self, location: Location, content_type: str, body: bytes, declarations: Sequence[str] = ()
@@ -38,4 +39,5 @@ class PageReader:
             return rejected(location, Reason.NO_TEXT, str(error))
         images = main_images(html) if self.links.main_content else None
         links = links_of_html(html, location.url, self.links, images)
-        return PageContent(location, links, text, [*declarations, *declarations_of_html(body, html)])
+        declared = [*declarations, *declarations_of_html(body, html)] if self.declarations else []
+        return PageContent(location, links, text, declared)

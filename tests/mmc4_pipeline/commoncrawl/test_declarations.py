@@ -9,10 +9,13 @@ from mmc4_pipeline.commoncrawl.by_scan import pages_by_scan
 from mmc4_pipeline.commoncrawl.by_wat import pages_by_wat
 from mmc4_pipeline.commoncrawl.from_warcs import documents_of_warc
 from mmc4_pipeline.pages.content import PageContent
+from mmc4_pipeline.pages.page_reader import PageReader
+from mmc4_pipeline.recipe import LinkSettings
 from schemas.statistics import Counts
-from tests.mmc4_pipeline.commoncrawl.test_by_wat import READER, record_of, write_wat
+from tests.mmc4_pipeline.commoncrawl.test_by_wat import record_of, write_wat
 from tests.mmc4_pipeline.file_server import INPUTS
 
+READER = PageReader(LinkSettings(), declarations=True)
 CASES: list[tuple[tuple[tuple[str, str], ...], list[dict[str, str]], list[str]]] = [
     ((("X-Robots-Tag", "noai"),), [], ["header x-robots-tag: noai"]),
     (
