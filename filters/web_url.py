@@ -10,12 +10,15 @@ from urllib.parse import SplitResult, urlsplit
 
 import ada_url
 
-# A URL in this form already, as most are: parsing it would take ten times as long.
-# Its quantifiers don't backtrack: that would take minutes for a host of a megabyte.
-HOST = r"(?!xn--)(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.(?!xn--))++[a-z][a-z0-9-]*+"
-SAFE = r"!$%&()*+,./0-9:;=@A-Z_a-z~-"  # characters that stay as they are in a path and in a query
-NO_DOTS = r"(?![^?]*/(?:\.|%2[Ee]))"  # no segment of dots
-is_plain = re.compile(rf"https?://{HOST}{NO_DOTS}/[{SAFE}]*+(?:\?[?{SAFE}]++)?").fullmatch
+# A URL in this form already, as most are: parsing it would take ten times as long. No quantifier backtracks: that would
+# take minutes for a URL of a megabyte.
+HOST = r"(?:(?!xn--)[a-z0-9_]++(?:-++[a-z0-9_]++)*+\.)++(?!xn--)[a-z][a-z0-9-]*+"
+SEGMENT = r"!$%&()*+,.0-9:;=@A-Z_a-z~-"  # characters that stay as they are in a folder's or file's name
+SAFE = rf"/{SEGMENT}"  # and in a query, which may have "?" too
+QUERY = rf"(?:\?[?{SAFE}]++)?"
+NO_DOTS = r"(?!\.|%2[Ee])"  # such a name may be one of dots
+PATH = rf"(?:/{NO_DOTS}[{SEGMENT}]*+)++{QUERY}"
+is_plain = re.compile(rf"https?://{HOST}{PATH}").fullmatch
 
 
 def web_url(text: str, base: str | None = None) -> str | None:

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from filters.web_url import HOST, NO_DOTS, SAFE, is_plain, web_url
+from filters.web_url import HOST, NO_DOTS, PATH, QUERY, SEGMENT, is_plain, web_url
 from schemas.page import ImageLink
 from schemas.reasons import Reason
 
@@ -16,11 +16,9 @@ MAX_URL_CHARACTERS = 16 << 20
 _SPACE = str.maketrans("", "", "\t\r\n")  # dropped from inside URLs, as browsers do (WHATWG URL)
 # Links that are in normal form already, or become so by appending them to the base's scheme, origin or folder. Most
 # links are like this, and parsing them would be most of the work on a link.
-_END = rf"[{SAFE}]*+(?:\?[?{SAFE}]++)?"
-_SEGMENT = r"!$%&()*+,.0-9;=@A-Z_a-z~-"  # the same without / and :
-_NAME = rf"(?!\.|%2[Ee]){NO_DOTS}[{_SEGMENT}]++(?:/[{SAFE}]*+)?(?:\?[?{SAFE}]++)?"
-_PATH = rf"{NO_DOTS}/{_END}"
-_PLAIN = re.compile(rf"(https?://{HOST}{_PATH})|(//{HOST}{_PATH})|((?!//){_PATH})|({_NAME})")
+_FIRST = SEGMENT.replace(":", "")  # of a link's first name: "a:b" has a scheme
+_NAME = rf"{NO_DOTS}[{_FIRST}]++(?:/{NO_DOTS}[{SEGMENT}]*+)*+{QUERY}"
+_PLAIN = re.compile(rf"(https?://{HOST}{PATH})|(//{HOST}{PATH})|((?!//){PATH})|({_NAME})")
 _ABOVE = re.compile(rf"((?:\.\./)++)({_NAME})")
 _ABSOLUTE, _OF_SCHEME = 1, 2  # groups of _PLAIN; the others are relative to the origin and to the folder
 

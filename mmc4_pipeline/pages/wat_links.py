@@ -62,8 +62,8 @@ def links_of_wat(found: WatImages, page_url: str) -> list[ImageLink]:
     urls = PageUrls(base)
     links: list[ImageLink] = []
     for image in found.images:
-        link = image.url
-        url = link if is_plain(link) else urls.resolve(_unescape(link))
+        link = _unescape(image.url) if "&" in image.url else image.url
+        url = link if is_plain(link) else urls.resolve(link)
         if url:
             alt = image.alt and " ".join(_unescape(image.alt).split())
             width = pixels(image.width) if image.width else None

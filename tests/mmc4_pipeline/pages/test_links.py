@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mmc4_pipeline.pages.html_links import links_of_html
 from mmc4_pipeline.pages.links import resolve
-from mmc4_pipeline.pages.wat_links import WatImages, links_of_wat
+from mmc4_pipeline.pages.wat_links import WatImage, WatImages, links_of_wat
 from mmc4_pipeline.recipe import LinkSettings, load_recipe
 from schemas.page import ImageLink
 
@@ -68,6 +68,13 @@ def test_base(base: str, url: str) -> None:
     assert urls(f'<head><base href="{base}"></head><img src="a.jpg">') == [url]
     wat = {"Head": {"Base": base}, "Links": [{"path": "IMG@/src", "url": "a.jpg"}]}
     assert [link.url for link in links_of_wat(WatImages.of(wat), PAGE)] == [url]
+
+
+@pytest.mark.parametrize("start", ["https://a.example/news/", "https://A.example/news/", "//a.example/news/", ""])
+@pytest.mark.parametrize("reference", ["&amp;", "&#38;", "&#x26;", "&"])
+def test_references_in_the_urls_of_wat_files_are_resolved(start: str, reference: str) -> None:
+    (link,) = links_of_wat(WatImages([WatImage(url=f"{start}a.jpg?x=1{reference}y=2")]), PAGE)
+    assert link.url == "https://a.example/news/a.jpg?x=1&y=2"
 
 
 def test_the_first_base_with_an_address_counts() -> None:
