@@ -93,9 +93,10 @@ def counts_with_changed_shards(
 ) -> dict[str, Counts]:
     """Return the counts of all shards, given for each changed one its counts before and after."""
     result = {}
-    for what, count in total.items():
-        less = [Counts(-old[what].seen, -old[what].kept, _negative(old[what].dropped)) for old, _ in changes]
-        result[what] = _added(count, [*less, *(new[what] for _, new in changes)])
+    for what, count in total.items():  # some shards lack some of them: only the readers of WARC files count records
+        before = [old[what] for old, _ in changes if what in old]
+        less = [Counts(-old.seen, -old.kept, _negative(old.dropped)) for old in before]
+        result[what] = _added(count, [*less, *(new[what] for _, new in changes if what in new)])
     return result
 
 
