@@ -226,7 +226,7 @@ class ImagesWork:
         else:  # one listing for the whole group: on an object store each look at a note is a request
             remaining = sorted(set(group) - self.folder.done(FETCHED))
         seconds: list[float] = []
-        unfinished: list[int] = []
+        unfinished = set[int]()
 
         def finish(shard: ShardToFetch, fetched: FetchedShard) -> None:
             seconds.append(self._finish(shard, fetched))
@@ -234,7 +234,7 @@ class ImagesWork:
         if self.source is None:
             lists = self.lists.of_kind(LoadedDenyList).values()
             shards = (self._begin(shard, lists) for shard in remaining)
-            unfinished = fetch_shards(shards, self.settings, finish)
+            unfinished = set(fetch_shards(shards, self.settings, finish))
         elif isinstance(self.source, Img2dataset):
             for shard in remaining:
                 begun = self._begin(shard, ())

@@ -41,19 +41,19 @@ def choose_index(
     if several_crawls and kind != "columnar":
         found = CdxLookUps(inputs=inputs, cc_root=cc_root, crawl=crawl, whole=None, groups=groups, shards=shards)
         return found, {"index": {}}
-    if kind == "cdx" or (kind == "auto" and _is_cdx_cheaper(cdx, expected)):
+    columnar = {} if kind == "cdx" else _columnar_sizes(cdx, must_exist=kind == "columnar")
+    if not columnar or (kind == "auto" and _is_cdx_cheaper(cdx, expected, sum(columnar.values()))):
         _log.info("locate: looking up about %d documents in the CDXJ index", expected)
         whole = cdx.size <= expected * PAGES_OF_KEY * PAGE
         found = CdxLookUps(inputs=inputs, cc_root=cc_root, crawl=crawl, whole=whole, groups=groups, shards=shards)
         return found, {"index": {cdx.cluster_path: cdx.size}}
-    return _columnar(inputs, cc_root, crawl, folder, expected, shards)
+    return _columnar(inputs, crawl, columnar, folder, expected, shards)
 
 
 def _columnar(
-    inputs: Inputs, cc_root: str, crawl: str, folder: StageFolder, expected: int, shards: int
+    inputs: Inputs, crawl: str, sizes: dict[str, int], folder: StageFolder, expected: int, shards: int
 ) -> tuple[ColumnarIndex, dict[str, Any]]:
-    files = index_files(inputs, cc_root, crawl)
-    sizes = storage.for_each(files, inputs.size)
+    files = list(sizes)
     groups = storage.for_each(files, lambda path: row_groups(inputs, path))
     rows = sum(map(sum, groups.values()))
     if not rows:
@@ -72,13 +72,17 @@ def _columnar(
     return index, {"index": sizes, "index_rows": rows}
 
 
-def _is_cdx_cheaper(cdx: CdxIndex, documents: int) -> bool:
-    """Return whether look-ups cost less; False if there is no CDXJ index."""
-    if not cdx.inputs.exists(cdx.cluster_path):
-        return False
+def _columnar_sizes(cdx: CdxIndex, *, must_exist: bool) -> dict[str, int]:
+    """Return the sizes of the columnar index's files; nothing if only the CDXJ index exists, unless it must exist."""
     try:
-        files = index_files(cdx.inputs, cdx.cc_root, cdx.crawl)
+        return storage.for_each(index_files(cdx.inputs, cdx.cc_root, cdx.crawl), cdx.inputs.size)
     except UserError:
-        return True  # there is no columnar index
-    columnar = sum(storage.for_each(files, cdx.inputs.size).values())
-    return LookUpCost.of(cdx.size, documents).as_bytes < columnar
+        if must_exist or not cdx.inputs.exists(cdx.cluster_path):
+            raise
+        return {}
+
+
+def _is_cdx_cheaper(cdx: CdxIndex, documents: int, columnar: int) -> bool:
+    """Return whether look-ups cost less than reading the bytes of the columnar index; False without a CDXJ index."""
+    exists = cdx.inputs.exists(cdx.cluster_path)
+    return exists and LookUpCost.of(cdx.size, documents).as_bytes < columnar

@@ -1,13 +1,14 @@
 """Read a file as a stream of ranges: only as much as is wanted of a large file, with retries wherever it breaks."""
 
-import io
 from collections.abc import Callable
 from typing import Any
+
+from mmc4_pipeline.storage.seekable import SeekableStream
 
 _FIRST, _LONGEST = 64 << 10, 16 << 20  # bytes of a range: each is twice as long as the one before
 
 
-class RangeStream(io.RawIOBase):
+class RangeStream(SeekableStream):
     """A file that is read with `read(offset, length)`, which returns fewer bytes only at the file's end.
 
     In order, ranges become longer, so that a reader who stops early has requested at most twice as much as it needed
@@ -16,27 +17,13 @@ class RangeStream(io.RawIOBase):
     """
 
     def __init__(self, read: Callable[[int, int], bytes], size: Callable[[], int]) -> None:
-        self._read, self._size = read, size
-        self._position = self._start = 0
+        self._read, self._read_size = read, size
+        self._start = 0
         self._range, self._length, self._at_end = b"", _FIRST, False
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position of the next byte."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to another position."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
-        self._position = max(0, offset + (self._size() if base is None else base))
-        return self._position
+    def size(self) -> int:
+        """Return the file's size in bytes."""
+        return self._read_size()
 
     def readinto(self, buffer: Any) -> int:
         """Read some bytes; 0 only at the end of the file."""

@@ -97,7 +97,7 @@ def test_a_limit_reads_only_the_beginning_of_a_large_file(folder: Path, tmp_path
         files = ["--c4", f"{server.address}/c.json.gz", f"{server.address}/d.json.gz"]
         succeeded(mmc4(*arguments(folder, tmp_path, *files, "--limit", "20")))
         assert sum(end - start for start, end in server.spans()) < 1 << 20
-        assert sum(request.sent for request in server.requests if request.path == "/d.json.gz") <= 1
+        assert sum(request.sent for request in server.finished() if request.path == "/d.json.gz") <= 1
     assert counts(tmp_path) == {"in": 20, "kept": 20, "dropped": {}}
 
 
@@ -116,7 +116,7 @@ def test_documents_are_read_from_the_hub_although_the_connection_breaks(folder: 
         command = [sys.executable, "-m", "mmc4_pipeline.cli", *chosen]
         subprocess.run(command, check=True, env={**os.environ, "HF_ENDPOINT": server.address})
         server.spans()
-        sent = sum(request.sent for request in server.requests if request.path == resolved("a.json.gz"))
+        sent = sum(request.sent for request in server.finished() if request.path == resolved("a.json.gz"))
     assert not list(broken)
     assert sent < 1 << 20
     assert counts(tmp_path) == {"in": 20, "kept": 20, "dropped": {}}

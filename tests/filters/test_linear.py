@@ -1,6 +1,5 @@
 """Crafted lists and URLs: what reading and applying them needs grows with their length, not with its square."""
 
-import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -16,9 +15,7 @@ from filters.web_url import web_url
 from schemas.image import Image
 from schemas.page import ImageLink
 from schemas.reasons import Reason
-
-COUNTS = (10_000, 20_000, 40_000)
-SLACK = 2 << 20  # bytes
+from tests.linear import assert_memory_is_linear
 
 
 def denying(lines: Callable[[int], str]) -> Callable[[int], object]:
@@ -84,15 +81,7 @@ READERS: dict[str, Callable[[int], object]] = {
 
 @pytest.mark.parametrize("name", READERS)
 def test_memory_is_linear(name: str) -> None:
-    read = READERS[name]
-    read(10)  # imports and caches
-    peaks = []
-    for count in COUNTS:
-        tracemalloc.start()
-        read(count)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[2] < 6 * peaks[0] + SLACK  # 4 times if it is linear, 16 times if it is quadratic
+    assert_memory_is_linear(READERS[name])
 
 
 @pytest.mark.parametrize("label", ["a.", "ü.", ".", "a-", "a", "ü", "xn--a.", "%61."])

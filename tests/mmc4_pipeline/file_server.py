@@ -188,11 +188,16 @@ class FileServer(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
         """Log nothing: clients hang up on purpose."""
 
+    def finished(self) -> list[ReceivedRequest]:
+        """Return the requests once each of them has ended: a client receives its bytes before they are counted."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: not self.under_way, LONGEST)
+        return self.requests
+
     def spans(self) -> list[tuple[int, int]]:
         """Return start and end of what was sent of the file, for each request for which anything was sent."""
-        with self.changed:  # a client receives its bytes before they are counted here
-            assert self.changed.wait_for(lambda: not self.under_way, LONGEST)
-        begun = [(one.start if one.status == 206 else 0, one) for one in self.requests if one.status in (200, 206)]
+        requests = self.finished()
+        begun = [(one.start if one.status == 206 else 0, one) for one in requests if one.status in (200, 206)]
         return [(start, start + one.sent) for start, one in begun if one.sent]
 
 

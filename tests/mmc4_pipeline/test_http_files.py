@@ -76,7 +76,7 @@ def read_stream(url: str) -> bytes:
 
 def test_a_file_read_in_order_is_one_request_with_the_user_agent(server: FileServer, url: str) -> None:
     assert read_stream(url) == INPUTS.read_bytes(url) == FILE
-    assert [(one.start, one.end, one.sent) for one in server.requests] == [(0, None, len(FILE))] * 2
+    assert [(one.start, one.end, one.sent) for one in server.finished()] == [(0, None, len(FILE))] * 2
     named = Inputs(HttpSettings("tester/1 (+https://a.example)"))
     assert named.read_range(url, 7, 3) == FILE[7:10]
     who = [one.user_agent for one in server.requests]
@@ -287,7 +287,7 @@ def test_a_column_of_a_parquet_file_costs_its_own_bytes(serve: Serve) -> None:
     server.ways.extend([well, cut(100), status(503)])
     with INPUTS.open_read(f"{server.address}/a") as stream:
         assert pq.ParquetFile(stream).read_row_group(2, columns=["last"])["last"][0].as_py() == rows // 2
-    assert sum(one.sent for one in server.requests) < len(out.getvalue()) / 4
+    assert sum(one.sent for one in server.finished()) < len(out.getvalue()) / 4
     once(server)
 
 

@@ -38,7 +38,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, bytes]]
 
 def sent(server: FileServer, name: str) -> int:
     server.spans()  # waits until all is counted
-    return sum(request.sent for request in server.requests if request.path == resolved(name))
+    return sum(request.sent for request in server.finished() if request.path == resolved(name))
 
 
 def test_files_are_found_by_name_and_by_pattern(hub: Callable[[dict[str, bytes]], FileServer]) -> None:

@@ -14,6 +14,7 @@ from fsspec.spec import AbstractBufferedFile
 
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.storage.http.client import BYTES_OF_A_REQUEST, HttpClient, RetryableError, RetryState
+from mmc4_pipeline.storage.seekable import SeekableStream
 
 _BLOCK = 256 << 10  # bytes that random access reads ahead: small against a column chunk, and a Parquet footer fits
 _STREAM_BUFFER = 1 << 20
@@ -22,7 +23,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")
 _PAST_THE_END = re.compile(r"bytes \*/(\d+)$")
 
 
-class HttpStream(io.RawIOBase):
+class HttpStream(SeekableStream):
     """A file over HTTP. Reading it in order is one request, and one more by Range each time the connection breaks.
 
     After a seek, another request starts there. If a server ignores Range and sends the whole file, the bytes before
@@ -33,7 +34,6 @@ class HttpStream(io.RawIOBase):
     def __init__(self, client: HttpClient, url: str) -> None:
         self._client, self._url = client, url
         self._retries = RetryState(client, url)
-        self._position = 0  # of the next byte that the reader wants
         self._stop: int | None = None  # where the reader's range ends; None: at the end of the file
         self._response: requests.Response | None = None
         self._response_position = 0  # of the next byte in the response
@@ -43,24 +43,6 @@ class HttpStream(io.RawIOBase):
         self._received = 0  # bytes of the response
         self._waited = 0.0  # seconds spent waiting for them; time that the reader spends in between is not counted
         self.ignores_ranges = False
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position of the next byte."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to another position. Only a seek relative to the end sends a request, for the size."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
-        self._position = max(0, offset + (self.size() if base is None else base))
-        return self._position
 
     def size(self) -> int:
         """Return the file's size in bytes; raises UserError if the server does not report it."""

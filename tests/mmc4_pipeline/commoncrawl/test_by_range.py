@@ -132,7 +132,7 @@ def test_neighbours_are_one_request(server: FileServer, far: Any) -> None:
     assert pages == read(str(far.root), far)
     assert len(server.requests) == 3
     wanted = sum(location.length for location in far.locations)
-    assert sum(one.sent for one in server.requests) == wanted
+    assert sum(one.sent for one in server.finished()) == wanted
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Crafted pages, heads and records: what their parsers need grows with their length, not with its square."""
 
 import gzip
-import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,11 +16,10 @@ from mmc4_pipeline.pages.sentences import sentences_of
 from mmc4_pipeline.pages.tree import parse_html
 from mmc4_pipeline.pages.wat_links import WatImage, WatImages, links_of_wat
 from mmc4_pipeline.recipe import LinkSettings
+from tests.linear import assert_memory_is_linear
 
 URL = "https://a.example/b/c.html"
 SETS = LinkSettings(attributes=("srcset",))
-COUNTS = (10_000, 40_000)
-SLACK = 2 << 20  # bytes
 
 
 def head(lines: bytes) -> Callable[[int], object]:
@@ -96,12 +94,4 @@ PARSERS: dict[str, Callable[[int], object]] = {
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_memory_is_linear(name: str) -> None:
-    read = PARSERS[name]
-    read(10)  # imports and caches
-    peaks = []
-    for count in COUNTS:
-        tracemalloc.start()
-        read(count)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < 6 * peaks[0] + SLACK  # 4 times if it is linear, 16 times if it is quadratic
+    assert_memory_is_linear(PARSERS[name])
