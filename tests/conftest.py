@@ -7,6 +7,7 @@ from tests.engines import install
 # Files that take minutes start first: started last, they would run on alone after all others have ended.
 LONG = (
     "test_engines.py",
+    "test_flink_failures.py",
     "test_realweb.py",
     "test_resume.py",
     "test_train_faces.py",

@@ -156,6 +156,7 @@ def test_the_response_of_each_image_decides_its_reason(
             assert row["reason"] in reasons[truth["images"][row["image_url"].partition("#")[0]]], row
 
 
+@long
 @pytest.mark.engines("flink")
 def test_flink_in_its_job_server_writes_the_same_bytes(
     server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path
