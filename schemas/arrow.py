@@ -79,7 +79,8 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
         return lambda values: [item(value) for value in values]
     if _is_record(hint):
         readers = {name: _reader(field) for name, field in get_type_hints(hint).items()}
-        return lambda row: hint(**{name: reader(row[name]) for name, reader in readers.items()})
+        # A file of an earlier version lacks fields that a record within a record got later; these have defaults.
+        return lambda row: hint(**{name: reader(row[name]) for name, reader in readers.items() if name in row})
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint
     return lambda value: value
@@ -88,6 +89,9 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
 def from_table(table: pa.Table, record: type[Record]) -> Iterator[Record]:
     """Yield the records of a table, batch by batch; raises KeyError if a column is missing."""
     reader = _reader(record)
+    for name in arrow_schema(record).names:
+        if name not in table.column_names:
+            raise KeyError(name)
     for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
         for row in batch.to_pylist():
             yield reader(row)

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from schemas.arrow import Float32
+
 HASHED = "sha256:"  # a takedown replaces a URL by a hash with this prefix, as in a deny-list
 
 
@@ -28,6 +30,11 @@ class ImageLink(msgspec.Struct, gc=False):  # not a dataclass: billions are made
     URL of the `a` around the image if that is on another site than the page, else null; it is always null for pages
     from WAT files. `reason` is why a link filter dropped the link, and `filter` is that filter's key in the recipe;
     both are null for a link that will be fetched.
+
+    `after_sentence` is the number of the last sentence that ends before the image, -1 before the first sentence, and
+    null if the place is not known. `inside_text` is whether the image is between the document's sentences, and
+    `caption` the text of the `figcaption` beside it. `published_sentence` and `published_similarity` are the sentence
+    to which the publisher of the document had assigned the image, and their similarity as published.
     """
 
     position: int
@@ -40,6 +47,11 @@ class ImageLink(msgspec.Struct, gc=False):  # not a dataclass: billions are made
     leads_to: str | None = None
     reason: str | None = None
     filter: str | None = None
+    after_sentence: int | None = None
+    inside_text: bool | None = None
+    caption: str | None = None
+    published_sentence: int | None = None
+    published_similarity: Float32 | None = None
 
 
 @dataclass(frozen=True, slots=True)

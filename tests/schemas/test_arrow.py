@@ -37,6 +37,19 @@ def test_an_empty_table_has_the_full_schema(record: type) -> None:
     assert list(from_table(to_table([], record), record)) == []
 
 
+def test_links_of_an_earlier_version_have_no_place_and_nothing_published() -> None:
+    moment = datetime(2020, 1, 1, tzinfo=UTC)
+    page = Page("k", "u", "s", moment, False, ["One."], [ImageLink(0, "i", "", None, None, reason="denied")])
+    table = to_table([page], Page)
+    earlier = ["position", "url", "alt", "declared_width", "declared_height", "attribute", "reason"]
+    (links,) = table.column("links").chunks
+    fields = pa.StructArray.from_arrays([links.values.field(name) for name in earlier], earlier)
+    old = table.set_column(table.column_names.index("links"), "links", pa.ListArray.from_arrays(links.offsets, fields))
+    assert list(from_table(old, Page)) == [page]
+    with pytest.raises(KeyError, match="sentences"):
+        list(from_table(old.drop_columns("sentences"), Page))
+
+
 def test_types_in_parquet_are_those_that_the_ledger_promises() -> None:
     schema = arrow_schema(LedgerRow)
     assert schema.field("phash").type == pa.uint64()
