@@ -4,6 +4,7 @@ import argparse
 import shutil
 import textwrap
 
+from mmc4_pipeline.documents.fields import FORMATS
 from mmc4_pipeline.recipe import recipe_names
 
 _WIDEST = 100  # columns of `--help`: longer lines are hard to read, however wide the terminal is
@@ -64,6 +65,24 @@ def add_set(group: argparse._ActionsContainer, example: str) -> None:
         default=[],
         metavar="KEY=VALUE",
         help=f"override one value of the recipe, for example {example}; can be repeated",
+    )
+
+
+def add_documents_format(group: argparse._ActionsContainer) -> None:
+    """Add the options that say which fields the files of documents have."""
+    group.add_argument(
+        "--documents_format",
+        choices=tuple(FORMATS),
+        default="c4",
+        help="corpus that the files of --c4 are from; all but c4 name the crawl of each document (default: c4)",
+    )
+    group.add_argument(
+        "--c4_fields",
+        nargs="+",
+        default=[],
+        metavar="NAME=COLUMN",
+        help="names of the fields text, url and timestamp, if the files have other names, for example "
+        "timestamp=date; also crawl and warc, if the files have them",
     )
 
 

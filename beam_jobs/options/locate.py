@@ -4,7 +4,7 @@ import argparse
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from mmc4_pipeline.documents.fields import FORMATS
+from mmc4_pipeline.arguments import add_documents_format
 
 
 class LocateOptions(PipelineOptions):
@@ -46,17 +46,4 @@ class LocateOptions(PipelineOptions):
             help="index of the crawl: columnar is read completely (286 GB), in cdx each document is looked up (about "
             "0.3 MB each until most blocks are read); auto takes the one of which fewer bytes are read (default: auto)",
         )
-        group.add_argument(
-            "--documents_format",
-            choices=tuple(FORMATS),
-            default="c4",
-            help="corpus that the files of --c4 are from; all but c4 name the crawl of each document (default: c4)",
-        )
-        group.add_argument(
-            "--c4_fields",
-            nargs="+",
-            default=[],
-            metavar="NAME=COLUMN",
-            help="names of the fields text, url and timestamp, if the files have other names, for example "
-            "timestamp=date; also crawl and warc, if the files have them",
-        )
+        add_documents_format(group)

@@ -5,31 +5,21 @@ import os
 from dataclasses import astuple
 from pathlib import Path
 
-from mmc4_pipeline.arguments import add_recipe, command_parser
-from mmc4_pipeline.commoncrawl.by_range import MAX_GAP
-from mmc4_pipeline.commoncrawl.by_wat import has_all_for
-from mmc4_pipeline.documents.choosing import document_files
-from mmc4_pipeline.documents.reading import read_documents
+from mmc4_pipeline.arguments import add_documents_format, add_recipe, command_parser
+from mmc4_pipeline.documents.choosing import document_files, inspect
+from mmc4_pipeline.documents.fields import FORMATS, parse_fields
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.estimate.clip_speed import measure_clip
 from mmc4_pipeline.estimate.corpus import Corpus
 from mmc4_pipeline.estimate.crawl_size import crawl_size
-from mmc4_pipeline.estimate.estimate import (
-    ScoreSpeeds,
-    cut_needs,
-    images_needs,
-    locate_needs,
-    page_sources,
-    score_needs,
-)
-from mmc4_pipeline.estimate.explain import Given, assumptions, conclusions
+from mmc4_pipeline.estimate.estimate import ScoreSpeeds
+from mmc4_pipeline.estimate.explain import assumptions, conclusions
 from mmc4_pipeline.estimate.needs import Prices, Resources
-from mmc4_pipeline.estimate.speed import measure_speeds
 from mmc4_pipeline.estimate.table import stages_table
 from mmc4_pipeline.estimate.web import LINKS_PER_DOCUMENT
-from mmc4_pipeline.pages.page_reader import PageReader
+from mmc4_pipeline.estimate.whole_run import estimate_run
 from mmc4_pipeline.recipe import load_recipe
-from mmc4_pipeline.storage import HttpSettings, Inputs
+from mmc4_pipeline.storage import HttpSettings, Inputs, for_each
 from mmc4_pipeline.terminal import Console
 
 DESCRIPTION = """\
@@ -43,6 +33,8 @@ Examples:
   mmc4 plan --documents 356317
   mmc4 plan --documents 365000000 --workers 64 --gpus 8 --network 1000
   mmc4 plan --c4 'c4/en/*.json.gz' --cc_root https://data.commoncrawl.org
+  mmc4 plan --limit 1000 \\
+      --c4 hf://datasets/allenai/c4/en/c4-train.00000-of-01024.json.gz
 """
 PRICES = """\
 Prices are in US dollars. The defaults are Amazon's list prices in us-east-1 as of June 2026, on demand: c5 machines
@@ -65,28 +57,16 @@ def main(argv: list[str]) -> None:
     )
     prices = _prices(arguments)
     inputs = Inputs(HttpSettings(requests_per_second=arguments.requests_per_second))
-    reader, documents = PageReader(recipe.links, recipe.text_source), _documents(inputs, arguments)
-    if documents <= 0:
-        raise UserError("--documents must be more than 0")
+    documents = _documents(inputs, arguments)
     crawl = crawl_size(inputs, arguments.crawl or recipe.crawl, arguments.cc_root)
     corpus = Corpus(documents, arguments.image_kilobytes * 1000, arguments.images_per_document)
     console = Console()
     with console.status("measuring this machine"):
-        speeds = measure_speeds(reader, recipe.images)
-        score, measured = _score_speeds(arguments)
-    sources = page_sources(documents, crawl, speeds, resources, prices, MAX_GAP)
-    sources = [item for item in sources if item.way != "wat" or has_all_for(reader)]
-    crawl_delays = arguments.crawl_delay_percent / 100
-    locate = locate_needs(documents, crawl, speeds, resources, prices)
-    later = [
-        images_needs(corpus, speeds, crawl_delays, resources, prices),
-        score_needs(corpus, score, resources, prices),
-        cut_needs(corpus, resources, prices),
-    ]
-    given = Given(corpus, crawl, speeds, score, measured, crawl_delays, resources, prices)
-    console.print(assumptions(given), highlight=False)
-    console.print(stages_table(locate, sources, later), highlight=False)
-    console.print(conclusions(given, locate, sources, later), highlight=False)
+        score = _score_speeds(arguments)
+        found = estimate_run(recipe, corpus, crawl, score, arguments.crawl_delay_percent / 100, resources, prices)
+    console.print(assumptions(found.given), highlight=False)
+    console.print(stages_table(found.locate, found.pages, found.later), highlight=False)
+    console.print(conclusions(found.given, found.locate, found.pages, found.later), highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,7 +74,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.usage = "mmc4 plan (--documents N | --c4 FILE ...) [options]"
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--documents", type=int, metavar="N", help="number of documents")
-    what.add_argument("--c4", nargs="+", metavar="FILE", help="C4 files, or glob patterns in quotes, to count them in")
+    what.add_argument(
+        "--c4",
+        nargs="+",
+        metavar="FILE",
+        help="files of documents, or glob patterns in quotes, to count them in; the beginning of one file is read",
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="estimate a run with --limit N: of the first N documents"
+    )
+    add_documents_format(parser)
     add_recipe(parser)
     parser.add_argument("--crawl", metavar="NAME", help="crawl to read (default: the recipe's crawl)")
     parser.add_argument(
@@ -177,10 +166,29 @@ def _gpus_here() -> int:
 
 
 def _documents(inputs: Inputs, arguments: argparse.Namespace) -> int:
-    """Return the number of documents. Only those of the first file are counted; the others go by their size."""
-    if arguments.c4 is None:
-        return int(arguments.documents)
-    files = document_files(inputs, arguments.c4)
-    sizes = [inputs.size(path) for path in files]
-    first = sum(1 for _ in read_documents(inputs, files[0]))
-    return round(first * sum(sizes) / sizes[0]) if sizes[0] else first
+    """Return the number of documents. Raises UserError if there are none.
+
+    Files are counted by the beginning or footer of the first one, and the others by their size. With `--limit`, files
+    are inspected until they have as many documents.
+    """
+    limit = arguments.limit
+    if limit is not None and limit < 1:
+        raise UserError("--limit must be at least 1")
+    count = arguments.documents if arguments.c4 is None else _in_files(inputs, arguments, limit)
+    if count <= 0:
+        raise UserError("--documents must be more than 0" if arguments.c4 is None else "--c4: there are no documents")
+    return min(count, limit or count)
+
+
+def _in_files(inputs: Inputs, arguments: argparse.Namespace, limit: int | None) -> int:
+    names = parse_fields(arguments.c4_fields, FORMATS[arguments.documents_format])
+    files, count = document_files(inputs, arguments.c4), 0
+    if limit is None:
+        size, count = inspect(inputs, files[0], names)
+        sizes = for_each(files[1:], inputs.size)
+        return round(count * (size + sum(sizes.values())) / size) if size else count
+    for path in files:
+        count += inspect(inputs, path, names)[1]
+        if count >= limit:
+            break
+    return count

@@ -107,9 +107,10 @@ def _hosts(given: Given) -> str:
         in_words(images / group_seconds(shards, corpus.documents, share, corpus.links_per_document))
         for share in (given.crawl_delays, 0.0)
     ]
+    in_flight = "shard" if rounded(shards) == 1 else "shards"
     return (
-        f"With {rounded(shards):g} shards in flight, the limits per host let a process request about {rates[0]} images "
-        f"per second, or {rates[1]} if no host had a Crawl-delay."
+        f"With {rounded(shards):g} {in_flight} in flight, the limits per host let a process request about {rates[0]} "
+        f"images per second, or {rates[1]} if no host had a Crawl-delay."
     )
 
 

@@ -2,12 +2,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import fsspec
 import pytest
 from hypothesis import HealthCheck, settings
 
 from mmc4_pipeline.stage_folder import StageFolder
+from mmc4_pipeline.storage import paths
 from tests.mmc4_pipeline.file_server import FileServer, serving
+from tests.mmc4_pipeline.hub import serving_hub
 from tests.mmc4_pipeline.planted_dataset import write_dataset
+from tests.mmc4_pipeline.virtual_clock import VirtualClock
 
 # A busy machine is no failure: what hypothesis finds must not depend on the time that an example takes.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,3 +29,19 @@ def serve() -> Iterator[Callable[[dict[str, bytes]], FileServer]]:
 def make_dataset(tmp_path: Path) -> Callable[..., StageFolder]:
     """Make a dataset below the test's folder."""
     return lambda name="mmc4", **options: write_dataset(tmp_path / name, **options)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, bytes]], FileServer]]:
+    """Return what starts a stand-in that hf:// addresses lead to; the package's waits take no time."""
+    with ExitStack() as stack:
+
+        def start(files: dict[str, bytes]) -> FileServer:
+            server = stack.enter_context(serving_hub(files))
+            monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": server.address})
+            monkeypatch.setattr("huggingface_hub.utils._http.time", VirtualClock())
+            paths._filesystem.cache_clear()  # noqa: SLF001
+            return server
+
+        yield start
+    paths._filesystem.cache_clear()  # noqa: SLF001

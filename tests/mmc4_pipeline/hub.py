@@ -29,3 +29,9 @@ def serving_hub(files: dict[str, bytes]) -> Iterator[FileServer]:
     content = {resolved(name): data for name, data in files.items()}
     with serving(content | {path: json.dumps(answer).encode() for path, answer in answers.items()}) as server:
         yield server
+
+
+def sent(server: FileServer, name: str) -> int:
+    """Return how many bytes of a file's content were sent."""
+    server.spans()  # waits until all is counted
+    return sum(request.sent for request in server.finished() if request.path == resolved(name))

@@ -2,43 +2,18 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from itertools import pairwise
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.storage import paths
 from tests.mmc4_pipeline.file_server import INPUTS, FileServer, cut, status
-from tests.mmc4_pipeline.hub import FOLDER, resolved, serving_hub
-from tests.mmc4_pipeline.virtual_clock import VirtualClock
+from tests.mmc4_pipeline.hub import FOLDER, sent
 
 CONTENT = bytes(range(251)) * 4000  # about 1 MB
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, bytes]], FileServer]]:
-    """Return what starts a stand-in that hf:// addresses lead to; the package's waits take no time."""
-    with ExitStack() as stack:
-
-        def start(files: dict[str, bytes]) -> FileServer:
-            server = stack.enter_context(serving_hub(files))
-            monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": server.address})
-            monkeypatch.setattr("huggingface_hub.utils._http.time", VirtualClock())
-            paths._filesystem.cache_clear()  # noqa: SLF001
-            return server
-
-        yield start
-    paths._filesystem.cache_clear()  # noqa: SLF001
-
-
-def sent(server: FileServer, name: str) -> int:
-    server.spans()  # waits until all is counted
-    return sum(request.sent for request in server.finished() if request.path == resolved(name))
 
 
 def test_files_are_found_by_name_and_by_pattern(hub: Callable[[dict[str, bytes]], FileServer]) -> None:

@@ -1,0 +1,62 @@
+"""Estimates a whole run: measures this machine, and returns what each of the five stages takes."""
+
+from dataclasses import dataclass
+
+from mmc4_pipeline.commoncrawl.by_range import MAX_GAP
+from mmc4_pipeline.commoncrawl.by_wat import has_all_for
+from mmc4_pipeline.estimate.corpus import Corpus
+from mmc4_pipeline.estimate.crawl_size import CrawlSize
+from mmc4_pipeline.estimate.estimate import (
+    ScoreSpeeds,
+    cut_needs,
+    images_needs,
+    locate_needs,
+    page_sources,
+    score_needs,
+)
+from mmc4_pipeline.estimate.explain import Given
+from mmc4_pipeline.estimate.needs import Needs, Prices, Resources
+from mmc4_pipeline.estimate.speed import measure_speeds
+from mmc4_pipeline.pages.page_reader import PageReader
+from mmc4_pipeline.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run takes, and what that follows from. `pages` has the pages stage by each source, the cheapest first.
+
+    `later` are the stages images, score and cut.
+    """
+
+    given: Given
+    locate: Needs
+    pages: list[Needs]
+    later: list[Needs]
+
+
+def estimate_run(
+    recipe: Recipe,
+    corpus: Corpus,
+    crawl: CrawlSize,
+    score: tuple[ScoreSpeeds, str],
+    crawl_delays: float,
+    resources: Resources,
+    prices: Prices,
+) -> Estimate:
+    """Measure how fast this machine reads pages and decodes images, which takes some seconds, and estimate the run.
+
+    `score` has CLIP's speeds and their source, `crawl_delays` is the share of hosts with a Crawl-delay.
+    """
+    reader = PageReader(recipe.links, recipe.text_source)
+    speeds = measure_speeds(reader, recipe.images)
+    pages = page_sources(corpus.documents, crawl, speeds, resources, prices, MAX_GAP)
+    return Estimate(
+        Given(corpus, crawl, speeds, *score, crawl_delays, resources, prices),
+        locate_needs(corpus.documents, crawl, speeds, resources, prices),
+        [item for item in pages if item.way != "wat" or has_all_for(reader)],
+        [
+            images_needs(corpus, speeds, crawl_delays, resources, prices),
+            score_needs(corpus, score[0], resources, prices),
+            cut_needs(corpus, resources, prices),
+        ],
+    )
