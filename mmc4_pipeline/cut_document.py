@@ -11,19 +11,24 @@ from schemas.score import ImageScore
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A kept image, the sentence that it was assigned to (its index), and their similarity."""
+    """A kept image, the sentence that it was assigned to (its index), and their similarity.
+
+    `before` is how many sentences stand before the image in the document's sequence: as many as the index of its
+    sentence, or one more if it stands after the last one.
+    """
 
     image: Image
     score: ImageScore
     sentence: int
     similarity: float
+    before: int
 
 
 @dataclass(frozen=True, slots=True)
 class CutDocument:
     """A document after the cut stage's decisions. If it was dropped, `placed` is empty and `reason` is set.
 
-    `placed` is in reading order (images of the same sentence in page order): OpenFlamingo's loader takes the first
+    `placed` is in reading order (images at the same place in page order): OpenFlamingo's loader takes the first
     image for the first mark in the text. MMC4's published shards have images in page order.
     `dropped` has the stage and the drop of each image link that is not placed, by the link's position.
     `declarations` has the declaration for which a link was dropped, by the link's position.

@@ -28,6 +28,13 @@ class ImageInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         int, Meta(ge=0, description="index in text_list of the sentence that the image was assigned to")
     ]
     matched_sim: Annotated[Similarity, Meta(description="similarity of the image and that sentence")]
+    follows_sentence: Annotated[
+        bool | UnsetType,
+        Meta(
+            description="true if the image stands after that sentence, which is the last; left out if it stands before "
+            "it. Only datasets in the order of the page have such images"
+        ),
+    ] = UNSET
     face_detections: Annotated[
         Annotated[list[Box], Meta(min_length=1)] | None,
         Meta(

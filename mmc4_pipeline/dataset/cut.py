@@ -85,10 +85,10 @@ def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Plac
     similarity = np.array([score.similarity for _, score in scored], dtype=np.float32)
     matched = assign(similarity, assignment)
     placed = [
-        Placed(image, score, int(sentence), float(similarity[row, sentence]))
+        Placed(image, score, int(sentence), float(similarity[row, sentence]), before=int(sentence))
         for row, ((image, score), sentence) in enumerate(zip(scored, matched, strict=True))
     ]
-    return sorted(placed, key=lambda item: item.sentence)
+    return sorted(placed, key=lambda item: item.before)
 
 
 def _judge_document(page: Page, placed: Sequence[Placed], recipe: Recipe) -> Drop | None:

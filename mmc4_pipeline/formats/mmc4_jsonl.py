@@ -20,6 +20,7 @@ import orjson
 from mmc4_pipeline.cut_document import CutDocument, Placed
 from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.naming import image_name
+from mmc4_pipeline.sequence import FOLLOWS
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import unreadable
 from schemas.mmc4_document import ImageInfo, Mmc4Document
@@ -145,10 +146,13 @@ def with_chosen(document: Json, choose: Choose) -> Json | None:
 
 
 def _image_info(item: Placed) -> Json:
-    return {
+    info = {
         "image_name": image_name(item.image.url),
         "raw_url": item.image.url,
         "matched_text_index": item.sentence,
         "matched_sim": round(item.similarity, DIGITS),
         "face_detections": item.image.face_detections or None,  # MMC4's README: None if no faces are detected
     }
+    if item.before > item.sentence:
+        info[FOLLOWS] = True
+    return info

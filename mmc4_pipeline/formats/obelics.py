@@ -1,12 +1,12 @@
 """OBELICS' Parquet: one row per document; at each index exactly one of `images` and `texts` is not null.
 
-As published (HuggingFaceM4/OBELICS), `images` holds URLs; the WebDataset shard of the same number has the bytes. An
-image precedes the sentence that it was assigned to; consecutive sentences without an image between them are one text,
-joined by spaces. `metadata` and `general_metadata` are JSON strings with OBELICS' keys, to which this project adds
+As published (HuggingFaceM4/OBELICS), `images` holds URLs; the WebDataset shard of the same number has the bytes. Texts
+and images are in the dataset's order; consecutive sentences without an image between them are one text, joined by
+spaces. `metadata` and `general_metadata` are JSON strings with OBELICS' keys, to which this project adds
 `image_name`, `sha256` (of the image as received), `matched_sim` and `key`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -19,6 +19,7 @@ from mmc4_pipeline.cut_document import CutDocument, Placed
 from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.formats.mmc4_jsonl import DIGITS
 from mmc4_pipeline.naming import image_name
+from mmc4_pipeline.sequence import Part, images_of, sequence_of, texts_of, without_images
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import unreadable
 
@@ -97,48 +98,30 @@ def _writing(writer: HashingWriter) -> Iterator[Callable[[Json], None]]:
 
 
 def _with_chosen(row: Json, choose: Choose) -> Json | None:
-    """Return a row with only the images that `choose` keeps, None if it removes the document.
-
-    The texts before and after a removed image become one.
-    """
-    chosen = choose(row["general_metadata"]["url"], _image_urls(row))
+    """Return a row with only the images that `choose` keeps, None if it removes the document."""
+    urls = _image_urls(row)
+    chosen = choose(row["general_metadata"]["url"], urls)
     if chosen is None:
         return None
-    keep = iter(chosen)
-    places: list[tuple[Json | None, str | None, str | None]] = []
-    for metadata, url, text in zip(row["metadata"], row["images"], row["texts"], strict=True):
-        if url is not None and not next(keep):
-            continue
-        if text is not None and places and places[-1][2] is not None:
-            places[-1] = (None, None, f"{places[-1][2]} {text}")
-        else:
-            places.append((metadata, url, text))
-    return {
-        "images": [url for _, url, _ in places],
-        "metadata": orjson.dumps([metadata for metadata, _, _ in places]).decode(),
-        "general_metadata": orjson.dumps(row["general_metadata"]).decode(),
-        "texts": [text for _, _, text in places],
-    }
+    parts = without_images(row["texts"], chosen)
+    return _row(parts, urls, [item for item in row["metadata"] if item is not None], row["general_metadata"])
 
 
 def as_row(document: CutDocument) -> Json:
-    """Return a document as a row: its sentences in order, each image before the sentence that it was assigned to."""
-    places: list[Placed | str] = []
-    images_of: dict[int, list[Placed]] = {}
-    for item in document.placed:
-        images_of.setdefault(item.sentence, []).append(item)
-    for number, sentence in enumerate(document.page.sentences):
-        places += images_of.get(number, [])
-        if places and isinstance(places[-1], str):
-            places[-1] = f"{places[-1]} {sentence}"
-        else:
-            places.append(sentence)
-    metadata = [None if isinstance(place, str) else _metadata(document, place) for place in places]
+    """Return a document as a row."""
+    urls = [item.image.url for item in document.placed]
+    metadata = [_metadata(document, item) for item in document.placed]
+    general = {"url": document.page.url, "key": document.page.key}
+    return _row(sequence_of(document), urls, metadata, general)
+
+
+def _row(parts: Sequence[Part], urls: Sequence[str], metadata: Sequence[Json], general: Json) -> Json:
+    """Return the row of a sequence. `urls` and `metadata` are those of the images by their numbers in the sequence."""
     return {
-        "images": [None if isinstance(place, str) else place.image.url for place in places],
-        "metadata": orjson.dumps(metadata).decode(),
-        "general_metadata": orjson.dumps({"url": document.page.url, "key": document.page.key}).decode(),
-        "texts": [place if isinstance(place, str) else None for place in places],
+        "images": images_of(parts, urls),
+        "metadata": orjson.dumps(images_of(parts, metadata)).decode(),
+        "general_metadata": orjson.dumps(general).decode(),
+        "texts": texts_of(parts),
     }
 
 

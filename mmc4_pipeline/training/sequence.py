@@ -12,6 +12,7 @@ import orjson
 from PIL import Image as PillowImage
 
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.sequence import place_of
 
 IMAGE, END_OF_CHUNK = "<image>", "<|endofchunk|>"  # OpenFlamingo's special tokens
 
@@ -52,6 +53,19 @@ class Sequence:
     tokens: list[int] | None
     omitted_sentences: int
     omitted_images: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A sentence and the number of images before it; None for the images after the last sentence."""
+
+    images: int
+    sentence: str | None
+
+
+def _units(sentences: list[str], images: Counter[int]) -> list[_Unit]:
+    units = [_Unit(images[number], sentence) for number, sentence in enumerate(sentences)]
+    return [*units, _Unit(images[len(sentences)], None)] if images[len(sentences)] else units
 
 
 class Interleaver:
@@ -96,9 +110,9 @@ class Interleaver:
             document = orjson.loads(document) if isinstance(document, bytes) else document
             url, sentences = str(document["url"]), [self._without_marks(item) for item in document["text_list"]]
             images = self._chosen(document["image_info"], len(sentences))
-        images_at = Counter(info["matched_text_index"] for info in images)
-        number, text, tokens = self._longest_that_fits(sentences, images_at)
-        fitting = [info for info in images if info["matched_text_index"] < number]
+        units = _units(sentences, Counter(place_of(info) for info in images))
+        number, text, tokens = self._longest_that_fits(units)
+        fitting = images[: sum(unit.images for unit in units[:number])]
         if len(fitting) < self._options.min_images:
             return None
         with _named(sample):
@@ -109,7 +123,7 @@ class Interleaver:
             text=text,
             images=[self._transform(image) for image in decoded] if self._transform else decoded,
             tokens=tokens,
-            omitted_sentences=len(sentences) - number,
+            omitted_sentences=sum(unit.sentence is not None for unit in units[number:]),
             omitted_images=len(images) - len(fitting),
         )
 
@@ -119,28 +133,28 @@ class Interleaver:
         return sentence
 
     def _chosen(self, infos: list[dict[str, Any]], sentences: int) -> list[dict[str, Any]]:
-        """Return the images to use, in reading order: MMC4's own shards have them in page order."""
+        """Return the images to use, in the dataset's order: MMC4's own shards do not have them in that order."""
         least = self._options.min_similarity
         chosen = [info for info in infos if least is None or info["matched_sim"] >= least]
         for info in chosen:
             if not 0 <= info["matched_text_index"] < sentences:
                 raise ValueError(f"image {info['raw_url']} is at sentence {info['matched_text_index']} of {sentences}")
-        return sorted(chosen, key=lambda info: int(info["matched_text_index"]))[: self._options.max_images]
+        return sorted(chosen, key=place_of)[: self._options.max_images]
 
-    def _longest_that_fits(self, sentences: list[str], images: Counter[int]) -> tuple[int, str, list[int] | None]:
-        """Return how many sentences fit the token limit, their text, and its tokens: each candidate is tokenised."""
-        text = self._text(sentences, images)
+    def _longest_that_fits(self, units: list[_Unit]) -> tuple[int, str, list[int] | None]:
+        """Return how many units fit the token limit, their text, and its tokens: each candidate is tokenised."""
+        text = self._text(units)
         if self._tokenizer is None:
-            return len(sentences), text, None
+            return len(units), text, None
         tokens = _ids(self._tokenizer, text)
         limit = self._options.max_tokens
         if limit is None or len(tokens) <= limit:
-            return len(sentences), text, tokens
+            return len(units), text, tokens
         best: tuple[int, str, list[int]] = (0, "", [])
-        fit, too_many = 0, len(sentences)
+        fit, too_many = 0, len(units)
         while too_many - fit > 1:
             middle = (fit + too_many) // 2
-            text = self._text(sentences[:middle], images)
+            text = self._text(units[:middle])
             tokens = _ids(self._tokenizer, text)
             if len(tokens) <= limit:
                 fit, best = middle, (middle, text, tokens)
@@ -148,12 +162,13 @@ class Interleaver:
                 too_many = middle
         return best
 
-    def _text(self, sentences: list[str], images: Counter[int]) -> str:
+    def _text(self, units: list[_Unit]) -> str:
         before, text, seen = self._options.image_place == "before", "", False
-        for number, sentence in enumerate(sentences):
-            marks = (END_OF_CHUNK if seen else "") + IMAGE * images[number] if images[number] else ""
+        for unit in units:
+            marks = (END_OF_CHUNK if seen else "") + IMAGE * unit.images if unit.images else ""
             seen = seen or bool(marks)
-            gap = "" if not text or text.endswith(IMAGE) else " "
+            gap = "" if not text or unit.sentence is None or text.endswith(IMAGE) else " "
+            sentence = unit.sentence or ""
             text += (marks or gap) + sentence if before else gap + sentence + marks
         return text + (END_OF_CHUNK if seen else "") + self._end
 

@@ -12,6 +12,8 @@ def problem_of(document: Mmc4Document[ImageInfo]) -> str | None:
         at = image.matched_text_index
         if at >= sentences:
             return f"image {number} is assigned to sentence {at} of {sentences}"
+        if image.follows_sentence is True and at != sentences - 1:
+            return f"image {number} stands after sentence {at}, which is not the last"
         if image.matched_sim != row[at]:
             return f"image {number} has the matched_sim {image.matched_sim}, but {row[at]} in the similarity_matrix"
     return None

@@ -20,6 +20,7 @@ def document(number: int, *lengths: int, text: str = "Word. ", reason: Reason | 
             ImageScore(at, [-0.123456] * 12),
             at % 12,
             -0.123456,
+            before=at % 12,
         )
         for at, length in enumerate(lengths)
     ]

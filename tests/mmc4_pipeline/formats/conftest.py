@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,18 @@ def read() -> Callable[[Format, Path], list[dict[str, Any]]]:
             yield from item.read_shard(stream, str(path))
 
     return lambda item, path: list(documents_of(item, path))
+
+
+@pytest.fixture(scope="session")
+def in_page_order(documents: list[CutDocument]) -> list[CutDocument]:
+    """Return kept documents whose images stand where the page has them: some in a row, some after the last sentence."""
+    found = []
+    for document, places in ((documents[0], (2, 4)), (documents[2], (0, 2, 2)), (documents[3], (1, 1))):
+        last = len(document.page.sentences) - 1
+        by_position = sorted(document.placed, key=lambda item: item.image.position)
+        placed = [
+            replace(item, before=place, sentence=min(place, last), similarity=item.score.similarity[min(place, last)])
+            for item, place in zip(by_position, places, strict=True)
+        ]
+        found.append(replace(document, placed=placed))
+    return found

@@ -33,6 +33,18 @@ def test_what_was_written_comes_back(
     assert [document["could_have_url_duplicate"] for document in back] == [0, 1, 0]
 
 
+def test_an_image_after_the_last_sentence_says_so(
+    in_page_order: list[CutDocument], write: Callable, read: Callable
+) -> None:
+    back = read(Mmc4Jsonl(), write(Mmc4Jsonl(), in_page_order))
+    places = [
+        [(info["matched_text_index"], info.get("follows_sentence")) for info in item["image_info"]] for item in back
+    ]
+    assert places == [[(2, None), (3, True)], [(0, None), (1, True), (1, True)], [(1, None), (1, None)]]
+    for document in back:
+        jsonschema.validate(document, SCHEMA)
+
+
 def test_the_matrix_can_be_left_out(documents: list[CutDocument], write: Callable, read: Callable) -> None:
     item = Mmc4Jsonl(similarity_matrix=False)
     with_matrix = read(Mmc4Jsonl(), write(Mmc4Jsonl(), documents))

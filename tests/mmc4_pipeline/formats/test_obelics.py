@@ -45,6 +45,20 @@ def test_images_precede_their_sentences(documents: list[CutDocument], write: Cal
     }
 
 
+def test_images_stand_where_the_page_has_them(
+    in_page_order: list[CutDocument], write: Callable, read: Callable
+) -> None:
+    rows = read(Obelics(), write(Obelics(), in_page_order))
+    assert [
+        [image.removeprefix("https://a.example/") if image else text for image, text in zip(*both, strict=True)]
+        for both in ((row["images"], row["texts"]) for row in rows)
+    ] == [
+        ['Größe "zählt". Two\nlines.', "0/0.jpg", "日本。 </script>\u2028.", "0/1.jpg"],
+        ["2/0.jpg", 'Größe "zählt". Two\nlines.', "2/1.jpg", "2/2.jpg"],
+        ['Größe "zählt".', "3/0.jpg", "3/1.jpg", "Two\nlines. 日本。"],
+    ]
+
+
 def test_the_columns_are_those_published(documents: list[CutDocument], write: Callable) -> None:
     table = pq.read_table(write(Obelics(), documents))
     texts = pa.list_(pa.string())

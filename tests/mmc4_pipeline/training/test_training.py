@@ -77,6 +77,31 @@ def made(source: dict[str, Any], options: SequenceOptions | None = None, **given
 THREE = document(["Zero.", "One.", "Two."], (2, 0.3), (1, 0.2), (1, 0.4))
 
 
+def after_the_last(source: dict[str, Any], *images: int) -> dict[str, Any]:
+    for image in images:
+        source["image_info"][image]["follows_sentence"] = True
+    return source
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_images_after_the_last_sentence_come_last(place: Any) -> None:
+    source = after_the_last(document(["Zero.", "One."], (1, 0.3), (0, 0.2), (1, 0.4), (1, 0.5)), 0, 3)
+    sequence = made(source, SequenceOptions(image_place=place))
+    assert sequence.images == [1, 2, 0, 3]
+    texts = {
+        "before": "<image>Zero.<|endofchunk|><image>One.<|endofchunk|><image><image><|endofchunk|>",
+        "after": "Zero.<image>One.<|endofchunk|><image><|endofchunk|><image><image><|endofchunk|>",
+    }
+    assert sequence.text == texts[place]
+
+
+def test_images_after_the_last_sentence_are_omitted_first() -> None:
+    source = after_the_last(document(["Zero.", "One."], (0, 0.3), (1, 0.2)), 1)
+    sequence = made(source, SequenceOptions(max_tokens=5), tokenizer=Words())
+    assert sequence.text == "<image>Zero. One.<|endofchunk|></s>"
+    assert (sequence.omitted_sentences, sequence.omitted_images) == (0, 1)
+
+
 def test_images_before_their_sentence_are_the_default() -> None:
     sequence = made(THREE)
     assert sequence.text == "Zero.<image><image>One.<|endofchunk|><image>Two.<|endofchunk|>"

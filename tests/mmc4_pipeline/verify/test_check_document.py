@@ -84,3 +84,12 @@ def test_only_embedded_images_must_have_their_bytes() -> None:
 def test_parts_of_a_document_that_do_not_fit_each_other_are_found(change: dict[str, Any], why: str) -> None:
     document = msgspec.convert({**GOOD, **change}, Mmc4Document[EmbeddedImage])
     assert re.search(why, str(problem_of(document)))
+
+
+def test_only_the_last_sentence_has_images_after_it() -> None:
+    after = copy.deepcopy(GOOD)
+    after["image_info"][0] |= {"follows_sentence": True}
+    assert problem_of(msgspec.convert(after, Mmc4Document[EmbeddedImage])) is None
+    after["text_list"].append("Three.")
+    after["similarity_matrix"][0].append(0)
+    assert "image 0" in str(problem_of(msgspec.convert(after, Mmc4Document[EmbeddedImage])))
