@@ -161,6 +161,12 @@ def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, output: s
         for key, item in recipe.of_kind(ScoreFilter).items()
         if item.needs and item.needs not in heads
     ]
+    if not stages.pages.plan.places:
+        problems += [
+            f"{key}: needs the places of images in their pages, which the pages stage did not find; run it again with "
+            "--page_source warc or warc_scan"
+            for key in recipe.needing_places
+        ]
     if recipe.face_detector.every_image and not stages.images.plan.face_detector:
         problems.append("face_detector.every_image: true, but the images stage ran without a face detector")
     if problems:

@@ -50,7 +50,8 @@ Outcome = Page | RejectedDocument
 class PageSource(ABC):
     """Where pages come from. `options` and `input` are for the stage's plan, `remedy` for its error message.
 
-    `parts_with_pages` are the parts in which there is anything to read. `c4` are the files with the documents' texts,
+    `parts_with_pages` are the parts in which there is anything to read. `places` is whether the text of the pages is
+    read, so that images have places in it. `c4` are the files with the documents' texts,
     empty if the texts are the pages' own. Only the rows in `c4_first` are read of a file that it lists, and only texts
     are needed whose key is not after `last_key`.
     """
@@ -60,6 +61,7 @@ class PageSource(ABC):
     options: dict[str, Any]
     input: PagesInput
     remedy: str
+    places: bool = True
     c4: tuple[str, ...] = ()
     c4_fields: DocumentFields = _DEFAULT_FIELDS
     c4_first: dict[str, int] = field(default_factory=dict)
@@ -110,6 +112,7 @@ class LocatedPages(PageSource):
             options={"page_source": own.page_source},
             input=PagesInput(locations=fingerprint(manifest)),
             remedy="Check --cc_root and --page_source",
+            places=own.page_source != "wat",
             c4=tuple(manifest.plan.input.c4) if recipe.text_source == "c4" else (),
             c4_fields=DocumentFields(**manifest.plan.input.c4_fields),
             c4_first=manifest.plan.input.c4_first,

@@ -72,6 +72,11 @@ def check(options: PipelineOptions) -> None:
         _check_warcs(options, own, recipe)
     elif own.page_source == "wat" and recipe.text_source == "page":
         raise UserError("--page_source wat: WAT files have no text for text_source: page; use warc or warc_scan")
+    elif own.page_source == "wat" and (needing := recipe.needing_places):
+        raise UserError(
+            f"--page_source wat: WAT files have no text and images no places in it, but recipe {recipe.name} needs "
+            f"them for {', '.join(needing)}; use --page_source warc or warc_scan"
+        )
 
 
 def _check_warcs(options: PipelineOptions, own: PagesOptions, recipe: Recipe) -> None:
@@ -112,6 +117,7 @@ def run(options: PipelineOptions) -> Manifest[PagesPlan]:
         recipe=recipe.part(Stage.PAGES),
         options=source.options | {"documents_per_shard": own.documents_per_shard},
         input=msgspec.structs.replace(source.input, lists=filters.sha256_by_path),
+        places=source.places,
     )
     manifest = _run(work, plan, options)
     _check_records(manifest)

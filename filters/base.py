@@ -64,12 +64,15 @@ class Filter(ABC):
     `reason` is why it drops something. The default is the filter's key; a filter that drops for several reasons may
     return others. Ledger, funnel and report show whatever string it returns.
     `stricter` names for each threshold the direction in which it drops more. A threshold without an entry can't be
-    changed after its stage has run, and a filter without any entry can't be added after that.
+    changed after its stage has run, and a filter without any entry can't be added after that, except if all that it
+    needs are places.
+    `needs_places` is whether it decides by where images are in the text of their pages.
     """
 
     stage: ClassVar[Stage]
     reason: ClassVar[str]
     stricter: ClassVar[Mapping[str, Stricter]] = {}
+    needs_places: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         """Set the default reason."""
@@ -288,10 +291,15 @@ class ScoreFilter(Filter):
 
 @dataclass(frozen=True, slots=True)
 class AssignedDocument:
-    """A document after the assignment: its number of sentences and the similarity of each assigned image."""
+    """A document after the assignment: its numbers of sentences and words, and the similarity of each assigned image.
+
+    `after_sentences` has the place of each assigned image in the text, as `after_sentence` in `ImageLink`.
+    """
 
     sentences: int
     matched: list[float]
+    words: int = 0
+    after_sentences: Sequence[int | None] = ()
 
 
 class DocumentFilter(Filter):

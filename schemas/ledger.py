@@ -17,8 +17,9 @@ class LedgerRow:
     Measurements are null if the link was dropped before they could be taken. `byte_size` and `sha256` are of the bytes
     as received, `stored_bytes` is the size of the JPEG that was stored for them. `nsfw`, `face` and `ad` are
     probabilities. `best_similarity` is the highest similarity to any sentence. `matched_similarity` and `sentence`
-    (index from 0) come from the assignment and are null for dropped images. `sentences` is the number of sentences of
-    the page's document, null if the page was taken down.
+    (index from 0) come from the assignment and are null for dropped images. `sentences` and `words` are the numbers of
+    sentences and words of the page's document, null if the page was taken down. `after_sentence` and `inside_text` are
+    the link's place in the text (schemas/page.py), null if it is not known.
     """
 
     page_url: str
@@ -41,6 +42,9 @@ class LedgerRow:
     matched_similarity: Float32 | None = None
     sentence: int | None = None
     sentences: int | None = None
+    words: int | None = None
+    after_sentence: int | None = None
+    inside_text: bool | None = None
     stage: Stage | None = None
     reason: str | None = None
     filter: str | None = None

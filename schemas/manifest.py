@@ -80,13 +80,15 @@ class PagesPlan(Plan, frozen=True, kw_only=True, omit_defaults=True, tag=Stage.P
     """The plan of the pages stage. `options` are those of the command line that change the output.
 
     `split_sites` are the sites that are too large for a shard, by their hash in hex (`hash_of_site`): the first of
-    their shards, and how many there are. `shards` is 0 until the documents of WARC files have been counted.
+    their shards, and how many there are. `shards` is 0 until the documents of WARC files have been counted. `places` is
+    whether the links have their places in the text: not with WAT files, nor in what an earlier version wrote.
     """
 
     stage: ClassVar[Stage] = Stage.PAGES
     recipe: Json
     options: Json
     input: PagesInput
+    places: bool = False
     split_sites: dict[str, tuple[int, int]] = {}
 
 

@@ -71,6 +71,11 @@ class Page:
     declarations: list[str] = field(default_factory=list)
 
     @property
+    def words(self) -> int:
+        """Return the number of words of the sentences, which are what spaces separate."""
+        return sum(len(sentence.split()) for sentence in self.sentences)
+
+    @property
     def taken_down(self) -> bool:
         """Return whether a takedown has removed all of it except its links' places: its URL is then a hash."""
         return is_hashed(self.url)

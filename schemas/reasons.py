@@ -37,6 +37,7 @@ class Reason(StrEnum):
     URL_EXTENSION = "url_extension"
     URL_TOKEN = "url_token"  # noqa: S105 - a reason, not a password
     NOT_MAIN_CONTENT = "not_main_content"
+    OUTSIDE_TEXT = "outside_text"
     TOO_MANY_URLS = "too_many_urls"  # the links before it on its page resolve to more characters than any real page's
     ROBOTS = "robots"  # forbidden by robots.txt of its host, or of a host that it redirects to
     DEFERRED = "deferred"  # there was too little time for it, in the backlog too, and the user accepted that

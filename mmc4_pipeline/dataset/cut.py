@@ -94,13 +94,20 @@ def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Plac
 def _judge_document(page: Page, placed: Sequence[Placed], recipe: Recipe) -> Drop | None:
     if page.taken_down:
         return Drop(Reason.DENIED)
-    document = AssignedDocument(len(page.sentences), [item.similarity for item in placed])
+    after = {link.position: link.after_sentence for link in page.links}
+    document = AssignedDocument(
+        len(page.sentences),
+        [item.similarity for item in placed],
+        page.words,
+        [after[item.image.position] for item in placed],
+    )
     return first_drop((key, item.decide(document)) for key, item in recipe.of_kind(DocumentFilter).items())
 
 
 def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]:
     """Yield the ledger's row for each image link of the document's page; `shard` is the file of its kept images."""
     placed = {item.image.position: item for item in document.placed}
+    words = document.page.words
     for link in document.page.links:
         image = document.images.get(link.position) or Image(document.page.key, link.position, link.url)
         score = document.scores.get(link.position) or ImageScore(link.position, [])
@@ -127,6 +134,9 @@ def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]
             matched_similarity=item.similarity if item else None,
             sentence=item.sentence if item else None,
             sentences=len(document.page.sentences) or None,
+            words=words or None,
+            after_sentence=link.after_sentence,
+            inside_text=link.inside_text,
             stage=stage,
             reason=drop.reason if drop else None,
             filter=drop.filter if drop else None,

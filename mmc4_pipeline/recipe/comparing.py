@@ -34,7 +34,7 @@ def loosened(scored: Recipe, wanted: Recipe) -> list[str]:
     problems += [
         f"filters.{key}: on, but it was off when the images were fetched, and this filter can't be added later"
         for key, new in wanted.filters.items()
-        if new.stage is not Stage.CUT and key not in scored.filters and not new.stricter
+        if new.stage is not Stage.CUT and key not in scored.filters and not (new.stricter or new.needs_places)
     ]
     return problems
 

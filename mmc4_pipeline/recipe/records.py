@@ -109,6 +109,11 @@ class Recipe:
         """Return the recipe's filters that decide in one stage, in order."""
         return {key: item for key, item in self.filters.items() if item.stage is stage}
 
+    @property
+    def needing_places(self) -> list[str]:
+        """Return the keys of the recipe for which images need places in the text of their pages."""
+        return [f"filters.{key}" for key, item in self.filters.items() if item.needs_places]
+
     def to_json(self) -> dict[str, Any]:
         """Return the complete recipe, as manifests record it: it extends no other."""
         sources = {"crawl": self.crawl, "text_source": self.text_source, "locate": asdict(self.locate)}

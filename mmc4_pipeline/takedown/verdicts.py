@@ -68,7 +68,12 @@ def _verdict(rows: list[LedgerRow], deny: LoadedDenyList, rules: Mapping[str, Do
     remaining = [row for row, gone in zip(rows, removed, strict=True) if row.reason is None and not gone]
     drop = None
     if len(remaining) < len(kept) and not denied:
-        document = AssignedDocument(rows[0].sentences or 0, [row.matched_similarity or 0.0 for row in remaining])
+        document = AssignedDocument(
+            rows[0].sentences or 0,
+            [row.matched_similarity or 0.0 for row in remaining],
+            rows[0].words or 0,
+            [row.after_sentence for row in remaining],
+        )
         drop = first_drop((name, rule.decide(document)) for name, rule in rules.items())
     after = []
     for row, gone in zip(rows, removed, strict=True):
@@ -87,6 +92,7 @@ def _denied_row(row: LedgerRow, page_url: str) -> LedgerRow:
         row.position,
         row.document,
         sentences=None if is_hashed(page_url) else row.sentences,
+        words=None if is_hashed(page_url) else row.words,
         stage=Stage.PAGES,
         reason=DENIED.reason,
         filter=DENIED.filter,

@@ -118,6 +118,25 @@ def pages_of(output: Path) -> list[dict[str, Any]]:
     return pages
 
 
+NEEDING_PLACES = ("--set", "filters.inside_text={}", "--set", "filters.images_in_a_row={max: 3}")
+
+
+def test_a_recipe_that_needs_places_is_refused_before_wat_files_are_read(web: Web, tmp_path: Path) -> None:
+    said = refusal(mmc4("build", *web.build_arguments(tmp_path / "out", page_source="wat"), *NEEDING_PLACES))
+    assert re.search("--page_source wat: .*filters.inside_text, filters.images_in_a_row.*warc_scan", said)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cut_that_needs_places_is_refused_if_the_pages_have_none(built: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(built, tmp_path / "out")
+    file = output / "pages/manifest.json"
+    read = json.loads(file.read_text())
+    assert read.pop("places") is True  # as with WAT files, or after an earlier version
+    file.write_text(json.dumps(read))
+    said = refusal(mmc4("cut", "--output", str(output), "--recipe", "mmc4", *NEEDING_PLACES))
+    assert re.search("filters.inside_text: .*filters.images_in_a_row: .*--page_source warc", said)
+
+
 def test_another_recipe_cuts_a_subset_of_the_same_scores(built: Path, tmp_path: Path) -> None:
     output = shutil.copytree(built, tmp_path / "out")
     succeeded(mmc4("cut", "--output", str(output), "--recipe", "mmc4-core"))

@@ -11,6 +11,9 @@ from filters.corpus_duplicates import CorpusDuplicates
 from filters.document import DocumentRules, ShareAbove
 from filters.document_duplicates import DocumentDuplicates
 from filters.faces import Faces
+from filters.image_text_ratio import ImageTextRatio
+from filters.images_in_a_row import ImagesInARow
+from filters.inside_text import InsideText
 from filters.main_content import MainContent
 from filters.nsfw import Nsfw
 from filters.resolution import Resolution
@@ -58,6 +61,37 @@ def test_main_content(*, in_main_content: bool | None, reason: Reason | None) ->
     measured = link("https://a.example/photo.jpg")
     measured.in_main_content = in_main_content
     assert MainContent().decide(measured) == reason
+
+
+@pytest.mark.parametrize(("inside_text", "reason"), [(True, None), (False, Reason.OUTSIDE_TEXT), (None, None)])
+def test_inside_text(*, inside_text: bool | None, reason: Reason | None) -> None:
+    found = link("https://a.example/photo.jpg")
+    found.inside_text = inside_text
+    assert InsideText().decide(found) == reason
+
+
+@pytest.mark.parametrize(
+    ("images", "words", "kept"),
+    [(1, 10, True), (2, 10, True), (3, 10, False), (1, 100, True), (1, 101, False), (1, 0, False), (0, 10, False)],
+)
+def test_image_text_ratio(images: int, words: int, *, kept: bool) -> None:
+    document = AssignedDocument(3, [0.3] * images, words)
+    assert ImageTextRatio(min=0.01, max=0.2).decide(document) == (None if kept else "image_text_ratio")
+    assert ImageTextRatio().decide(document) is None
+
+
+@pytest.mark.parametrize(
+    ("after", "kept"),
+    [
+        ([], True),
+        ([-1, -1, 0, 2, 2], True),
+        ([-1, 0, 0, 0, 1], False),
+        ([None, None, None], True),  # nothing is known about these
+    ],
+)
+def test_images_in_a_row(after: list[int | None], *, kept: bool) -> None:
+    document = AssignedDocument(3, [0.3] * len(after), after_sentences=after)
+    assert ImagesInARow(2).decide(document) == (None if kept else "images_in_a_row")
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,14 @@ def test_main_content_is_filtered_where_it_is_measured() -> None:
     assert parse_recipe(recipe.to_json(), "mmc4") == recipe
 
 
+def test_a_recipe_names_the_filters_that_need_places() -> None:
+    assert all(not load_recipe(name).needing_places for name in recipe_names())
+    recipe = load_recipe("mmc4", ("filters.inside_text={}", "filters.images_in_a_row={max: 3}"))
+    assert recipe.needing_places == ["filters.inside_text", "filters.images_in_a_row"]
+    assert loosened(load_recipe("mmc4"), recipe) == []  # places are always stored, so the filter may be added later
+    assert len(loosened(recipe, load_recipe("mmc4"))) == 1  # it may not be removed later
+
+
 def test_null_turns_a_filter_off_and_files_extend_files(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("extends: mmc4\nfilters: {nsfw: null, resolution: {min_side: 99}}")
     (tmp_path / "mine.yaml").write_text("extends: base.yaml\nfilters: {similarity: {min: 0.3}}")

@@ -1,12 +1,14 @@
 """Verdicts on documents from which images are removed, under any document filter, and the counts that follow."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from filters.base import AssignedDocument, DocumentFilter
 from filters.deny_list import DenyList
+from filters.image_text_ratio import ImageTextRatio
+from filters.images_in_a_row import ImagesInARow
 from mmc4_pipeline.takedown.counts import counts_of_shard
 from mmc4_pipeline.takedown.verdicts import Verdict, verdicts_of
 from schemas.ledger import LedgerRow
@@ -43,6 +45,19 @@ def row(document: str, position: int, *, stage: Stage | None = None, reason: str
 
 
 ROWS = [row("a", 0), row("a", 1), row("b", 0), row("b", 1), row("c", 0, stage=Stage.CUT, reason="nsfw"), row("d", 0)]
+
+
+def test_filters_of_places_and_words_see_what_remains() -> None:
+    rows = [
+        replace(item, words=20, after_sentence=after) for item, after in zip(ROWS[:2] * 2, (0, 0, 0, 1), strict=True)
+    ]
+    rows = [replace(item, position=at, image_url=f"https://a.example/{at}.jpg") for at, item in enumerate(rows)]
+    deny = DenyList("list.txt").load(lambda _: b"https://a.example/3.jpg")
+    rules = {"ratio": ImageTextRatio(min=0.1), "row": ImagesInARow(2)}
+    (verdict,) = verdicts_of(rows, deny, rules)
+    assert verdict.drop == Drop("images_in_a_row", "row")  # three of 20 words remain
+    (verdict,) = verdicts_of(rows, deny, {"ratio": ImageTextRatio(min=0.16)})
+    assert verdict.drop == Drop("image_text_ratio", "ratio")
 
 
 def verdicts(removed: str, minimum: float) -> list[Verdict]:
