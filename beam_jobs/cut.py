@@ -152,7 +152,7 @@ def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, output: s
         "links": pages["links"],
         "images": images["images"],
         "filters": {**pages["filters"], **images["filters"]},
-        "assignment": recipe.assignment,
+        "assignment": recipe.assignment.to_json(),
     }
     problems = loosened(parse_recipe(earlier, "of the earlier stages"), recipe)
     heads = stages.score.plan.heads

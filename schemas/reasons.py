@@ -62,6 +62,7 @@ class Reason(StrEnum):
     FACE = "face"
     NSFW = "nsfw"
     LOW_SIMILARITY = "low_similarity"
+    NO_PLACE = "no_place"  # page order is wanted, but the page has none of the document's sentences
 
     # The document as a whole breaks a rule of the recipe; its remaining images are dropped with it.
     DOCUMENT = "document"

@@ -5,7 +5,7 @@ from typing import get_args
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from mmc4_pipeline.assignment import Assignment
+from mmc4_pipeline.assignment import Method
 from mmc4_pipeline.dataset.write_shards import DatasetSettings
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.registry import known_formats, parse_formats
@@ -40,7 +40,7 @@ class DatasetOptions(PipelineOptions):
         )
         group.add_argument(
             "--assignment",
-            choices=get_args(Assignment),
+            choices=get_args(Method),
             help="how images are assigned to sentences (default: the recipe's assignment)",
         )
         group.add_argument(

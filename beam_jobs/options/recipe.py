@@ -7,6 +7,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.options.common import CommonOptions
 from beam_jobs.options.dataset import DatasetOptions
 from beam_jobs.options.locate import LocateOptions
+from mmc4_pipeline.assignment import Assignment
 from mmc4_pipeline.recipe import Recipe, load_recipe
 
 
@@ -15,4 +16,5 @@ def recipe_of(options: PipelineOptions) -> Recipe:
     common = options.view_as(CommonOptions)
     recipe = load_recipe(common.recipe, tuple(common.set))
     crawl, assignment = options.view_as(LocateOptions).crawl, options.view_as(DatasetOptions).assignment
-    return replace(recipe, crawl=crawl or recipe.crawl, assignment=assignment or recipe.assignment)
+    chosen = Assignment(assignment) if assignment else recipe.assignment
+    return replace(recipe, crawl=crawl or recipe.crawl, assignment=chosen)

@@ -7,7 +7,7 @@ import numpy as np
 
 from filters.base import AssignedDocument, DeclarationFilter, DocumentFilter, PageFilter
 from mmc4_pipeline.apply_filters import Candidate, apply_filters, first_drop
-from mmc4_pipeline.assignment import Assignment, assign
+from mmc4_pipeline.assignment import Assignment, assign, before_each
 from mmc4_pipeline.cut_document import CutDocument, Placed
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.recipe import Recipe
@@ -39,7 +39,10 @@ def _cut(page: Page, images: Sequence[Image], scores: Sequence[ImageScore], reci
     dropped |= {score.position: (Stage.SCORE, Drop(score.reason)) for score in scores if score.reason}
     links = [link for link in page.links if link.position not in dropped]
     candidates = [_candidate(page, link, image_at, score_at) for link in links]
-    drops = apply_filters(candidates, recipe.filters, {})
+    drops = [
+        drop or _without_place(link, recipe.assignment)
+        for link, drop in zip(links, apply_filters(candidates, recipe.filters, {}), strict=True)
+    ]
     dropped |= {link.position: (Stage.CUT, drop) for link, drop in zip(links, drops, strict=True) if drop}
     kept = [candidate for candidate, drop in zip(candidates, drops, strict=True) if drop is None]
     placed = _place(kept, recipe.assignment)
@@ -54,6 +57,11 @@ def _cut(page: Page, images: Sequence[Image], scores: Sequence[ImageScore], reci
     }
     reason = of_document.reason if of_document else None
     return CutDocument(page, placed, dropped, image_at, score_at, reason, declarations)
+
+
+def _without_place(link: ImageLink, assignment: Assignment) -> Drop | None:
+    """Return the drop of an image that can't be in page order: any place for it would be a guess."""
+    return Drop(Reason.NO_PLACE) if assignment.method == "page" and link.after_sentence is None else None
 
 
 def _declaration(recipe: Recipe, drop: Drop, page: Page, image: Image | None) -> str | None:
@@ -79,16 +87,27 @@ def _candidate(page: Page, link: ImageLink, images: dict[int, Image], scores: di
 
 
 def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Placed]:
-    scored = [(each.image, each.score) for each in candidates if each.image is not None and each.score is not None]
+    scored = [
+        (each.image, each.score, _gap(each.link))
+        for each in candidates
+        if each.image is not None and each.link is not None and each.score is not None
+    ]
     if not scored:
         return []
-    similarity = np.array([score.similarity for _, score in scored], dtype=np.float32)
-    matched = assign(similarity, assignment)
+    similarity = np.array([score.similarity for _, score, _ in scored], dtype=np.float32)
+    gaps = [gap for _, _, gap in scored]
+    matched = assign(similarity, assignment, gaps).tolist()
+    before = before_each(matched, assignment, gaps, similarity.shape[1])
     placed = [
-        Placed(image, score, int(sentence), float(similarity[row, sentence]), before=int(sentence))
-        for row, ((image, score), sentence) in enumerate(zip(scored, matched, strict=True))
+        Placed(image, score, sentence, float(similarity[row, sentence]), before[row])
+        for row, ((image, score, _), sentence) in enumerate(zip(scored, matched, strict=True))
     ]
     return sorted(placed, key=lambda item: item.before)
+
+
+def _gap(link: ImageLink) -> int | None:
+    """Return how many sentences stand before an image on its page, None if its place is not known."""
+    return None if link.after_sentence is None else link.after_sentence + 1
 
 
 def _judge_document(page: Page, placed: Sequence[Placed], recipe: Recipe) -> Drop | None:

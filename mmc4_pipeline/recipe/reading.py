@@ -15,6 +15,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from filters.base import FileLinkFilter, LinkFilter
+from mmc4_pipeline.assignment import as_mapping
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.plug_ins import known_filters
 from mmc4_pipeline.recipe.records import Recipe
@@ -66,9 +67,14 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
 def _merged(base: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in settings.items():
-        old = result.get(key)
-        result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        old = _mapping(key, result.get(key)) if isinstance(value, dict) else None
+        result[key] = _merged(old, value) if isinstance(old, dict) else value
     return result
+
+
+def _mapping(key: str, value: Any) -> Any:
+    """Return a recipe's value; an assignment that is a bare word becomes a mapping, so that keys can be added to it."""
+    return as_mapping(value) if key == "assignment" and isinstance(value, str) else value
 
 
 def _override(settings: dict[str, Any], override: str) -> None:
@@ -77,7 +83,7 @@ def _override(settings: dict[str, Any], override: str) -> None:
     if not equals or not last:
         raise UserError(f"--set {override}: must be KEY=VALUE, such as filters.similarity.min=0.2")
     for parent in parents:
-        inner = settings.get(parent)
+        inner = _mapping(parent, settings.get(parent))
         settings[parent] = dict(inner) if isinstance(inner, dict) else {}
         settings = settings[parent]
     try:
@@ -89,7 +95,10 @@ def _override(settings: dict[str, Any], override: str) -> None:
 def _parse(settings: dict[str, Any], name: str, where: str) -> Recipe:
     """Return the recipe with those settings; raises UserError, naming the key, if a key or value is not allowed."""
     chosen = settings.get("filters") or {}
-    as_json = orjson.dumps({**settings, "filters": chosen}, default=str, option=orjson.OPT_NON_STR_KEYS)
+    complete = {**settings, "filters": chosen}
+    if isinstance(assignment := settings.get("assignment"), str | dict):
+        complete["assignment"] = as_mapping(assignment)
+    as_json = orjson.dumps(complete, default=str, option=orjson.OPT_NON_STR_KEYS)
     try:
         read: Any = TypeAdapter(_shape()).validate_json(as_json, strict=True)
     except ValidationError as error:

@@ -112,14 +112,21 @@ class Recipe:
     @property
     def needing_places(self) -> list[str]:
         """Return the keys of the recipe for which images need places in the text of their pages."""
-        return [f"filters.{key}" for key, item in self.filters.items() if item.needs_places]
+        needing = [f"filters.{key}" for key, item in self.filters.items() if item.needs_places]
+        return [*needing, *(["assignment"] if self.assignment.needs_places else [])]
 
     def to_json(self) -> dict[str, Any]:
         """Return the complete recipe, as manifests record it: it extends no other."""
         sources = {"crawl": self.crawl, "text_source": self.text_source, "locate": asdict(self.locate)}
         settings = {name: asdict(getattr(self, name)) for name in ("links", "images", "face_detector", "face_head")}
         scores = {"scores": self.scores} if self.scores else {}
-        return {**sources, **settings, "filters": _filters_json(self.filters), "assignment": self.assignment, **scores}
+        return {
+            **sources,
+            **settings,
+            "filters": _filters_json(self.filters),
+            "assignment": self.assignment.to_json(),
+            **scores,
+        }
 
     def part(self, stage: Stage) -> dict[str, Any]:
         """Return the part that a stage's output depends on. The stage is not affected by changes in the rest."""

@@ -12,6 +12,7 @@ from beam_jobs.options.images import fetch_settings
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.score import scorer_settings
 from beam_jobs.options.web import http_settings
+from mmc4_pipeline.assignment import Assignment
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo
@@ -65,7 +66,7 @@ def test_options_reach_the_settings() -> None:
     assert output_folder(options) == "out"
     assert (recipe.name, recipe.crawl) == ("mmc4-core", "CC-MAIN-2020-05")
     assert recipe.filters["similarity"].min == 0.2
-    assert recipe.assignment == "hungarian"
+    assert recipe.assignment.method == "hungarian"
     assert "nsfw" not in recipe.filters
     assert fetch.routes == ("{url}", "http://archive.example/{timestamp}/{url}")
     assert (fetch.timeout, fetch.delay_per_host, fetch.shard_seconds, fetch.robots_txt) == (3, 1.5, inf, True)
@@ -75,7 +76,7 @@ def test_options_reach_the_settings() -> None:
 
 def test_the_assignment_on_the_command_line_overrides_the_recipe_s() -> None:
     assert recipe_of(parsed("--assignment", "max")).to_json()["assignment"] == "max"
-    assert recipe_of(parsed("--assignment", "hungarian", "--set", "assignment=max")).assignment == "hungarian"
+    assert recipe_of(parsed("--assignment", "hungarian", "--set", "assignment=max")).assignment == Assignment()
 
 
 def test_formats_and_shard_size_reach_the_settings() -> None:

@@ -2,13 +2,14 @@
 
 from functools import cache
 from itertools import permutations
+from typing import get_args
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-from mmc4_pipeline.assignment import assign
+from mmc4_pipeline.assignment import Assignment, Method, assign
 
 SIXTYFOURTHS = 64  # similarities are whole numbers of these: sums are exact, and small ranges give many ties
 
@@ -80,7 +81,7 @@ def test_the_paper_s_alternative_lets_images_share_their_most_similar_sentence()
     random = np.random.default_rng(4)
     for _ in range(500):
         similarity = random_matrix(random, 8)
-        matched = assign(similarity, "max")
+        matched = assign(similarity, Assignment("max"))
         assert matched.tolist() == [row.tolist().index(max(row)) for row in similarity]
 
 
@@ -93,10 +94,10 @@ def test_the_document_in_mmc4_s_readme() -> None:
     published = [(2, 0.27694183588027954), (1, 0.3234919607639313)]
     matched = assign(similarity).tolist()
     assert [(sentence, similarity[image][sentence]) for image, sentence in enumerate(matched)] == published
-    assert assign(similarity, "max").tolist() == [1, 1]
+    assert assign(similarity, Assignment("max")).tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("assignment", ["hungarian", "max"])
+@pytest.mark.parametrize("method", get_args(Method))
 @pytest.mark.parametrize(
     "similarity",
     [
@@ -110,6 +111,6 @@ def test_the_document_in_mmc4_s_readme() -> None:
         [[None]],
     ],
 )
-def test_invalid_matrices_are_refused(similarity: object, assignment: str) -> None:
+def test_invalid_matrices_are_refused(similarity: object, method: Method) -> None:
     with pytest.raises(ValueError, match="matrix"):
-        assign(similarity, assignment)  # type: ignore[arg-type]
+        assign(similarity, Assignment(method))  # type: ignore[arg-type]

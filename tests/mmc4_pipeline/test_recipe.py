@@ -7,6 +7,7 @@ import pytest
 from filters.aspect_ratio import AspectRatio
 from filters.document import DocumentRules, ShareAbove
 from filters.resolution import Resolution
+from mmc4_pipeline.assignment import Assignment
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.recipe import load_recipe, loosened, parse_recipe, recipe_names
 
@@ -60,7 +61,14 @@ def test_a_recipe_comes_back_from_its_manifest(name: str) -> None:
         ("filters=[url]", r"filters: .*\['url'\]"),
         ("filters.1=2", "filters: unknown key '1'"),
         ("crawl=null", "recipe mmc4: crawl: "),
-        ("assignment=greedy", "assignment: .*'hungarian' or 'max'"),
+        ("assignment=greedy", "assignment.method: .*'hungarian'.*'max'.*'page'"),
+        ("assignment=[max]", r"assignment: .*\['max'\]"),
+        ("assignment.windo=3", "assignment: unknown key 'windo'; allowed: method, window, by"),
+        ("assignment.window=-1", "assignment.window: .*greater than or equal to 0"),
+        ("assignment.by={}", "assignment.by: .*at least 1"),
+        ("assignment.by={similarity: 0}", "assignment.by.similarity: .*greater than 0"),
+        ("assignment={method: page, window: 3}", "assignment: .*page.*window"),
+        ("assignment={method: page, by: itm}", "assignment: .*page.*by"),
         ("links.attributes=[]", "links: .*at least one"),
         ("links.attributes=['']", "links: .*'' .*data-src"),
         ("links.attributes=[src, data src]", "links: .*'data src' .*data-src"),
@@ -86,6 +94,8 @@ def test_a_recipe_names_the_filters_that_need_places() -> None:
     assert all(not load_recipe(name).needing_places for name in recipe_names())
     recipe = load_recipe("mmc4", ("filters.inside_text={}", "filters.images_in_a_row={max: 3}"))
     assert recipe.needing_places == ["filters.inside_text", "filters.images_in_a_row"]
+    for override in ("assignment=page", "assignment.window=0"):
+        assert load_recipe("mmc4", (override,)).needing_places == ["assignment"]
     assert loosened(load_recipe("mmc4"), recipe) == []  # places are always stored, so the filter may be added later
     assert len(loosened(recipe, load_recipe("mmc4"))) == 1  # it may not be removed later
 
@@ -104,8 +114,45 @@ def test_null_turns_a_filter_off_and_files_extend_files(tmp_path: Path) -> None:
 def test_a_file_may_choose_the_paper_s_other_assignment(tmp_path: Path) -> None:
     (tmp_path / "shared.yaml").write_text("extends: mmc4-core\nassignment: max")
     recipe = load_recipe(str(tmp_path / "shared.yaml"))
-    assert (recipe.name, recipe.assignment, recipe.to_json()["assignment"]) == ("shared", "max", "max")
-    assert all(load_recipe(name).assignment == "hungarian" for name in recipe_names())
+    assert (recipe.name, recipe.assignment, recipe.to_json()["assignment"]) == ("shared", Assignment("max"), "max")
+    assert load_recipe("mmc4").to_json()["assignment"] == "hungarian"  # as in manifests of earlier versions
+
+
+@pytest.mark.parametrize(
+    ("overrides", "assignment", "stored"),
+    [
+        (["assignment=max"], Assignment("max"), "max"),
+        (["assignment={method: hungarian}"], Assignment(), "hungarian"),
+        (["assignment={by: similarity}"], Assignment(), "hungarian"),
+        (["assignment={by: {similarity: 1}}"], Assignment(), "hungarian"),
+        (["assignment.window=3"], Assignment(window=3), {"method": "hungarian", "window": 3}),
+        (["assignment=max", "assignment.window=0"], Assignment("max", 0), {"method": "max", "window": 0}),
+        (["assignment.window=3", "assignment=max"], Assignment("max"), "max"),
+        (["assignment=page"], Assignment("page"), "page"),
+        (["assignment.by=itm"], Assignment(by={"itm": 1.0}), {"method": "hungarian", "by": "itm"}),
+        (["assignment.by={itm: 0.5}"], Assignment(by={"itm": 0.5}), {"method": "hungarian", "by": {"itm": 0.5}}),
+        (
+            ["assignment={window: 1, by: {similarity: 0.7, itm: 0.3}}"],
+            Assignment("hungarian", 1, {"similarity": 0.7, "itm": 0.3}),
+            {"method": "hungarian", "window": 1, "by": {"similarity": 0.7, "itm": 0.3}},
+        ),
+    ],
+)
+def test_an_assignment_is_a_bare_word_or_a_mapping(
+    overrides: list[str], assignment: Assignment, stored: object
+) -> None:
+    recipe = load_recipe("mmc4", tuple(overrides))
+    assert recipe.assignment == assignment
+    assert recipe.to_json()["assignment"] == stored
+    assert parse_recipe(recipe.to_json(), "mmc4") == recipe
+
+
+def test_a_mapping_extends_a_bare_word_and_a_bare_word_replaces_a_mapping(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("extends: mmc4\nassignment: max")
+    (tmp_path / "near.yaml").write_text("extends: base.yaml\nassignment: {window: 2}")
+    (tmp_path / "far.yaml").write_text("extends: near.yaml\nassignment: hungarian")
+    assert load_recipe(str(tmp_path / "near.yaml")).assignment == Assignment("max", 2)
+    assert load_recipe(str(tmp_path / "far.yaml")).assignment == Assignment()
 
 
 @pytest.mark.parametrize("content", ["- a list", "filters: [url]", "{", "extends: nowhere"])

@@ -194,3 +194,35 @@ def test_core_is_a_subset_of_the_full_corpus(data: Data) -> None:
         assert 4 <= len(document.page.sentences) <= 40
         assert 2 <= len(document.placed) <= 15
         assert sum(item.similarity > 0.25 for item in document.placed) >= 0.75 * len(document.placed)
+
+
+def at_places(data: Data, places: list[int | None]) -> Data:
+    """Return a document whose images are on its page after the given sentences."""
+    (page,), images, scores = data
+    links = [
+        ImageLink(link.position, link.url, "", None, None, after_sentence=after)
+        for link, after in zip(page.links, places, strict=True)
+    ]
+    return [replace(page, links=links)], images, scores
+
+
+PAGE_ORDER = load_recipe("mmc4", ("assignment=page",))
+NEAR = load_recipe("mmc4", ("assignment.window=0",))
+
+
+def test_in_page_order_images_follow_their_page_up_to_the_place_after_the_last_sentence() -> None:
+    data = at_places(one_document([[0.9, 0.2], [0.9, 0.3], [0.9, 0.4], [0.9, 0.5]]), [1, -1, 0, 1])
+    (document,) = cut(data, PAGE_ORDER)
+    placed = [(item.before, item.image.position, item.sentence, round(item.similarity, 3)) for item in document.placed]
+    assert placed == [(0, 1, 0, 0.9), (1, 2, 1, 0.4), (2, 0, 1, 0.2), (2, 3, 1, 0.5)]
+    assert cut(data, NEAR) == [document]
+
+
+def test_an_image_without_a_place_is_dropped_in_page_order_and_goes_anywhere_in_a_window() -> None:
+    data = at_places(one_document([[0.2, 0.9], [0.9, 0.8]]), [0, None])
+    (document,) = cut(data, PAGE_ORDER)
+    assert [(item.image.position, item.before) for item in document.placed] == [(0, 1)]
+    assert document.dropped == {1: (Stage.CUT, Drop(Reason.NO_PLACE))}
+    assert list(ledger_rows(document, "s"))[1].reason == Reason.NO_PLACE
+    (document,) = cut(data, NEAR)
+    assert [(item.image.position, item.before) for item in document.placed] == [(1, 0), (0, 1)]
