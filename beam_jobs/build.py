@@ -1,4 +1,4 @@
-"""build: runs all stages, from C4 documents or WARC files to shards. With --resume, finished stages are kept."""
+"""build: runs all stages, from documents, WARC files or a published dataset to shards; --resume keeps finished ones."""
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -17,8 +17,9 @@ DESCRIPTION = """\
 Build an interleaved image-text dataset: run all five stages, from C4 documents to shards.
 
 The stages are locate, pages, images, score and cut; `mmc4 STAGE --help` describes each of them. With --warcs, the pages
-of WARC files take the place of C4's documents, and there is nothing to locate. Writes OUTPUT/dataset/RECIPE/, and what
-each stage found to a folder of its own in OUTPUT. Before anything is read, all options and model weights are checked.
+of WARC files take the place of C4's documents, and with --published those of a published interleaved dataset; then
+there is nothing to locate. Writes OUTPUT/dataset/RECIPE/, and what each stage found to a folder of its own in OUTPUT.
+Before anything is read, all options and model weights are checked.
 
 An interrupted build continues with --resume, from the last shard that was finished. `mmc4 plan` estimates beforehand
 what a build reads and costs; `mmc4 status` shows how far it is.
@@ -26,6 +27,8 @@ what a build reads and costs; `mmc4 status` shows how far it is.
 Examples:
   mmc4 build --output out --c4 'c4/en/c4-train.00000-of-01024.json.gz' \\
       --cc_root https://data.commoncrawl.org \\
+      --fetch_user_agent 'my-dataset/1.0 (+https://example.org/contact)'
+  mmc4 build --output out --published 'mmc4-ff/*.jsonl.zip' \\
       --fetch_user_agent 'my-dataset/1.0 (+https://example.org/contact)'
   mmc4 build --output out --warcs 'crawl/*.warc.gz' --recipe page-text \\
       --fetch_user_agent 'my-dataset/1.0 (+https://example.org/contact)'
@@ -46,7 +49,8 @@ def run(options: PipelineOptions) -> Manifest[CutPlan]:
     score_hints(options)
     score.require_models(recipe, settings)
     pages.check(options)
-    first = () if options.view_as(PagesOptions).warcs else (locate,)
+    own = options.view_as(PagesOptions)
+    first = () if own.warcs or own.published else (locate,)
     for stage in (*first, pages, images, score):
         stage.run(options)
     return cut.run(options, scores=settings.clip.name)

@@ -109,7 +109,7 @@ def _describe(settings: DatasetSettings, folder: StageFolder) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EarlierStages:
-    """The manifests of the stages before the cut. Pages that were made from WARC files have no locate stage."""
+    """The manifests of the stages before the cut. There is no locate stage if pages are of WARC files or published."""
 
     locate: Manifest[LocatePlan] | None
     pages: Manifest[PagesPlan]
@@ -148,7 +148,8 @@ def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, output: s
     images, pages = stages.images.plan.recipe, stages.pages.plan.recipe
     earlier = {
         **(stages.locate.plan.recipe if stages.locate else recipe.part(Stage.LOCATE)),
-        "text_source": pages["text_source"],
+        # A published dataset has its own texts, whatever a recipe says of those of crawled pages.
+        "text_source": recipe.text_source if stages.pages.plan.input.published else pages["text_source"],
         "links": pages["links"],
         "images": images["images"],
         "filters": {**pages["filters"], **images["filters"]},

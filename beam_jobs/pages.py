@@ -1,4 +1,4 @@
-"""Runs the pages stage: reads the pages of located documents, or of whole WARC files, and writes `pages/`."""
+"""Runs the pages stage: reads pages that were located, of whole WARC files or published ones, and writes `pages/`."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +19,7 @@ from beam_jobs.options.pages import PagesOptions
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.page_sources import LocatedPages, PageSource, WarcPages
+from beam_jobs.published_pages import PublishedPages, check_published
 from beam_jobs.stage_runner import refuse_nothing_kept, run_before, run_stage
 from filters.base import PageFilter
 from mmc4_pipeline import storage
@@ -49,9 +50,10 @@ _log = logging.getLogger(__name__)
 DESCRIPTION = """\
 Read the pages: split their text into sentences and collect their image links.
 
-Reads OUTPUT/locations/ and the pages from Common Crawl, or the WARC files that --warcs names. Writes OUTPUT/pages/: the
-pages with their sentences and image links, and which documents were dropped and why. Nothing is requested from the
-pages' own sites. This is the second stage of `mmc4 build`, or the first one if --warcs is given.
+Reads OUTPUT/locations/ and the pages from Common Crawl, or the files that --warcs or --published names. Writes
+OUTPUT/pages/: the pages with their sentences and image links, and which documents were dropped and why. Nothing is
+requested from the pages' own sites. This is the second stage of `mmc4 build`, or the first one if --warcs or
+--published is given.
 
 Examples:
   mmc4 pages --output out
@@ -68,7 +70,9 @@ def check(options: PipelineOptions) -> None:
     own, recipe = options.view_as(PagesOptions), recipe_of(options)
     if own.documents_per_shard < 1:
         raise UserError("--documents_per_shard: must be at least 1")
-    if own.warcs:
+    if own.published:
+        check_published(options, recipe)
+    elif own.warcs:
         _check_warcs(options, own, recipe)
     elif own.page_source == "wat" and recipe.text_source == "page":
         raise UserError("--page_source wat: WAT files have no text for text_source: page; use warc or warc_scan")
@@ -100,8 +104,10 @@ def run(options: PipelineOptions) -> Manifest[PagesPlan]:
     own, recipe, output = options.view_as(PagesOptions), recipe_of(options), output_folder(options)
     inputs = Inputs(http_settings(options))
     filters = LoadedFilters.read(recipe.of_stage(Stage.PAGES), inputs)
-    if own.warcs:
-        source: PageSource = WarcPages.of(own, inputs)
+    if own.published:
+        source: PageSource = PublishedPages.of(own, recipe, inputs)
+    elif own.warcs:
+        source = WarcPages.of(own, inputs)
     else:
         source = LocatedPages.of(stage_folder(output, Stage.LOCATE), own, recipe, inputs)
     folder = stage_folder(output, Stage.PAGES)
@@ -159,7 +165,7 @@ def _with_shards(plan: PagesPlan, sites: SiteShards) -> PagesPlan:
 
 
 def _check_records(manifest: Manifest[PagesPlan]) -> None:
-    """Raise ArithmeticError unless every HTML page of the WARC files became a document, kept or dropped."""
+    """Raise ArithmeticError unless every page or row that was read became a document, kept or dropped."""
     documents, records = manifest.counts["documents"], manifest.counts.get("records")
     if records and records.kept != documents.seen:
         raise ArithmeticError(f"{records.kept} pages were read, but {documents.seen} documents decided")

@@ -66,13 +66,17 @@ class LocatePlan(Plan, frozen=True, kw_only=True, tag=Stage.LOCATE.value):
 
 
 class PagesInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Either the fingerprint of the locations, or whole WARC files with their sizes in bytes.
+    """Either the fingerprint of the locations, or whole WARC files or files of a published dataset, with their sizes.
+
+    `layout` is that of the published dataset, one of those in `mmc4_pipeline/published/`. Sizes are in bytes.
 
     `lists` has the sha256 of each file that a filter reads, by path.
     """
 
     locations: str | None = None
     warcs: dict[str, int] | None = None
+    published: dict[str, int] | None = None
+    layout: str | None = None
     lists: dict[str, str] | None = None
 
 

@@ -18,8 +18,8 @@ class Reason(StrEnum):
     """The built-in reasons. A filter may have others: records hold a reason as a plain string."""
 
     # Documents.
-    INVALID_DOCUMENT = "invalid_document"  # a C4 line that is not a JSON object or lacks a field
-    DUPLICATE_DOCUMENT = "duplicate_document"  # an earlier document has the same URL and fetch time
+    INVALID_DOCUMENT = "invalid_document"  # a line or row that is not a JSON object, or lacks a field of its layout
+    DUPLICATE_DOCUMENT = "duplicate_document"  # an earlier one has the same URL and fetch time, or the same content
     NOT_LOCATED = "not_located"  # the index has no capture of the URL near that time
     PAGE_UNREADABLE = "page_unreadable"  # its WARC or WAT record is missing, truncated or corrupt
     NOT_HTML = "not_html"  # its record does not contain an HTML page
@@ -38,6 +38,7 @@ class Reason(StrEnum):
     URL_TOKEN = "url_token"  # noqa: S105 - a reason, not a password
     NOT_MAIN_CONTENT = "not_main_content"
     OUTSIDE_TEXT = "outside_text"
+    INVALID_URL = "invalid_url"  # a published dataset has something else than an http(s) URL as an image
     TOO_MANY_URLS = "too_many_urls"  # the links before it on its page resolve to more characters than any real page's
     ROBOTS = "robots"  # forbidden by robots.txt of its host, or of a host that it redirects to
     DEFERRED = "deferred"  # there was too little time for it, in the backlog too, and the user accepted that

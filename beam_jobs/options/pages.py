@@ -27,6 +27,15 @@ class PagesOptions(PipelineOptions):
             "a document, instead of those of --c4; requires a recipe with text_source: page, such as page-text",
         )
         group.add_argument(
+            "--published",
+            nargs="+",
+            default=[],
+            metavar="FILE",
+            help="files of a published interleaved dataset, or glob patterns in quotes: MMC4 (JSON lines, plain, .gz, "
+            ".zst or .zip), OBELICS, OmniCorpus or MINT-1T HTML (.parquet); their documents take the place of those of "
+            "--c4, and only the images are fetched",
+        )
+        group.add_argument(
             "--documents_per_shard",
             type=int,
             default=2000,

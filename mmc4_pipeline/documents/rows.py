@@ -59,7 +59,7 @@ def is_parquet(path: str) -> bool:
 
 
 def _lines(path: str, raw: BinaryIO, columns: dict[str, str]) -> Iterator[dict[str, Any] | str]:
-    with _decompressed(path, raw) as stream:
+    with decompressed(path, raw) as stream:
         for line in stream:
             row = as_object(line)
             if isinstance(row, dict):
@@ -94,15 +94,24 @@ def _with_surrogates(line: bytes) -> Any:
     """Return the JSON value of a line in which lone surrogates are allowed; None if the line is invalid even so."""
     try:
         value = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogatepass"))
+        return _without_surrogates(value) if isinstance(value, dict) else None
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict):
-        return None
-    return {key: _SURROGATE.sub("\ufffd", item) if isinstance(item, str) else item for key, item in value.items()}
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return value
 
 
 @contextmanager
-def _decompressed(path: str, raw: BinaryIO) -> Iterator[BinaryIO | io.BufferedIOBase]:
+def decompressed(path: str, raw: BinaryIO) -> Iterator[BinaryIO | io.BufferedIOBase]:
+    """Open the content of a file that its name says to be gzip or zstd, or else not compressed."""
     if path.endswith(".gz"):
         with gzip.GzipFile(fileobj=raw) as stream:
             yield stream
@@ -148,7 +157,7 @@ def first_lines(inputs: Inputs, path: str, size: int) -> tuple[int, list[bytes]]
     """Return how many bytes of a file's beginning were read, and the complete lines in them."""
     head = inputs.read_range(path, 0, min(size, _SAMPLE)) if size else b""
     try:
-        with _decompressed(path, io.BytesIO(head)) as stream:
+        with decompressed(path, io.BytesIO(head)) as stream:
             content = b"".join(iter(lambda: _read_some(stream), b""))
     except (OSError, EOFError, zlib.error):  # reading the file will report what is wrong with it, and where
         content = b""

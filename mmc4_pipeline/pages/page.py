@@ -19,13 +19,16 @@ def make_page(
     filters: Mapping[str, LinkFilter | PageFilter],
     text_filters: Mapping[str, TextFilter] = MappingProxyType({}),
     recipe_filters: Mapping[str, Filter] | None = None,
+    sentences: list[str] | None = None,
 ) -> Page | RejectedDocument:
     """Make the record of a document, or drop it if it has no sentence or a text filter rejects it.
 
     `recipe_filters` are the filters as in the recipe, whose settings are reported; by default `text_filters` are.
+    `sentences` are those of the text, if they are known already.
     """
     location = found.location
-    sentences = sentences_of(text)
+    if sentences is None:
+        sentences = sentences_of(text)
     if not sentences:
         return rejected(location, Reason.NO_TEXT, "the document's text has no sentence")
     document = DocumentText(text, sentences)

@@ -25,12 +25,12 @@ class PageSorter:
     reader: PageReader
     filters: LoadedFilters
 
-    def page(self, found: PageContent, text: str) -> Page | RejectedDocument:
-        """Make a page's record, or drop the page, with the recipe's filters."""
+    def page(self, found: PageContent, text: str, sentences: list[str] | None = None) -> Page | RejectedDocument:
+        """Make a page's record, or drop the page, with the recipe's filters. `sentences` are the text's, if known."""
         loaded, text_filters = self.filters.of_kind(Filter), self.filters.of_kind(TextFilter)
         link_filters = {key: item for key, item in loaded.items() if isinstance(item, LinkFilter | PageFilter)}
         recipe_filters = dict(self.filters.filters)
-        return guarded(found.location, make_page, found, text, link_filters, text_filters, recipe_filters)
+        return guarded(found.location, make_page, found, text, link_filters, text_filters, recipe_filters, sentences)
 
     def packed(self, outcomes: Iterable[PageContent | RejectedDocument]) -> Iterator[PageOutcome]:
         """Pack outcomes, and after them the count of lines if the texts are the pages' own.

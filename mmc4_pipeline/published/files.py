@@ -1,0 +1,103 @@
+"""Find the files of a published dataset, recognise their layout by their fields, and read their documents."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from mmc4_pipeline.documents.rows import is_parquet
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.published.layout import InvalidRowError, Kind, Layout, PublishedDocument
+from mmc4_pipeline.published.lines import rows_of_lines
+from mmc4_pipeline.published.mint1t import Mint1t
+from mmc4_pipeline.published.mmc4 import Mmc4
+from mmc4_pipeline.published.obelics import Obelics
+from mmc4_pipeline.published.omnicorpus import OmniCorpus
+from mmc4_pipeline.published.parquet import kinds_of_columns, rows_of_parquet
+from mmc4_pipeline.storage import Inputs, for_each
+
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (Mmc4(), Obelics(), OmniCorpus(), Mint1t())}
+_KINDS: dict[type, Kind] = {str: Kind.TEXT, list: Kind.LIST, dict: Kind.OBJECT}
+_MAX_DETAIL = 300  # characters: a message may quote the row
+_INSPECTED = 100  # lines in which a document is looked for, to recognise a layout
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFiles:
+    """The files of a dataset with their sizes in bytes, and the name of their layout."""
+
+    sizes: dict[str, int]
+    layout: str
+
+
+def find_published(inputs: Inputs, patterns: list[str]) -> PublishedFiles:
+    """Return the files that match the patterns, sorted.
+
+    Raises UserError for a pattern without a match, a file of another layout, and files of several layouts.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        files = inputs.matches(pattern)
+        if not files:
+            raise UserError(f"--published {pattern}: no such file; give a file, or a glob pattern in quotes")
+        found.update(files)
+    known = for_each(sorted(found), lambda path: (inputs.size(path), layout_of(inputs, path)))
+    layouts = {name: path for path, (_, name) in known.items() if name is not None}
+    if len(layouts) > 1:
+        examples = ", ".join(f"{path} is {name}" for name, path in sorted(layouts.items()))
+        raise UserError(f"--published: files of several layouts ({examples}); build a dataset from each of them")
+    if not layouts:
+        raise UserError(f"--published {' '.join(patterns)}: the files have no documents")
+    return PublishedFiles({path: size for path, (size, _) in known.items()}, *layouts)
+
+
+def layout_of(inputs: Inputs, path: str) -> str | None:
+    """Return the name of a file's layout, None if the file is empty.
+
+    Raises UserError, with the fields that were found, if the layout is not known.
+    """
+    if is_parquet(path):
+        found = [kinds_of_columns(inputs, path)]
+    else:
+        rows = list(islice(rows_of_lines(inputs, path, whole=False), _INSPECTED))
+        if not rows:
+            return None
+        found = [_kinds_of_row(row) for row in rows if isinstance(row, dict)]
+    for layout in LAYOUTS.values():
+        if any(all(kinds.get(name) is kind for name, kind in layout.fields.items()) for kinds in found):
+            return layout.name
+    fields = ", ".join(f"{name} ({kind.value})" for name, kind in (found[0] if found else {}).items()) or "none"
+    known = "; ".join(f"{layout.name}: {', '.join(layout.fields)}" for layout in LAYOUTS.values())
+    raise UserError(f"{path}: not the layout of a published dataset that can be read (found: {fields}; known: {known})")
+
+
+def _kinds_of_row(row: dict[str, Any]) -> dict[str, Kind]:
+    return {name: _KINDS.get(type(value), Kind.OTHER) for name, value in row.items()}
+
+
+def read_published(
+    inputs: Inputs, path: str, layout: Layout, first: int | None = None
+) -> Iterator[PublishedDocument | str]:
+    """Yield the document of each row, or why it is invalid; of the `first` rows only if given.
+
+    Raises UserError if the file is truncated or corrupt, or if it expands without bounds.
+    """
+    if is_parquet(path):
+        kinds = kinds_of_columns(inputs, path)
+        optional = (name for name in layout.optional if kinds.get(name) is Kind.TEXT)
+        rows = rows_of_parquet(inputs, path, [*layout.fields, *optional])
+    else:
+        rows = rows_of_lines(inputs, path, whole=first is None)
+    for row in islice(rows, first):
+        yield row if isinstance(row, str) else _document(layout, row, path)
+
+
+def _document(layout: Layout, row: dict[str, Any], path: str) -> PublishedDocument | str:
+    try:
+        return layout.document(row, path)
+    except InvalidRowError as error:
+        return str(error)
+    except (MemoryError, OSError):  # the machine, not the row
+        raise
+    except Exception as error:  # noqa: BLE001 - no row may end a stage, whatever the splitter of sentences makes of it
+        return f"reading the document failed ({type(error).__name__}: {error})"[:_MAX_DETAIL]

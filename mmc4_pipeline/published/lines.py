@@ -1,0 +1,135 @@
+"""Read JSON lines that anybody may have written: plain, gzip, zstd or zip, each within bounds."""
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from mmc4_pipeline.documents.rows import as_object, decompressed
+from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.storage import Inputs
+
+MAX_LINE = 64 << 20  # bytes; the largest documents of MMC4 have a tenth of it, most of it their matrix
+_MAX_EXPANSION = 200  # bytes per compressed byte; MMC4's files have 5
+_ALWAYS_ALLOWED = 64 << 20  # bytes: a small file may be compressed better
+_BUFFER = 1 << 20
+_COMPRESSED = (".gz", ".zst", ".zip")
+
+# The end of a zip file: signature, 4 numbers of disks and members, size of the directory, its offset, comment's length.
+_END = struct.Struct("<4s4H2LH")
+_END_MARK, _LARGE_MARK = b"PK\5\6", b"PK\6\7"
+_MAX_COMMENT = 1 << 16
+_LOCATOR = 20  # bytes before the end: there is one only in an archive in zip64 format
+_MAX_DIRECTORY = 1 << 20  # bytes: ten thousand members
+
+
+def rows_of_lines(inputs: Inputs, path: str, *, whole: bool = True) -> Iterator[dict[str, Any] | str]:
+    """Yield the JSON object in each line, or why there is none.
+
+    With `whole`, a file on a web server is read with one request, otherwise piece by piece. Raises UserError if the
+    file is truncated or corrupt (the message has the last line that could be read), or expands without bounds.
+    """
+    number = 0
+    try:
+        with _content(inputs, path, whole=whole) as content:
+            while line := content.readline(MAX_LINE + 1):
+                yield _row(line, content)
+                number += 1
+    except (EOFError, OSError, zlib.error, zipfile.BadZipFile, NotImplementedError, pa.ArrowException) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: truncated or corrupt after line {number} ({why}); download it again") from error
+
+
+def _row(line: bytes, content: BinaryIO | io.BufferedIOBase) -> dict[str, Any] | str:
+    if len(line) > MAX_LINE and not line.endswith(b"\n"):
+        while line and not line.endswith(b"\n"):
+            line = content.readline(_BUFFER)
+        return f"the line has more than {MAX_LINE:,} bytes"
+    row = as_object(line)
+    return row if isinstance(row, dict | str) else "not a JSON object"
+
+
+@contextmanager
+def _content(inputs: Inputs, path: str, *, whole: bool) -> Iterator[io.BufferedIOBase]:
+    is_zip = path.endswith(".zip")
+    open_file = inputs.open_stream if whole and not is_zip else inputs.open_beginning
+    bound = _ALWAYS_ALLOWED + _MAX_EXPANSION * inputs.size(path) if path.endswith(_COMPRESSED) else None
+    with open_file(path) as raw, _unpacked(path, raw) as stream:
+        yield io.BufferedReader(_Bounded(path, stream, bound), _BUFFER)
+
+
+@contextmanager
+def _unpacked(path: str, raw: BinaryIO) -> Iterator[Any]:
+    if not path.endswith(".zip"):
+        with decompressed(path, raw) as stream:
+            yield stream
+        return
+    _check_directory(path, raw)
+    with zipfile.ZipFile(raw) as archive:
+        yield _Members(archive)
+
+
+def _check_directory(path: str, raw: BinaryIO) -> None:
+    """Raise UserError if the list of a zip file's members, which is read as a whole, is longer than any published one.
+
+    Raises zipfile.BadZipFile if it has none.
+    """
+    size = raw.seek(0, io.SEEK_END)
+    start = raw.seek(max(0, size - _MAX_COMMENT - _END.size - _LOCATOR))
+    tail = raw.read(size - start)
+    at = tail.rfind(_END_MARK)
+    if at < 0 or len(tail) - at < _END.size:
+        raise zipfile.BadZipFile("the end of the archive is missing")
+    directory = _END.unpack_from(tail, at)[5]
+    if directory > _MAX_DIRECTORY or tail[max(0, at - _LOCATOR) :].startswith(_LARGE_MARK):
+        raise UserError(f"{path}: a zip file of 4 GB or with thousands of members is not read; unpack it first")
+
+
+class _Members(io.RawIOBase):
+    """The members of a zip file, one after the other."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._names = iter([name for name in archive.namelist() if not name.endswith("/") and "__MACOSX/" not in name])
+        self._member: Any = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        while True:
+            data: bytes = self._member.read(size) if self._member else b""
+            if data:
+                return data
+            name = next(self._names, None)
+            if name is None:
+                return b""
+            try:
+                self._member = self._archive.open(name)
+            except RuntimeError as error:  # it is encrypted
+                raise zipfile.BadZipFile(str(error)) from error
+
+
+class _Bounded(io.RawIOBase):
+    """A stream of at most `bound` bytes; reading more raises UserError."""
+
+    def __init__(self, path: str, stream: Any, bound: int | None) -> None:
+        self._path, self._stream, self._bound = path, stream, bound
+        self._read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._stream.read(len(view))
+        view[: len(data)] = data
+        self._read += len(data)
+        if self._bound is not None and self._read > self._bound:
+            raise UserError(
+                f"{self._path}: expands to more than {_MAX_EXPANSION} times its size, which no published file does; "
+                "leave it out"
+            )
+        return len(data)
