@@ -4,6 +4,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import cut, images, locate, pages, score
 from beam_jobs.command_line import OWN_OPTIONS, parse
+from beam_jobs.options.common import output_folder
 from beam_jobs.options.dataset import CutOptions, dataset_settings
 from beam_jobs.options.images import face_detector, fetch_settings
 from beam_jobs.options.pages import PagesOptions
@@ -11,7 +12,11 @@ from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.score import score_hints, scorer_settings
 from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.report.funnel import print_dataset
+from mmc4_pipeline.run_folders import stage_folder
+from mmc4_pipeline.terminal import Console
 from schemas.manifest import CutPlan, Manifest
+from schemas.reasons import Stage
 
 DESCRIPTION = """\
 Build an interleaved image-text dataset: run all five stages, from C4 documents to shards.
@@ -39,16 +44,9 @@ OPTIONS = tuple(options for options in OWN_OPTIONS if options is not CutOptions)
 def run(options: PipelineOptions) -> Manifest[CutPlan]:
     """Run all stages and return the dataset's manifest. All options are checked before any page is read."""
     require_score_extra("mmc4 build")
+    check_options(options)
     settings = scorer_settings(options)
-    fetch_settings(options)
-    face_detector(options)
-    dataset_settings(options)
-    recipe = recipe_of(options)
-    if recipe.scores not in (None, settings.clip.name):
-        raise UserError(f"recipe {recipe.name}: scores: {recipe.scores}, but --clip_model makes {settings.clip.name}")
-    score_hints(options)
-    score.require_models(recipe, settings)
-    pages.check(options)
+    score.require_models(recipe_of(options), settings)
     own = options.view_as(PagesOptions)
     first = () if own.warcs or own.published else (locate,)
     for stage in (*first, pages, images, score):
@@ -56,9 +54,23 @@ def run(options: PipelineOptions) -> Manifest[CutPlan]:
     return cut.run(options, scores=settings.clip.name)
 
 
+def check_options(options: PipelineOptions) -> None:
+    """Raise UserError if the options do not fit together; the weights may still be missing."""
+    recipe, settings = recipe_of(options), scorer_settings(options)
+    fetch_settings(options)
+    face_detector(options)
+    dataset_settings(options)
+    if recipe.scores not in (None, settings.clip.name):
+        raise UserError(f"recipe {recipe.name}: scores: {recipe.scores}, but --clip_model makes {settings.clip.name}")
+    score_hints(options)
+    pages.check(options)
+
+
 def main(argv: list[str], program: str = "mmc4 build") -> None:
-    """Run from the command line."""
-    run(parse(argv, program, DESCRIPTION, OPTIONS))
+    """Run from the command line, and print what was kept and where it is."""
+    options = parse(argv, program, DESCRIPTION, OPTIONS)
+    run(options)
+    print_dataset(stage_folder(output_folder(options), Stage.CUT, recipe_of(options).name), Console())
 
 
 if __name__ == "__main__":

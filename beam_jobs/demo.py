@@ -5,15 +5,15 @@ import time
 from pathlib import Path
 
 from beam_jobs import build
+from beam_jobs.command_line import parse
 from mmc4_pipeline import miniweb
 from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.report.funnel import print_funnel
+from mmc4_pipeline.report.funnel import print_dataset
 from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.terminal import Console
-from schemas.manifest import CutPlan
 from schemas.reasons import Stage
 
 DESCRIPTION = """\
@@ -48,11 +48,8 @@ def main(argv: list[str]) -> None:
     folder = arguments.output
     _remove_earlier(folder)
     dataset = _build(folder, arguments.pages, rest, console)
-    print_funnel(dataset.manifest(CutPlan), console)
+    print_dataset(dataset, console)
     _print_truth(folder, dataset, console)
-    console.print(f"shards  {dataset.path}/shard-*.tar", soft_wrap=True, highlight=False)
-    console.print(f"ledger  {dataset.path}/ledger/*.parquet", soft_wrap=True, highlight=False)
-    console.print(f"report  {dataset.path}/report.html", soft_wrap=True, highlight=False)
     console.print(f"{time.monotonic() - started:.0f} seconds", highlight=False)
 
 
@@ -75,19 +72,17 @@ def _build(folder: Path, pages: int, rest: list[str], console: Console) -> Stage
     generate(folder / "web", pages=pages)
     console.print("The demo's CLIP is a small one, trained on the miniature web's drawings; real runs use ViT-L-14.")
     with serving(folder / "web") as address:
-        build.main(
-            [
-                *("--c4", str(folder / "web/c4/*.json.gz"), "--cc_root", str(folder / "web/commoncrawl")),
-                *("--recipe", str(home / "miniweb.yaml"), "--output", str(folder / "out")),
-                *("--image_routes", f"{address}/{{url}}", "--allow_private_hosts"),
-                *("--fetch_timeout", "2", "--delay_per_host", "0"),
-                *("--documents_per_shard", str(max(1, pages // 4))),
-                *("--clip_model", str(home / "weights/clip.json"), "--clip_pretrained", str(home / "weights/clip.pt")),
-                *("--nsfw_weights", str(home / "weights/nsfw.pt"), "--face_weights", str(home / "weights/faces.pt")),
-                *rest,
-            ],
-            program="mmc4 demo",
-        )
+        arguments = [
+            *("--c4", str(folder / "web/c4/*.json.gz"), "--cc_root", str(folder / "web/commoncrawl")),
+            *("--recipe", str(home / "miniweb.yaml"), "--output", str(folder / "out")),
+            *("--image_routes", f"{address}/{{url}}", "--allow_private_hosts"),
+            *("--fetch_timeout", "2", "--delay_per_host", "0"),
+            *("--documents_per_shard", str(max(1, pages // 4))),
+            *("--clip_model", str(home / "weights/clip.json"), "--clip_pretrained", str(home / "weights/clip.pt")),
+            *("--nsfw_weights", str(home / "weights/nsfw.pt"), "--face_weights", str(home / "weights/faces.pt")),
+            *rest,
+        ]
+        build.run(parse(arguments, "mmc4 demo", build.DESCRIPTION, build.OPTIONS))
     return stage_folder(str(folder / "out"), Stage.CUT, "miniweb")
 
 

@@ -23,6 +23,7 @@ STAGES = {
 OTHERS = {
     "Before and during a run": {
         "demo": "build a small dataset from a generated web, in a minute or two",
+        "try": "build a first dataset from C4 and the live web, within an hour",
         "plan": "estimate bytes, disk, time and cost of each stage",
         "models": "fetch the model weights that a recipe needs",
         "train_faces": "train a face head for your CLIP model on a run's images",
@@ -42,6 +43,8 @@ def main() -> None:
     command, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     if command in STAGES or command == "demo":
         run_job(command, arguments)
+    elif command == "try":
+        run_job("try_out", arguments)  # "try" is not a module's name
     elif any(command in commands for commands in OTHERS.values()):
         _run(f"mmc4_pipeline.commands.{command}", arguments)
     elif command in ("-h", "--help"):
@@ -53,7 +56,7 @@ def main() -> None:
 
 
 def run_job(stage: str, arguments: list[str] | None = None) -> None:
-    """Run one of the Beam jobs, or the demo, which runs them all."""
+    """Run one of the Beam jobs, or a command that runs them all."""
     _run(f"beam_jobs.{stage}", sys.argv[1:] if arguments is None else arguments)
 
 

@@ -11,7 +11,7 @@ import torch
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
 from mmc4_pipeline.models.clip_choice import RANDOM, ClipChoice
-from mmc4_pipeline.models.folder import clip_weights, identify
+from mmc4_pipeline.models.folder import clip_weights, identify, published_clip
 
 _CONFIG_KEYS = ("embed_dim", "vision_cfg", "text_cfg")
 
@@ -47,7 +47,7 @@ def require_weights(choice: ClipChoice) -> None:
 
 def _by_hand(choice: ClipChoice, config: dict[str, Any]) -> str:
     """Return how to bring the weights to a machine without a connection."""
-    if choice.identity() == catalogue.CLIP_IDENTITY:
+    if published_clip(choice):
         return "Run `mmc4 models fetch`: it resumes an interrupted download, and prints which file to put where"
     quick = f" --clip_model {choice.model_name.removesuffix('-quickgelu')}-quickgelu" if _is_quick(config) else ""
     return f"Download them on a machine with a connection and pass the file:{quick} --clip_pretrained PATH"
@@ -69,7 +69,7 @@ def load(choice: ClipChoice, device: str) -> tuple[Any, Any]:
     _register(choice)
     torch.manual_seed(0)  # "random" weights must be the same in every run
     file = clip_weights(choice)
-    published = file is not None and identify(file) == catalogue.CLIP
+    published = file is not None and identify(file) in [clip for clip, _ in catalogue.published_clips()]
     pretrained = None if choice.pretrained == RANDOM or published else file or choice.pretrained
     quick = published or _is_quick(open_clip.get_pretrained_cfg(choice.model_name, choice.pretrained))
     try:

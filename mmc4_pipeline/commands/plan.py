@@ -3,23 +3,22 @@
 import argparse
 import os
 from dataclasses import astuple
-from pathlib import Path
 
 from mmc4_pipeline.arguments import add_documents_format, add_recipe, command_parser
-from mmc4_pipeline.documents.choosing import document_files, inspect
+from mmc4_pipeline.documents.choosing import count_documents, document_files
 from mmc4_pipeline.documents.fields import FORMATS, parse_fields
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.estimate.clip_speed import measure_clip
-from mmc4_pipeline.estimate.corpus import Corpus
+from mmc4_pipeline.estimate.clip_speed import ON_GPU, gpus_here, measure_clip
+from mmc4_pipeline.estimate.corpus import IMAGE_BYTES, Corpus
 from mmc4_pipeline.estimate.crawl_size import crawl_size
 from mmc4_pipeline.estimate.estimate import ScoreSpeeds
 from mmc4_pipeline.estimate.explain import assumptions, conclusions
 from mmc4_pipeline.estimate.needs import Prices, Resources
 from mmc4_pipeline.estimate.table import stages_table
-from mmc4_pipeline.estimate.web import LINKS_PER_DOCUMENT
+from mmc4_pipeline.estimate.web import CRAWL_DELAY_SHARE, LINKS_PER_DOCUMENT
 from mmc4_pipeline.estimate.whole_run import estimate_run
 from mmc4_pipeline.recipe import load_recipe
-from mmc4_pipeline.storage import HttpSettings, Inputs, for_each
+from mmc4_pipeline.storage import HttpSettings, Inputs
 from mmc4_pipeline.terminal import Console
 
 DESCRIPTION = """\
@@ -42,10 +41,6 @@ Prices are in US dollars. The defaults are Amazon's list prices in us-east-1 as 
 bucket charges nothing for requests, nor for reading from within us-east-1.
 """
 _MB = 10**6
-# On one GPU. timm's published benchmark has 324 images/s in mixed precision on an RTX 3090 for this model
-# (results/benchmark-infer-amp-nchw-pt210-cu121-rtx3090.csv in huggingface/pytorch-image-models, row
-# vit_large_patch14_clip_quickgelu_224). benchmarks/clip_cpu.py measures 30 sentences in the time of an image.
-_GPU = ScoreSpeeds(images_per_second=300.0, sentences_per_second=9000.0)
 
 
 def main(argv: list[str]) -> None:
@@ -95,15 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_numbers(
         parser.add_argument_group("what the whole run has"),
         ("workers", float(os.cpu_count() or 1), "N", "worker processes, with one core each"),
-        ("gpus", float(_gpus_here()), "N", "GPUs for scoring; without any, CLIP runs on the cores"),
+        ("gpus", float(gpus_here()), "N", "GPUs for scoring; without any, CLIP runs on the cores"),
         ("network", 100.0, "MB", "megabytes per second, each way"),
         ("requests_per_second", HttpSettings().requests_per_second, "N", "requests per second to Common Crawl"),
     )
     _add_numbers(
         parser.add_argument_group("assumptions"),
         ("images_per_document", LINKS_PER_DOCUMENT, "N", "image links per document that pass the rules for URLs"),
-        ("image_kilobytes", 83.0, "KB", "size of an image, as received and as stored"),
-        ("crawl_delay_percent", 5.0, "N", "percentage of the hosts that have a Crawl-delay"),
+        ("image_kilobytes", IMAGE_BYTES / 1000, "KB", "size of an image, as received and as stored"),
+        ("crawl_delay_percent", CRAWL_DELAY_SHARE * 100, "N", "percentage of the hosts that have a Crawl-delay"),
         ("score_images_per_second", None, "N", "images that CLIP scores on one GPU, or without GPUs on one core"),
         (
             "score_sentences_per_second",
@@ -155,40 +150,19 @@ def _score_speeds(arguments: argparse.Namespace) -> tuple[ScoreSpeeds, str]:
     if images and sentences:
         return ScoreSpeeds(images, sentences), "given"
     if arguments.gpus:
-        found, source = _GPU, "assumed: a GPU like an RTX 3090 or A10G"
+        found, source = ON_GPU, "assumed: a GPU like an RTX 3090 or A10G"
     else:
         found, source = measure_clip()
     return ScoreSpeeds(images or found.images_per_second, sentences or found.sentences_per_second), source
 
 
-def _gpus_here() -> int:
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))
-
-
 def _documents(inputs: Inputs, arguments: argparse.Namespace) -> int:
-    """Return the number of documents. Raises UserError if there are none.
-
-    Files are counted by the beginning or footer of the first one, and the others by their size. With `--limit`, files
-    are inspected until they have as many documents.
-    """
-    limit = arguments.limit
-    if limit is not None and limit < 1:
+    """Return the number of documents. Raises UserError if there are none."""
+    if arguments.limit is not None and arguments.limit < 1:
         raise UserError("--limit must be at least 1")
-    count = arguments.documents if arguments.c4 is None else _in_files(inputs, arguments, limit)
-    if count <= 0:
-        raise UserError("--documents must be more than 0" if arguments.c4 is None else "--c4: there are no documents")
-    return min(count, limit or count)
-
-
-def _in_files(inputs: Inputs, arguments: argparse.Namespace, limit: int | None) -> int:
+    if arguments.c4 is None:
+        if arguments.documents <= 0:
+            raise UserError("--documents must be more than 0")
+        return int(min(arguments.documents, arguments.limit or arguments.documents))
     names = parse_fields(arguments.c4_fields, FORMATS[arguments.documents_format])
-    files, count = document_files(inputs, arguments.c4), 0
-    if limit is None:
-        size, count = inspect(inputs, files[0], names)
-        sizes = for_each(files[1:], inputs.size)
-        return round(count * (size + sum(sizes.values())) / size) if size else count
-    for path in files:
-        count += inspect(inputs, path, names)[1]
-        if count >= limit:
-            break
-    return count
+    return count_documents(inputs, document_files(inputs, arguments.c4), names, arguments.limit)

@@ -46,6 +46,26 @@ def choose(inputs: Inputs, paths: list[str], names: DocumentFields, limit: int |
     return Chosen(sizes, limit - remaining)
 
 
+def count_documents(inputs: Inputs, paths: list[str], names: DocumentFields, limit: int | None = None) -> int:
+    """Return about how many documents there are, `limit` at most. Raises UserError for none, or a missing field.
+
+    The first file is counted by its beginning or footer, and the others by their size. With a limit, files are
+    inspected until they have as many documents.
+    """
+    size, count = inspect(inputs, paths[0], names)
+    for path in paths[1:]:
+        if limit is None:
+            sizes = for_each(paths[1:], inputs.size)
+            count = round(count * (size + sum(sizes.values())) / size) if size else count
+            break
+        if count >= limit:
+            break
+        count += inspect(inputs, path, names)[1]
+    if not count:
+        raise UserError(f"{paths[0]}: there are no documents in it; check --c4")
+    return min(count, limit or count)
+
+
 def document_files(inputs: Inputs, patterns: list[str]) -> list[str]:
     """Return the C4 files that match the patterns, sorted; raises UserError for a pattern without a match."""
     found: list[str] = []

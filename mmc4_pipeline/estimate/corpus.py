@@ -18,6 +18,7 @@ _SENTENCES, C4_BYTES = 156e9 / 365e6 / 23, 305e9 / 365e6
 # Bytes per document or image of the files that hold no images, on the same 60 pages, less their longer texts.
 LOCATION_BYTES, PAGE_BYTES, IMAGE_ROW_BYTES, SCORE_BYTES, LEDGER_BYTES = 175, 2200, 170, 300, 60
 BASE64 = 4 / 3
+IMAGE_BYTES = 83_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Corpus:
     """The documents of a run, and their images, with their average sizes in bytes as received and as stored."""
 
     documents: int
-    image_bytes: float
+    image_bytes: float = IMAGE_BYTES
     links_per_document: float = LINKS_PER_DOCUMENT
 
     @property

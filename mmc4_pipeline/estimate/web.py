@@ -19,6 +19,7 @@ HEAD = [
 _EXPONENT = 0.7834193542523604  # of the tail: all sites together then have all documents
 # After the rules for URLs, and the share of them that are different within a shard.
 LINKS_PER_DOCUMENT, DISTINCT = 3.84, 0.9
+CRAWL_DELAY_SHARE = 0.05  # of the hosts
 SHARED_SHARE = 0.25  # of the images, on hosts that serve the pages of many sites
 DEAD, HANGING, MISSING = 0.08, 0.04, 0.2  # shares of the other hosts; share of the responses that are 404
 LATENCIES = (0.15, 0.3, 0.3, 0.6, 1.5)  # seconds, each as frequent; a response varies by the exponential of a normal

@@ -24,6 +24,15 @@ CLIP = PublishedFile(
 )
 CLIP_IDENTITY = {"model": "ViT-L-14", "weights": "openai"}  # open_clip's names, as in ClipChoice.identity
 
+SMALL_CLIP = PublishedFile(
+    name="ViT-B-32.pt",
+    what="OpenAI's CLIP ViT-B/32",
+    url="https://openaipublic.azureedge.net/clip/models/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
+    sha256="40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+    licence="MIT, of github.com/openai/CLIP",
+)
+SMALL_CLIP_IDENTITY = {"model": "ViT-B-32-quickgelu", "weights": "openai"}
+
 # The sha256 is stated in dataset2metadata's own downloader (dataset2metadata/utils.py).
 NSFW = PublishedFile(
     name="nsfw_torch.pt",
@@ -45,4 +54,9 @@ FACE_DETECTOR = PublishedFile(
 
 def published_files() -> tuple[PublishedFile, ...]:
     """Return all published files."""
-    return CLIP, NSFW, FACE_DETECTOR
+    return CLIP, SMALL_CLIP, NSFW, FACE_DETECTOR
+
+
+def published_clips() -> tuple[tuple[PublishedFile, dict[str, str]], ...]:
+    """Return the files of CLIP models, each with the identity of its model."""
+    return (CLIP, CLIP_IDENTITY), (SMALL_CLIP, SMALL_CLIP_IDENTITY)

@@ -42,11 +42,11 @@ class ClipChoice:
     def identity(self) -> dict[str, str]:
         """Return what scores depend on: the model, and the weights by tag or by sha256.
 
-        OpenAI's own file of ViT-L/14 is identified by its tag, because the weights are the same.
+        OpenAI's own files are identified by their tag, because the weights are the same.
         """
         weights = file_sha256(self.pretrained) if self.is_file else self.pretrained
-        published = catalogue.CLIP_IDENTITY["weights"] if weights == catalogue.CLIP.sha256 else weights
-        return {"model": self.model_name, "weights": published}
+        tags = {file.sha256: identity["weights"] for file, identity in catalogue.published_clips()}
+        return {"model": self.model_name, "weights": tags.get(weights, weights)}
 
     def may_be(self, other: Mapping[str, str]) -> bool:
         """Return whether this may be the CLIP of another identity.

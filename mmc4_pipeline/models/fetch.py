@@ -22,7 +22,7 @@ Show = Callable[[int, int], None]  # bytes fetched, bytes in total
 
 
 def needed_by(recipe: Recipe) -> list[PublishedFile]:
-    """Return the published files that a recipe needs.
+    """Return the published files that a recipe needs. The CLIP is the one for which its thresholds are meant, or CLIP.
 
     A face head is not published: the face detector is needed to train one, and to find boxes.
     """
@@ -32,7 +32,9 @@ def needed_by(recipe: Recipe) -> list[PublishedFile]:
         needs.add("face")
     if recipe.face_detector.model == "cascade":
         del heads["face"]
-    return [catalogue.CLIP, *(file for need, file in heads.items() if need in needs)]
+    clips = {"_".join(identity.values()): file for file, identity in catalogue.published_clips()}
+    clip = clips.get(recipe.scores or "", catalogue.CLIP)
+    return [clip, *(file for need, file in heads.items() if need in needs)]
 
 
 def fetch(file: PublishedFile, folder: Path, inputs: Inputs, print_line: Print, show: Show) -> None:

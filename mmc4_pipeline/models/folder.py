@@ -56,7 +56,14 @@ def clip_weights(clip: ClipChoice) -> str | None:
     """Return the file with a CLIP's weights: the user's or the fetched one. None if they are random or open_clip's."""
     if clip.is_file:
         return clip.pretrained
-    return fetched(catalogue.CLIP) if clip.identity() == catalogue.CLIP_IDENTITY else None
+    file = published_clip(clip)
+    return fetched(file) if file else None
+
+
+def published_clip(clip: ClipChoice) -> PublishedFile | None:
+    """Return the published file of a CLIP that was chosen by name; None for a file, or if there is none."""
+    identity = {} if clip.is_file else clip.identity()
+    return next((file for file, known in catalogue.published_clips() if known == identity), None)
 
 
 def default_nsfw_weights(recipe: Recipe, clip: ClipChoice) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.terminal import Console
 from schemas.manifest import CutPlan, Manifest
 from schemas.reasons import Stage
@@ -45,6 +46,15 @@ def print_funnel(manifest: Manifest[CutPlan], console: Console) -> None:
     for stage in dict.fromkeys(row.stage for row in rows):
         table.add_row(stage, *cells([row for row in rows if row.stage == stage]))
     console.print(table)
+
+
+def print_dataset(folder: StageFolder, console: Console) -> None:
+    """Print the funnel of a finished dataset, and where its parts are."""
+    print_funnel(folder.manifest(CutPlan), console)
+    places = {"dataset": folder.path, "ledger": folder.file("ledger"), "report": folder.file("report.html")}
+    console.print()
+    for what, path in places.items():
+        console.print(f"{what:<7}  {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def row_of(stage: str, what: str, counts: Counts) -> FunnelRow:

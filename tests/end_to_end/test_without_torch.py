@@ -126,6 +126,7 @@ def test_everything_except_scoring_runs(python: Path, small_web: Web, tmp_path: 
         ("build", "--output", "out", "--c4", "nowhere", "--cc_root", "nowhere"),
         ("train_faces", "--output", "out", "--head", "head.pt"),
         ("demo", "--output", "out"),
+        ("try", "--contact", "you@example.org", "--output", "out"),
     ],
 )
 def test_what_scores_is_refused_in_a_line_that_names_the_extra(

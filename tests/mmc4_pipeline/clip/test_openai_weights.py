@@ -16,29 +16,10 @@ from mmc4_pipeline.clip.weights import require_weights
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
 from mmc4_pipeline.models.clip_choice import ClipChoice, file_sha256
+from tests.mmc4_pipeline.clip.openai_archive import archive
 
 IMAGES = [PillowImage.effect_noise((50, 40), 64).convert("RGB")]
 SENTENCES = ["a dog"]
-
-
-def holding(weights: dict[str, torch.Tensor]) -> nn.Module:
-    """Return a module with these weights, nested by their names."""
-    module = nn.Module()
-    for name, value in weights.items():
-        first, _, rest = name.partition(".")
-        if not rest:
-            module.register_buffer(first, value)
-    for first in {name.partition(".")[0] for name in weights if "." in name}:
-        below = {name.partition(".")[2]: value for name, value in weights.items() if name.startswith(f"{first}.")}
-        module.add_module(first, holding(below))
-    return module
-
-
-def archive(model: nn.Module, path: Path) -> None:
-    """Save a model in the form of OpenAI's file."""
-    numbers = {name: torch.tensor(7) for name in ("input_resolution", "context_length", "vocab_size")}
-    weights = {name: value.half() for name, value in model.state_dict().items()}
-    torch.jit.save(torch.jit.script(holding({**weights, **numbers})), path)
 
 
 @pytest.fixture
@@ -74,22 +55,24 @@ def test_the_archive_gives_the_features_of_the_model_that_was_published(
     assert choice.identity()["weights"] == "openai"
 
 
+@pytest.mark.parametrize("name", ["CLIP", "SMALL_CLIP"])
 def test_the_fetched_archive_is_used_for_its_tag(
-    quick: nn.Module, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick: nn.Module, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    path = tmp_path / "models" / "ViT-L-14.pt"
+    published = getattr(catalogue, name)
+    path = tmp_path / "models" / published.name
     path.parent.mkdir()
     archive(quick, path)
     monkeypatch.setenv("MMC4_MODELS", str(path.parent))
-    monkeypatch.setattr(catalogue, "CLIP", replace(catalogue.CLIP, sha256=file_sha256(str(path))))
-    monkeypatch.setattr(catalogue, "CLIP_IDENTITY", {"model": "tiny-test-clip", "weights": "openai"})
+    monkeypatch.setattr(catalogue, name, replace(published, sha256=file_sha256(str(path))))
+    monkeypatch.setattr(catalogue, f"{name}_IDENTITY", {"model": "tiny-test-clip", "weights": "openai"})
     choice = ClipChoice(tiny, "openai")
     require_weights(choice)
     assert_same(ClipModel(choice, "cpu"), quick)
     assert choice.name == "tiny-test-clip_openai"
     path.write_bytes(path.read_bytes() + b"!")
     for use in (require_weights, lambda choice: ClipModel(choice, "cpu")):
-        with pytest.raises(UserError, match=r"ViT-L-14\.pt: .*sha256 .*`mmc4 models fetch`"):
+        with pytest.raises(UserError, match=r"ViT-[BL]-\d+\.pt: .*sha256 .*`mmc4 models fetch`"):
             use(choice)
 
 

@@ -229,6 +229,7 @@ def wait_for(happened: Callable[[], bool]) -> bool:
     ("recipe", "names"),
     [
         ("mmc4", ["ViT-L-14.pt", "nsfw_torch.pt"]),
+        ("mmc4-small", ["ViT-B-32.pt"]),
         ("mmc4-core-ff", ["ViT-L-14.pt", "nsfw_torch.pt", "face_detection_yunet_2023mar.onnx"]),
     ],
 )
