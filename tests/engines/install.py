@@ -5,7 +5,8 @@
 Everything is installed once, into a folder of the user's cache or the folder that MMC4_ENGINES names. Go builds Prism,
 Beam's boot program and fake-gcs-server; Maven downloads the libraries of the Flink job server. Flink is unpacked from
 its Python packages, never installed, because they need another version of Beam. img2dataset gets a virtual environment
-of its own, because its requirements contradict constraints.txt. Chromium must come from the operating system.
+of its own, because its requirements contradict constraints.txt; so do the loaders of trainers, which share PyTorch with
+the project. Chromium must come from the operating system.
 
 This program needs only Python's standard library, so that it can run while the project's environment is being made.
 """
@@ -31,14 +32,21 @@ FAKE_GCS_SERVER_VERSION = "1.56.1"
 ROOT = Path(__file__).parents[2]
 POM = ROOT / "docker" / "flink" / "pom.xml"
 IMG2DATASET_PACKAGES = Path(__file__).with_name("img2dataset.txt")
+TRAINERS_PACKAGES = Path(__file__).with_name("trainers.txt")
 CHROMIUM = "chromium or google-chrome"
 PROGRAMS = {  # what the operating system must have
     "prism": ("go",),
     "flink": ("go", "java", "mvn"),
     "fake-gcs-server": ("go",),
     "img2dataset": (),
+    "trainers": (),
     "chromium": (CHROMIUM,),
 }
+# Python runs this line of a .pth file when it starts. What the trainers' environment lacks comes from the folders that the
+# variable names: those of the project's environment.
+SHARED_PACKAGES = (
+    "import os, sys; sys.path.extend(filter(None, os.environ.get('MMC4_PACKAGES', '').split(os.pathsep)))\n"
+)
 
 
 def cache() -> Path:
@@ -130,6 +138,14 @@ def _make_img2dataset(folder: Path) -> None:
     _run(*pip, "--requirement", str(IMG2DATASET_PACKAGES))
 
 
+def _make_trainers(folder: Path) -> None:
+    venv.create(folder, with_pip=True)
+    pip = (str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    _run(*pip, "--no-deps", "--requirement", str(TRAINERS_PACKAGES))
+    (site_packages,) = folder.glob("lib/python*/site-packages")
+    (site_packages / "shared_packages.pth").write_text(SHARED_PACKAGES)
+
+
 def _run(*command: str, **environment: str) -> None:
     subprocess.run(command, check=True, env=os.environ | environment, stdout=sys.stderr)
 
@@ -140,11 +156,13 @@ JOB_SERVER = Part(f"job-server-{_digest(POM)}", _build_job_server, "job-server.j
 FLINK = Part(f"flink-{FLINK_VERSION}", _unpack_flink)
 FAKE_GCS_SERVER = _go_program("fake-gcs-server", FAKE_GCS_SERVER_VERSION, "github.com/fsouza/fake-gcs-server")
 IMG2DATASET = Part(f"img2dataset-{_digest(IMG2DATASET_PACKAGES)}", _make_img2dataset, "bin/python")
+TRAINERS = Part(f"trainers-{_digest(TRAINERS_PACKAGES)}", _make_trainers, "bin/python")
 PARTS = {
     "prism": (PRISM,),
     "flink": (JOB_SERVER, FLINK, BOOT),
     "fake-gcs-server": (FAKE_GCS_SERVER,),
     "img2dataset": (IMG2DATASET,),
+    "trainers": (TRAINERS,),
     "chromium": (),
 }
 
