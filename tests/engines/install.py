@@ -42,8 +42,8 @@ PROGRAMS = {  # what the operating system must have
     "trainers": (),
     "chromium": (CHROMIUM,),
 }
-# Python runs this line of a .pth file when it starts. What the trainers' environment lacks comes from the folders that the
-# variable names: those of the project's environment.
+# Python runs this line of a .pth file when it starts. What the trainers' environment lacks comes from the folders that
+# the variable names: those of the project's environment.
 SHARED_PACKAGES = (
     "import os, sys; sys.path.extend(filter(None, os.environ.get('MMC4_PACKAGES', '').split(os.pathsep)))\n"
 )
