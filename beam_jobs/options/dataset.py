@@ -41,7 +41,9 @@ class DatasetOptions(PipelineOptions):
         group.add_argument(
             "--assignment",
             choices=get_args(Method),
-            help="how images are assigned to sentences (default: the recipe's assignment)",
+            help="how images are assigned to sentences: hungarian (one per sentence, largest sum of similarities), max "
+            "(each to its most similar sentence) or page (each to the sentence that follows it on its page; needs "
+            "--page_source warc or warc_scan). Default: the recipe's assignment",
         )
         group.add_argument(
             "--shard_bytes",

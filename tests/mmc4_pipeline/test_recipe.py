@@ -91,13 +91,25 @@ def test_main_content_is_filtered_where_it_is_measured() -> None:
 
 
 def test_a_recipe_names_the_filters_that_need_places() -> None:
-    assert all(not load_recipe(name).needing_places for name in recipe_names())
+    needing = {name: found for name in recipe_names() if (found := load_recipe(name).needing_places)}
+    assert needing == {"mmc4-page": ["assignment"], "web-page": ["filters.inside_text", "assignment"]}
     recipe = load_recipe("mmc4", ("filters.inside_text={}", "filters.images_in_a_row={max: 3}"))
     assert recipe.needing_places == ["filters.inside_text", "filters.images_in_a_row"]
     for override in ("assignment=page", "assignment.window=0"):
         assert load_recipe("mmc4", (override,)).needing_places == ["assignment"]
     assert loosened(load_recipe("mmc4"), recipe) == []  # places are always stored, so the filter may be added later
     assert len(loosened(recipe, load_recipe("mmc4"))) == 1  # it may not be removed later
+
+
+def test_page_order_may_be_cut_from_the_scores_of_other_recipes() -> None:
+    """The dataset then has the same images as MMC4's, in another order."""
+    clip, page = load_recipe("mmc4"), load_recipe("mmc4-page")
+    assert (page.assignment, page.filters) == (Assignment("page"), clip.filters)
+    assert loosened(clip, page) == loosened(page, clip) == []
+    web = load_recipe("web-page")
+    assert (web.assignment, web.text_source) == (Assignment("page"), "page")
+    assert "similarity" not in web.filters
+    assert loosened(load_recipe("page-text"), web) == []
 
 
 def test_null_turns_a_filter_off_and_files_extend_files(tmp_path: Path) -> None:
