@@ -26,7 +26,7 @@ from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
 from mmc4_pipeline.dataset.image_tars import ImageTars
 from mmc4_pipeline.dataset.shard_numbers import KeptSize, kept_size, numbered, places
 from mmc4_pipeline.dataset.statistics import statistics_of_documents
-from mmc4_pipeline.dataset.write_shards import DatasetSettings, write_shard, write_sizes
+from mmc4_pipeline.dataset.write_shards import DatasetSettings, write_indexes, write_shard
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.recipe import Recipe, loosened, parse_recipe
@@ -103,7 +103,7 @@ def run(options: PipelineOptions, scores: str | None = None) -> Manifest[CutPlan
 
 def _describe(settings: DatasetSettings, folder: StageFolder) -> None:
     """Write what follows from the manifest."""
-    write_sizes(folder, settings.formats.values())
+    write_indexes(folder, settings.formats.values())
     write_report(folder)
 
 

@@ -33,7 +33,7 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.commands import takedown
 from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
 from mmc4_pipeline.dataset.statistics import statistics_of_documents
-from mmc4_pipeline.dataset.write_shards import write_shard, write_sizes
+from mmc4_pipeline.dataset.write_shards import write_indexes, write_shard
 from mmc4_pipeline.formats.registry import parse_formats
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.report.page import write_report
@@ -84,7 +84,7 @@ def measured(what: str, shards: int, latency: float) -> dict[str, Any]:
             for done in ("manifest.json", "notes.parquet"):
                 (root / "store" / "dataset" / done).unlink()
         else:
-            write_sizes(folder, parse_formats([_FORMAT]).values())
+            write_indexes(folder, parse_formats([_FORMAT]).values())
             write_report(folder)
         (root / "list.txt").write_text(f"{image_url(shards // 2, 0)}\n")
         with serving(root / "store", latency) as port:

@@ -8,7 +8,7 @@ from typing import Self
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.cut_document import CutDocument
-from mmc4_pipeline.formats.base import Format
+from mmc4_pipeline.formats.base import FinishedShard, Format
 from mmc4_pipeline.formats.registry import format_of
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
@@ -81,12 +81,20 @@ def _offset(image: Image) -> int:
     return image.offset or 0
 
 
-def write_sizes(folder: StageFolder, formats: Iterable[Format]) -> None:
-    """Write a `sizes.json` for each format: the number of documents in each file, in the form that webdataset reads."""
+def write_indexes(folder: StageFolder, formats: Iterable[Format]) -> None:
+    """Write the files that describe the shards of a finished dataset: `sizes.json`, and those of each format.
+
+    `sizes.json` has the number of documents in each file, in the form that webdataset reads.
+    """
     documents: Counter[int] = Counter()
+    files: list[WrittenFile] = []
     for note in folder.notes():
         documents.update(note.documents_in_shard or {})
+        files += note.files
     for item in formats:
-        names = (item.file_name(number, len(documents)) for number in sorted(documents))
-        sizes = {name.rpartition("/")[2]: documents[number] for number, name in enumerate(names)}
+        by_number = {number: file for file in files if (number := item.number_of(file.name)) is not None}
+        shards = [FinishedShard(file, documents[number]) for number, file in sorted(by_number.items())]
+        sizes = {shard.file.name.rpartition("/")[2]: shard.documents for shard in shards}
         storage.write_json(folder.file(f"{item.folder}/sizes.json".lstrip("/")), sizes)
+        for name, content in item.index_files(folder.path, shards):
+            storage.write_bytes(folder.file(name), content)

@@ -11,6 +11,7 @@ from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.naming import PER_FOLDER, number_folder, number_name
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import unreadable
+from schemas.manifest import WrittenFile
 from schemas.mmc4_document import ImageInfo, Mmc4Document
 
 Json = dict[str, Any]
@@ -34,17 +35,30 @@ class DocumentView:
     key: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FinishedShard:
+    """A shard's file, named by its path below the dataset's folder, and how many documents it has."""
+
+    file: WrittenFile
+    documents: int
+
+
 class Format(ABC):
     """A frozen dataclass of the format's settings, known by its module's name.
 
     `folder` holds its shards, below the dataset's own folder. A shard has the same number in every format.
     `needs_images` is false for a format that stores only links: no image is read to write it.
     `loader` is the builder of Hugging Face `datasets` that loads its shards, None if no builder does.
+    `in_order` is true if `read_shard` reads the file from its beginning to its end and never seeks.
     """
 
     folder: ClassVar[str]
     needs_images: ClassVar[bool] = True
     loader: ClassVar[str | None] = None
+    in_order: ClassVar[bool] = False
+
+    def require(self) -> None:  # noqa: B027 - most formats need nothing
+        """Raise UserError, which says what to install, if the format needs a package that is not there."""
 
     @property
     @abstractmethod
@@ -101,6 +115,13 @@ class Format(ABC):
         The copy has the bytes that `open_shard` writes for documents that never had the removed images.
         Raises UserError as `read_shard` does.
         """
+
+    def index_files(self, _folder: str, _shards: Sequence[FinishedShard], /) -> Iterator[tuple[str, bytes]]:
+        """Yield the files that describe the shards of a finished dataset: name below its folder, and content.
+
+        `folder` is the dataset's. The same shards give the same files. Raises UserError if a shard can't be read.
+        """
+        return iter(())
 
     def file_name(self, number: int, shards: int) -> str:
         """Return the name of a shard's file, below the dataset's folder: "webdataset/shard-00003.tar".

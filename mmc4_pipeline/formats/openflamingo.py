@@ -29,6 +29,7 @@ class OpenFlamingo(Format):
     extension = "tar"
     media_type = "application/x-tar"
     loader = "webdataset"
+    in_order = True
 
     @contextmanager
     def open_shard(self, writer: HashingWriter, _stem: str, /) -> Iterator[Add]:

@@ -1,7 +1,9 @@
 """WebDataset shards with image files: a tar with `<key>.json`, `<key>.0.jpg`, `<key>.1.jpg`, … for each document.
 
 Plain webdataset groups them by key into a sample of `json`, `0.jpg`, `1.jpg`, …. The JSON is MMC4's published document;
-`image_info[i]` describes `<key>.<i>.jpg`.
+`image_info[i]` describes `<key>.<i>.jpg`. It also has the document as a sequence, as MINT-1T has it and NeMo Curator's
+reader takes it (`InterleavedWebdatasetReader`): at each index exactly one of `texts` and `images` is not null, and
+`images` has names of files.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,9 +18,12 @@ import orjson
 from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.formats.mmc4_jsonl import as_json, view_of, with_chosen
+from mmc4_pipeline.sequence import images_of, in_order, joined, place_of, texts_of
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import add_file, open_tar, read_files, unreadable
 from schemas.mmc4_document import ImageInfo, Mmc4Document
+
+_SEQUENCE = ("texts", "images")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class WebDataset(Format):
     extension = "tar"
     media_type = "application/x-tar"
     loader = "webdataset"
+    in_order = True
 
     @contextmanager
     def open_shard(self, writer: HashingWriter, _stem: str, /) -> Iterator[Add]:
@@ -36,7 +42,7 @@ class WebDataset(Format):
         with open_tar(writer) as tar:
 
             def add(document: CutDocument, images: Sequence[bytes]) -> None:
-                add_file(tar, f"{document.page.key}.json", orjson.dumps(as_json(document)))
+                add_file(tar, f"{document.page.key}.json", _json(document.page.key, as_json(document)))
                 for number, jpeg in enumerate(images):
                     add_file(tar, f"{document.page.key}.{number}.jpg", jpeg)
 
@@ -64,7 +70,8 @@ class WebDataset(Format):
 
     def mmc4_document(self, stored: Json, /) -> Mmc4Document[ImageInfo]:
         """Return a sample's document."""
-        return msgspec.convert(stored["json"], Mmc4Document[ImageInfo])
+        document = {name: value for name, value in stored["json"].items() if name not in _SEQUENCE}
+        return msgspec.convert(document, Mmc4Document[ImageInfo])
 
     def jpeg(self, stored: Json, number: int, /) -> bytes:
         """Return an image."""
@@ -78,7 +85,15 @@ class WebDataset(Format):
                 remaining = with_chosen(document, choose)
                 if remaining is None:
                     continue
-                add_file(tar, f"{key}.json", orjson.dumps(remaining))
+                add_file(tar, f"{key}.json", _json(key, remaining))
                 kept = [number for number, info in enumerate(document["image_info"]) if info in remaining["image_info"]]
                 for new, number in enumerate(kept):
                     add_file(tar, f"{key}.{new}.jpg", sample[f"{number}.jpg"])
+
+
+def _json(key: str, document: Json) -> bytes:
+    """Return the file of a document in MMC4's form, with its sequence."""
+    infos = document["image_info"]
+    parts = joined(in_order(document["text_list"], list(map(place_of, infos))))
+    names = [f"{key}.{number}.jpg" for number in range(len(infos))]
+    return orjson.dumps(document | {"texts": texts_of(parts), "images": images_of(parts, names)})

@@ -110,7 +110,7 @@ def _record_set(folder: StageFolder, group: FileGroup) -> dict[str, Any] | None:
     if group.media_type != PARQUET:
         return None
     fields = []
-    for column in _columns(folder.file(group.files[0].name)):
+    for column in filter(_has_simple_values, _columns(folder.file(group.files[0].name))):
         described = {"@type": "cr:Field", "@id": f"{group.name}/{column.name}", "name": column.name}
         source = {"fileSet": {"@id": f"{group.name}-files"}, "extract": {"column": column.name}}
         field = {**described, "dataType": _data_type(column.type), "source": source}
@@ -118,6 +118,12 @@ def _record_set(folder: StageFolder, group: FileGroup) -> dict[str, Any] | None:
         field |= {"description": LEDGER_FIELDS[column.name]} if group.is_ledger else {}
         fields.append(field)
     return {"@type": "cr:RecordSet", "@id": group.name, "name": group.name, "field": fields}
+
+
+def _has_simple_values(column: pa.Field) -> bool:
+    """Return whether a column can be a field: images, which are structs, cannot."""
+    kind = column.type
+    return not pa.types.is_struct(kind.value_type if pa.types.is_list(kind) else kind)
 
 
 def _columns(path: str) -> pa.Schema:

@@ -4,7 +4,7 @@ import msgspec
 import yaml
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.write_shards import write_sizes
+from mmc4_pipeline.dataset.write_shards import write_indexes
 from mmc4_pipeline.publish.card import card, write_card
 from mmc4_pipeline.publish.croissant import write_croissant
 from mmc4_pipeline.report.page import NAME as REPORT
@@ -48,7 +48,7 @@ class Publications(msgspec.Struct, frozen=True):
 def rewrite(dataset: FinishedFolder, found: Publications) -> None:
     """Write what follows from a dataset's new manifest."""
     folder = dataset.folder
-    write_sizes(folder, formats_of(dataset))
+    write_indexes(folder, formats_of(dataset))
     if storage.exists(folder.file(REPORT)):
         write_report(folder)
     if found.card is not None:

@@ -133,7 +133,7 @@ def check_shard(path: str, shard: ShardFile, ledgers: Sequence[str] | None) -> C
     with stream:
         reader = HashingReader(stream)
         try:
-            content = reader if shard.format.media_type == "application/x-tar" else stream  # others may seek
+            content = reader if shard.format.in_order else stream
             for stored in shard.format.read_shard(content, path):  # type: ignore[arg-type]
                 checked.documents += 1
                 checked.images += _check_document(stored, shard.format, rows, found, differing, checked.documents)

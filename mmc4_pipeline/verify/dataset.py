@@ -12,6 +12,7 @@ from mmc4_pipeline.dataset.files import ShardFile, files_of, is_ledger, shards_o
 from mmc4_pipeline.dataset.subsets import missing_from
 from mmc4_pipeline.dataset.write_shards import DatasetSettings
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.formats.base import FinishedShard, Format
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.verify.check_ledger import LedgerTotals, check_ledger_file
 from mmc4_pipeline.verify.check_shard import AGAIN, Checked, HashingReader, check_shard
@@ -60,12 +61,17 @@ def verify(
     report.links = ledger.rows
     report.problems += ledger.problems
     totals = {name: Checked() for name in DatasetSettings.of(manifest.plan.options).formats}
+    indexed: dict[str, list[FinishedShard]] = {}
     for shard, checked in zip(shards, _check_shards(folder, shards, ledger, workers), strict=True):
         report.problems += checked.problems
         totals[shard.format_name] += checked
+        indexed.setdefault(shard.format_name, []).append(FinishedShard(shard.file, checked.documents))
         advance()
     first = next(iter(totals.values()))
     report.documents, report.images = first.documents, first.images
+    for name, item in DatasetSettings.of(manifest.plan.options).formats.items():
+        if totals[name].whole:
+            report.problems += _check_index(folder, item, indexed.get(name, []))
     report.problems += _unlisted(folder, files, shards, ledger)
     report.problems += _check_counts(folder, manifest, totals, ledger)
     if whole is not None and ledger.whole:
@@ -87,6 +93,16 @@ def _check_shards(
     # Spawned, not forked: Arrow and fsspec have threads of their own.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(check_shard, *work)
+
+
+def _check_index(folder: StageFolder, item: Format, shards: list[FinishedShard]) -> Iterator[str]:
+    """Yield the files describing a format's shards that are not there, or not as they would be written now."""
+    for name, content in item.index_files(folder.path, shards):
+        path = folder.file(name)
+        if not storage.exists(path):
+            yield f"{path}: is missing; {AGAIN}"
+        elif storage.read_bytes(path) != content:
+            yield f"{path}: does not describe the shards; {AGAIN}"
 
 
 def _ledgers_of(shard: ShardFile, ledger: LedgerTotals) -> list[str] | None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
-from mmc4_pipeline.dataset.write_shards import write_shard
+from mmc4_pipeline.dataset.write_shards import write_indexes, write_shard
 from mmc4_pipeline.formats.registry import parse_formats
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.stage_folder import StageFolder
@@ -88,4 +88,5 @@ def write_dataset(
         note = ShardNote(shard=shard, files=files, counts=counts, documents_in_shard={number: len(kept)})
         folder.finish_shard(replace(note, urls=url_filter(urls_of(pages))))
     folder.finish()
+    write_indexes(folder, items)
     return folder

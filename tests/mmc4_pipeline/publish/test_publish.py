@@ -80,16 +80,18 @@ def test_every_field_is_explained() -> None:
 def test_every_format_of_the_dataset_is_in_the_card_and_the_metadata(make_dataset: MakeDataset) -> None:
     folder = make_dataset("all", formats=list(known_formats()))
     main([folder.path, "--url", URL])
-    config, other = front_matter(folder)["configs"]
+    config, *others = front_matter(folder)["configs"]
     assert (config["config_name"], config["data_files"][0]["path"]) == ("obelics", "obelics/shard-*.parquet")
-    assert (config["default"], other["config_name"]) == (True, "ledger")
+    assert (config["default"], [other["config_name"] for other in others]) == (True, ["parquet", "ledger"])
     text = Path(folder.file("README.md")).read_text()
     assert 'mmc4_jsonl = load_dataset("json", data_files="hf://datasets/…/all/mmc4_jsonl/shard-*.jsonl.gz"' in text
     dataset = mlcroissant.Dataset(jsonld=folder.file("croissant.json"))
     assert not dataset.metadata.ctx.issues.errors
-    rows = pq.read_table(folder.file("obelics"), columns=["texts"]).to_pylist()
+    rows = pq.read_table(sorted(Path(folder.file("obelics")).glob("*.parquet")), columns=["texts"]).to_pylist()
     records = list(dataset.records("obelics"))
     assert [list(map(_text, record["obelics/texts"])) for record in records] == [row["texts"] for row in rows]
+    records = list(dataset.records("parquet"))
+    assert [list(map(_text, record["parquet/texts"])) for record in records] == [row["texts"] for row in rows]
     media_types = {
         item["contentUrl"]: item["encodingFormat"]
         for item in json.loads(Path(folder.file("croissant.json")).read_text())["distribution"]

@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.dataset.files import shards_of
+from mmc4_pipeline.dataset.files import ShardFile, shards_of
+from mmc4_pipeline.formats.base import FinishedShard
 from mmc4_pipeline.formats.registry import known_formats
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.verify.dataset import verify
@@ -45,6 +46,22 @@ def copy_without(folder: StageFolder, name: str, *, first_image: bool) -> None:
     (file,) = (file for file in content["files"] if file["name"] == item.file_name(1, 2))
     file |= {"bytes": writer.position, "sha256": writer.hexdigest()}
     manifest.write_bytes(orjson.dumps(content))
+    shards = [FinishedShard(each.file, documents(each, folder)) for each in shards_of(folder.manifest(CutPlan))]
+    for index, described in item.index_files(
+        folder.path, [each for each in shards if item.number_of(each.file.name) is not None]
+    ):
+        Path(folder.file(index)).write_bytes(described)
+
+
+def documents(item: ShardFile, folder: StageFolder) -> int:
+    path = folder.file(item.file.name)
+    with storage.open_read(path) as stream:
+        return sum(1 for _ in item.format.read_shard(stream, path))
+
+
+def with_another(name: str) -> list[str]:
+    """Return a format and the default one, whose shards the ledger names."""
+    return list(dict.fromkeys(["openflamingo", name]))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -62,7 +79,7 @@ def test_a_clean_dataset_in_all_formats_passes(make_dataset: MakeDataset) -> Non
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_image_that_a_format_lacks_is_found(make_dataset: MakeDataset, name: str) -> None:
-    folder = make_dataset(formats=FORMATS)
+    folder = make_dataset(formats=with_another(name))
     copy_without(folder, name, first_image=True)
     found = verify(folder).problems
     assert any(shard(folder, name).name in problem and "https://site1.example/" in problem for problem in found)
@@ -72,7 +89,7 @@ def test_an_image_that_a_format_lacks_is_found(make_dataset: MakeDataset, name: 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_document_that_a_format_lacks_is_found(make_dataset: MakeDataset, name: str) -> None:
-    folder = make_dataset(formats=FORMATS)
+    folder = make_dataset(formats=with_another(name))
     copy_without(folder, name, first_image=False)
     found = verify(folder).problems
     assert any("12 documents" in problem and f"11 in the {name} shards" in problem for problem in found)
@@ -82,7 +99,7 @@ def test_a_document_that_a_format_lacks_is_found(make_dataset: MakeDataset, name
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_truncated_shard_is_found(make_dataset: MakeDataset, name: str) -> None:
-    folder = make_dataset(formats=FORMATS)
+    folder = make_dataset(formats=with_another(name))
     path = shard(folder, name)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -93,10 +110,36 @@ def test_a_truncated_shard_is_found(make_dataset: MakeDataset, name: str) -> Non
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_shard_that_the_manifest_does_not_list_is_found(make_dataset: MakeDataset, name: str) -> None:
-    folder = make_dataset(formats=FORMATS)
+    folder = make_dataset(formats=with_another(name))
     shutil.copy(shard(folder, name), shard(folder, name, 7))
     (found,) = verify(folder).problems
     assert found.startswith(f"{shard(folder, name, 7)}: ")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("place", [0.3, 0.9])
+def test_a_flipped_byte_is_found(make_dataset: MakeDataset, name: str, place: float) -> None:
+    folder = make_dataset(formats=[name])
+    path = shard(folder, name)
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * place)] ^= 1
+    path.write_bytes(content)
+    assert any(problem.startswith(f"{path}: ") for problem in verify(folder).problems)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_files_that_describe_the_shards_are_compared_with_them(make_dataset: MakeDataset, name: str) -> None:
+    folder = make_dataset(formats=[name])
+    item = known_formats()[name]()
+    shards = [FinishedShard(each.file, documents(each, folder)) for each in shards_of(folder.manifest(CutPlan))]
+    for index, _ in list(item.index_files(folder.path, shards)):
+        path = Path(folder.file(index))
+        content = path.read_bytes()
+        path.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+        assert [problem.partition(": ")[0] for problem in verify(folder).problems] == [str(path)]
+        path.unlink()
+        assert [problem.partition(": ")[0] for problem in verify(folder).problems] == [str(path)]
+        path.write_bytes(content)
 
 
 def test_a_format_is_checked_by_the_ledger_of_another(make_dataset: MakeDataset) -> None:
