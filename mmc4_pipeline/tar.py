@@ -3,6 +3,7 @@
 import io
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
 from mmc4_pipeline.errors import UserError
@@ -18,6 +19,34 @@ def read_files(stream: IO[bytes], path: str) -> Iterator[tuple[str, bytes]]:
             # A tar that is truncated between two files, or has an invalid header, ends there for tarfile. A complete
             # one ends with two empty blocks.
             if tar.fileobj is None or tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("it has no end mark")
+    except (tarfile.TarError, EOFError) as error:
+        raise unreadable(path, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Where a file is in a tar: `start` is that of its header, `offset` that of its `size` bytes."""
+
+    name: str
+    start: int
+    offset: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """Return where the next file begins."""
+        return self.offset + -(-self.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def members_of(stream: BinaryIO, path: str) -> Iterator[Member]:
+    """Yield the files of a tar, in order, without reading them; raises UserError if it is damaged or truncated."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
+            for member in tar:
+                yield Member(member.name, member.offset, member.offset_data, member.size)
+            stream.seek(tar.offset)
+            if stream.read(2 * tarfile.BLOCKSIZE) != bytes(2 * tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("it has no end mark")
     except (tarfile.TarError, EOFError) as error:
         raise unreadable(path, error) from error

@@ -1,5 +1,6 @@
 """Writes each shard of a dataset in all formats in one pass over its documents and images."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -97,4 +98,5 @@ def write_indexes(folder: StageFolder, formats: Iterable[Format]) -> None:
         sizes = {shard.file.name.rpartition("/")[2]: shard.documents for shard in shards}
         storage.write_json(folder.file(f"{item.folder}/sizes.json".lstrip("/")), sizes)
         for name, content in item.index_files(folder.path, shards):
-            storage.write_bytes(folder.file(name), content)
+            with storage.write_atomically(folder.file(name)) as writer:
+                shutil.copyfileobj(content, writer)

@@ -116,10 +116,11 @@ class Format(ABC):
         Raises UserError as `read_shard` does.
         """
 
-    def index_files(self, _folder: str, _shards: Sequence[FinishedShard], /) -> Iterator[tuple[str, bytes]]:
+    def index_files(self, _folder: str, _shards: Sequence[FinishedShard], /) -> Iterator[tuple[str, BinaryIO]]:
         """Yield the files that describe the shards of a finished dataset: name below its folder, and content.
 
-        `folder` is the dataset's. The same shards give the same files. Raises UserError if a shard can't be read.
+        `folder` is the dataset's. The same shards give the same files. The file that shows that all are there comes
+        last. A stream is read before the next file is asked for. Raises UserError if a shard can't be read.
         """
         return iter(())
 

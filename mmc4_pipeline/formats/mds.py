@@ -8,6 +8,7 @@ samples there are, their offsets, the columns as JSON, the samples. MDSWriter it
 a folder of its own, and mosaicml-streaming needs NumPy below 2.2, which contradicts constraints.txt.
 """
 
+import io
 import json
 import shutil
 import tempfile
@@ -99,7 +100,7 @@ class Mds(SequenceFormat):
         if stream.read(1):
             raise unreadable(path, "it goes on after the last sample")
 
-    def index_files(self, _folder: str, shards: Sequence[FinishedShard]) -> Iterator[tuple[str, bytes]]:
+    def index_files(self, _folder: str, shards: Sequence[FinishedShard]) -> Iterator[tuple[str, BinaryIO]]:
         """Yield index.json, which lists the shards that have documents."""
         listed = [
             _CONFIG
@@ -115,7 +116,7 @@ class Mds(SequenceFormat):
             for shard in shards
             if shard.documents
         ]
-        yield f"{self.folder}/index.json", storage.json_bytes({"shards": listed, "version": 2})
+        yield f"{self.folder}/index.json", io.BytesIO(storage.json_bytes({"shards": listed, "version": 2}))
 
 
 def _encoded(row: Row) -> bytes:

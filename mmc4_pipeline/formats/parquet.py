@@ -6,6 +6,7 @@ loader for OBELICS takes the columns through `datasets`. Row groups are small, b
 one at a time; `row_groups.json` is BAGEL's list of how many each file has.
 """
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,12 +107,12 @@ class Parquet(SequenceFormat):
         except (pa.ArrowException, OSError, TypeError) as error:
             raise unreadable(path, str(error).partition("\n")[0]) from error
 
-    def index_files(self, folder: str, shards: Sequence[FinishedShard]) -> Iterator[tuple[str, bytes]]:
+    def index_files(self, folder: str, shards: Sequence[FinishedShard]) -> Iterator[tuple[str, BinaryIO]]:
         """Yield BAGEL's list of the row groups of each file, by the file's path below the dataset's folder."""
         names = [shard.file.name for shard in shards]
         numbers = storage.concurrently(partial(_row_groups, folder), names)
         groups = {name: {"num_row_groups": number} for name, number in zip(names, numbers, strict=True)}
-        yield f"{self.folder}/row_groups.json", storage.json_bytes(groups)
+        yield f"{self.folder}/row_groups.json", io.BytesIO(storage.json_bytes(groups))
 
 
 def _columns(row: Row) -> dict[str, Any]:

@@ -24,7 +24,8 @@ def known_formats() -> dict[str, type[Format]]:
 def parse_formats(choices: Sequence[str]) -> dict[str, Format]:
     """Read formats from the command line: "openflamingo", or "mmc4_jsonl:compression=zip,similarity_matrix=false".
 
-    Raises UserError if a name, setting or value is unknown, if none is given, or if two would write the same files.
+    Raises UserError if a name, setting or value is unknown, if none is given, if two would write the same files, or if
+    one needs a package that is not installed.
     """
     chosen: dict[str, Format] = {}
     for choice in choices:
@@ -38,6 +39,7 @@ def parse_formats(choices: Sequence[str]) -> dict[str, Format]:
     for name, item in chosen.items():
         if owners.setdefault(item.file_name(0, 1), name) != name:
             raise UserError(f"--formats: {name} and {owners[item.file_name(0, 1)]} write the same files; choose one")
+        item.require()
     return chosen
 
 

@@ -10,7 +10,7 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.takedown.candidates import candidates
 from mmc4_pipeline.takedown.counts import StageCounts
-from mmc4_pipeline.takedown.dataset import remove_from_dataset
+from mmc4_pipeline.takedown.dataset import formats_of, remove_from_dataset
 from mmc4_pipeline.takedown.folders import OutputFolder, refuse_earlier_ledgers
 from mmc4_pipeline.takedown.lists import Lists
 from mmc4_pipeline.takedown.manifests import Journal, UnitNote, write_manifests
@@ -98,9 +98,12 @@ def take_down(
     New files are first written to a folder of their own and moved into place at the end, so that a run that is stopped
     leaves either all former files or a state that `finish_stopped` finishes. The lists must have the images whose
     content is listed (`content.images_on`). `workers` processes work on the shards; `advance` is called after each
-    unit. Raises UserError for an unfinished folder, and if the bytes of a file that must be rewritten are not those in
-    its manifest.
+    unit. Raises UserError for an unfinished folder, if the bytes of a file that must be rewritten are not those in its
+    manifest, and if a dataset has a format that needs a package that is not installed.
     """
+    for dataset in output.datasets:
+        for item in formats_of(dataset):
+            item.require()
     refuse_earlier_ledgers(output, [unit.shard for unit in units if not unit.locations])
     transaction = None if dry_run else Transaction(output.root)
     if transaction:

@@ -10,6 +10,7 @@ import pytest
 from mmc4_pipeline import formats
 from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.formats import energon
 from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo
 from mmc4_pipeline.formats.registry import known_formats, parse_formats
@@ -147,3 +148,9 @@ def test_settings_are_read() -> None:
 def test_a_wrong_choice_is_refused_by_name(choices: list[str], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         parse_formats(choices)
+
+
+def test_a_format_without_its_package_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energon, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"--formats energon: .*pip install 'mmc4-pipeline\[energon\]'"):
+        parse_formats(["openflamingo", "energon"])

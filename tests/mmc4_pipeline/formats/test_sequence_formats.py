@@ -63,7 +63,7 @@ def test_row_groups_are_small_and_listed(in_page_order: list[CutDocument], write
     shard = FinishedShard(WrittenFile("parquet/shard-00007.parquet", 0, ""), 75)
     ((name, content),) = Parquet().index_files(str(tmp_path / "dataset"), [shard])
     assert name == "parquet/row_groups.json"
-    assert json.loads(content) == {"parquet/shard-00007.parquet": {"num_row_groups": 3}}
+    assert json.load(content) == {"parquet/shard-00007.parquet": {"num_row_groups": 3}}
 
 
 def test_mds_lists_the_shards_that_have_documents() -> None:
@@ -72,7 +72,7 @@ def test_mds_lists_the_shards_that_have_documents() -> None:
         for number in (0, 1, 10_001)
     ]
     ((name, content),) = Mds().index_files("", shards)
-    listed = json.loads(content)
+    listed = json.load(content)
     assert (name, listed["version"]) == ("mds/index.json", 2)
     assert [
         (shard["raw_data"]["basename"], shard["raw_data"]["bytes"], shard["samples"]) for shard in listed["shards"]

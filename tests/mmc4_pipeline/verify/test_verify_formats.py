@@ -50,7 +50,7 @@ def copy_without(folder: StageFolder, name: str, *, first_image: bool) -> None:
     for index, described in item.index_files(
         folder.path, [each for each in shards if item.number_of(each.file.name) is not None]
     ):
-        Path(folder.file(index)).write_bytes(described)
+        Path(folder.file(index)).write_bytes(described.read())
 
 
 def documents(item: ShardFile, folder: StageFolder) -> int:
@@ -132,7 +132,7 @@ def test_files_that_describe_the_shards_are_compared_with_them(make_dataset: Mak
     folder = make_dataset(formats=[name])
     item = known_formats()[name]()
     shards = [FinishedShard(each.file, documents(each, folder)) for each in shards_of(folder.manifest(CutPlan))]
-    for index, _ in list(item.index_files(folder.path, shards)):
+    for index in [index for index, _ in item.index_files(folder.path, shards)]:
         path = Path(folder.file(index))
         content = path.read_bytes()
         path.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
