@@ -83,7 +83,12 @@ def run(options: PipelineOptions, scores: str | None = None) -> Manifest[CutPlan
         name=recipe.name,
         recipe=recipe.to_json(),
         options=settings.plan(),
-        input=CutInput(scores=scores, **fingerprints, lists=filters.sha256_by_path),
+        input=CutInput(
+            scores=scores,
+            **fingerprints,
+            published=earlier.pages.plan.input.layout,
+            lists=filters.sha256_by_path,
+        ),
         face_detector=earlier.images.plan.face_detector,
         before={stage: manifest.counts for stage, manifest in earlier.all().items()},
     )
@@ -162,12 +167,15 @@ def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, output: s
         for key, item in recipe.of_kind(ScoreFilter).items()
         if item.needs and item.needs not in heads
     ]
+    layout = stages.pages.plan.input.layout
     if not stages.pages.plan.places:
+        remedy = f"{layout} has none" if layout else "run it again with --page_source warc or warc_scan"
         problems += [
-            f"{key}: needs the places of images in their pages, which the pages stage did not find; run it again with "
-            "--page_source warc or warc_scan"
+            f"{key}: needs the places of images in their pages, which the pages stage did not find; {remedy}"
             for key in recipe.needing_places
         ]
+    if recipe.assignment.method == "published" and not layout:
+        problems.append("assignment: published, but the documents were not read with --published")
     if recipe.face_detector.every_image and not stages.images.plan.face_detector:
         problems.append("face_detector.every_image: true, but the images stage ran without a face detector")
     if problems:

@@ -70,6 +70,11 @@ def check(options: PipelineOptions) -> None:
     own, recipe = options.view_as(PagesOptions), recipe_of(options)
     if own.documents_per_shard < 1:
         raise UserError("--documents_per_shard: must be at least 1")
+    if recipe.assignment.method == "published" and not own.published:
+        raise UserError(
+            f"recipe {recipe.name}: assignment: published needs documents that were published with assignments; "
+            "give them as --published, or choose another --assignment"
+        )
     if own.published:
         check_published(options, recipe)
     elif own.warcs:

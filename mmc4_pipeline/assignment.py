@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Gt, MinLen
 
-Method = Literal["hungarian", "max", "page"]
+Method = Literal["hungarian", "max", "page", "published"]
 SIMILARITY = "similarity"  # CLIP's, which every scored image has
 Gaps = Sequence[int | None]
 Matrix = npt.NDArray[np.floating]
@@ -22,7 +22,7 @@ Matrix = npt.NDArray[np.floating]
 class Assignment:
     """How a recipe assigns images to sentences. A bare word in a recipe is the method alone.
 
-    `method`: `hungarian`, `max` or `page`, as in `assign`.
+    `method`: `hungarian`, `max`, `page` or `published`, as in `assign`.
     `window`: largest distance, in sentences, between an image's sentence and the one that page order gives it. None
     means any distance. An image whose place is not known may go to any sentence.
     `by`: the scores to maximise and their weights; a bare word is one score of weight 1.
@@ -33,10 +33,11 @@ class Assignment:
     by: Annotated[dict[str, Annotated[float, Gt(0)]], MinLen(1)] = field(default_factory=lambda: {SIMILARITY: 1.0})
 
     def __post_init__(self) -> None:
-        """Raise ValueError if page order is combined with what only the other methods have."""
-        if self.method == "page" and (self.window is not None or self.by != {SIMILARITY: 1.0}):
+        """Raise ValueError if a method that does not compute anything has what only the other methods have."""
+        if self.method in ("page", "published") and (self.window is not None or self.by != {SIMILARITY: 1.0}):
             raise ValueError(
-                "method page has neither window nor by; to combine both, use {method: hungarian, window: 3}"
+                f"method {self.method} has neither window nor by; to combine page order and similarity, use "
+                "{method: hungarian, window: 3}"
             )
 
     @property
@@ -62,11 +63,17 @@ def as_mapping(settings: str | dict[str, Any]) -> dict[str, Any]:
     return {**settings, "by": {by: 1.0}} if isinstance(by, str) else settings
 
 
-def assign(similarity: npt.ArrayLike, assignment: Assignment | None = None, gaps: Gaps = ()) -> npt.NDArray[np.int64]:
+def assign(
+    similarity: npt.ArrayLike,
+    assignment: Assignment | None = None,
+    gaps: Gaps = (),
+    published: Sequence[int | None] = (),
+) -> npt.NDArray[np.int64]:
     """Return the sentence of each image; `similarity` has the shape (images, sentences), the result (images,).
 
-    `gaps` has the gap of each image, None if its place is not known. It may be empty if no place is needed. The default
-    assignment is `hungarian`.
+    `gaps` has the gap of each image, None if its place is not known. It may be empty if no place is needed. `published`
+    has the sentence that a publisher has assigned each image to, None if there is none; only the method of that name
+    needs it. The default assignment is `hungarian`.
     `hungarian`: each image gets a sentence of its own, such that the sum of similarities is as large as possible. If
     there are more images than sentences, each sentence gets one image in this way, and each of the remaining images
     gets its most similar sentence (as in MMC4's `scripts/compute_assignments.py`). If several assignments are equally
@@ -76,12 +83,16 @@ def assign(similarity: npt.ArrayLike, assignment: Assignment | None = None, gaps
     `max`: each image gets its most similar sentence (within the window), the first one if several are equal. It is the
     paper's alternative.
     `page`: each image gets the sentence that follows it, the last one if none follows; images may share a sentence.
+    `published`: each image gets the sentence that the publisher had assigned it to, or else its most similar one.
     Raises ValueError unless the matrix has at least one sentence and only finite numbers, or if `page` lacks a place.
     """
     assignment = assignment or Assignment()
     matrix = _checked(similarity)
     if assignment.method == "page":
         return _in_page_order(gaps, matrix)
+    if assignment.method == "published":
+        known = zip(published, matrix.argmax(axis=1).tolist(), strict=True)
+        return np.array([nearest if given is None else given for given, nearest in known], dtype=np.int64)
     reach = None if assignment.window is None else _in_reach(gaps, matrix, assignment.window)
     if reach is None or reach.all():  # the same numbers, so that ties are broken as without a window
         nearest, preferred, reach = matrix.argmax(axis=1), matrix, None
@@ -94,9 +105,10 @@ def before_each(matched: Sequence[int], assignment: Assignment, gaps: Gaps, sent
     """Return how many sentences stand before each image in the document, given the sentence of each.
 
     An image stands directly before its sentence. If places count and the image was assigned to the very sentence that
-    page order gives it, it stays in its gap, which may be the one after the last sentence.
+    page order gives it, it stays in its gap, which may be the one after the last sentence. Places of a publisher count
+    together with his assignment.
     """
-    if not assignment.needs_places:
+    if not assignment.needs_places and assignment.method != "published":
         return list(matched)
     return [
         gap if gap is not None and _follows(gap, sentences) == sentence else sentence

@@ -19,7 +19,9 @@ class LedgerRow:
     probabilities. `best_similarity` is the highest similarity to any sentence. `matched_similarity` and `sentence`
     (index from 0) come from the assignment and are null for dropped images. `sentences` and `words` are the numbers of
     sentences and words of the page's document, null if the page was taken down. `after_sentence` and `inside_text` are
-    the link's place in the text (schemas/page.py), null if it is not known.
+    the link's place in the text (schemas/page.py), null if it is not known. `published_sentence` and
+    `published_similarity` are what the publisher of the document recorded, and `remeasured_similarity` is the
+    similarity to that sentence as it was computed now; they are null unless the document is from a published dataset.
     """
 
     page_url: str
@@ -45,6 +47,9 @@ class LedgerRow:
     words: int | None = None
     after_sentence: int | None = None
     inside_text: bool | None = None
+    published_sentence: int | None = None
+    published_similarity: Float32 | None = None
+    remeasured_similarity: Float32 | None = None
     stage: Stage | None = None
     reason: str | None = None
     filter: str | None = None

@@ -151,6 +151,8 @@ class ScorePlan(Plan, frozen=True, kw_only=True, tag=Stage.SCORE.value):
 class CutInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The name of the scores, and the fingerprint of each earlier stage; `locate` only if the pages were located.
 
+    `published` is the layout of the published dataset that the documents are from, if they are from one.
+
     `lists` has the sha256 of each file that a filter reads, by path.
     """
 
@@ -159,6 +161,7 @@ class CutInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pages: str | None = None
     images: str | None = None
     score: str | None = None
+    published: str | None = None
     lists: dict[str, str] | None = None
 
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import msgspec
 
+from schemas.comparison import Comparison
 from schemas.tables import DuplicateGroups, Sites
 
 SIMILARITY_BINS = 50  # to 1.0: a bin is 0.02 wide, bin k starts at k / 50, from bin -50 to bin 49
@@ -84,6 +85,7 @@ class Statistics:
     face: Counter[int] = field(default_factory=Counter)
     sites: Sites = field(default_factory=Sites)
     duplicates: DuplicateGroups = field(default_factory=DuplicateGroups)
+    published: Comparison = field(default_factory=Comparison)
 
     def __iadd__(self, other: Self) -> Self:
         """Add another shard's statistics."""
@@ -91,6 +93,7 @@ class Statistics:
             getattr(self, name).update(getattr(other, name))
         self.sites += other.sites
         self.duplicates += other.duplicates
+        self.published += other.published
         return self
 
     def to_json(self) -> dict[str, Any]:
@@ -98,7 +101,8 @@ class Statistics:
         histograms = {
             name: {str(number): count for number, count in sorted(getattr(self, name).items())} for name in _HISTOGRAMS
         }
-        return {**histograms, "sites": self.sites.to_json(), "duplicates": self.duplicates.to_json()}
+        tables = {name: getattr(self, name).to_json() for name in _TABLES}
+        return {**histograms, **tables}
 
     @classmethod
     def from_json(cls, statistics: dict[str, Any]) -> Self:
@@ -107,8 +111,13 @@ class Statistics:
             name: Counter({int(number): count for number, count in statistics.get(name, {}).items()})
             for name in _HISTOGRAMS
         }
-        sites = Sites.from_json(statistics.get("sites", {}))
-        return cls(**histograms, sites=sites, duplicates=DuplicateGroups.from_json(statistics.get("duplicates", [])))
+        return cls(
+            **histograms,
+            sites=Sites.from_json(statistics.get("sites", {})),
+            duplicates=DuplicateGroups.from_json(statistics.get("duplicates", [])),
+            published=Comparison.from_json(statistics.get("published", {})),
+        )
 
 
-_HISTOGRAMS = [item.name for item in fields(Statistics) if item.name not in ("sites", "duplicates")]
+_TABLES = ("sites", "duplicates", "published")
+_HISTOGRAMS = [item.name for item in fields(Statistics) if item.name not in _TABLES]

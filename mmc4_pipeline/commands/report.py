@@ -2,8 +2,9 @@
 
 from mmc4_pipeline.arguments import command_parser
 from mmc4_pipeline.dataset.files import finished_dataset
+from mmc4_pipeline.report.comparison import comparison
 from mmc4_pipeline.report.funnel import print_funnel
-from mmc4_pipeline.report.page import write_report
+from mmc4_pipeline.report.page import statistics_of, write_report
 from mmc4_pipeline.terminal import Console
 from schemas.manifest import CutPlan
 
@@ -25,5 +26,8 @@ def main(argv: list[str]) -> None:
     folder = finished_dataset(parser.parse_args(argv).dataset)
     path = write_report(folder)
     console = Console()
-    print_funnel(folder.manifest(CutPlan), console)
+    manifest = folder.manifest(CutPlan)
+    print_funnel(manifest, console)
+    for what, result in comparison(manifest, statistics_of(folder.notes())[0]):
+        console.print(f"{what}: {result}", highlight=False, markup=False)
     console.print(f"\n{path}", soft_wrap=True, highlight=False, markup=False)

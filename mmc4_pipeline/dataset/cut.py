@@ -88,15 +88,15 @@ def _candidate(page: Page, link: ImageLink, images: dict[int, Image], scores: di
 
 def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Placed]:
     scored = [
-        (each.image, each.score, _gap(each.link))
+        (each.image, each.score, each.link)
         for each in candidates
         if each.image is not None and each.link is not None and each.score is not None
     ]
     if not scored:
         return []
     similarity = np.array([score.similarity for _, score, _ in scored], dtype=np.float32)
-    gaps = [gap for _, _, gap in scored]
-    matched = assign(similarity, assignment, gaps).tolist()
+    gaps = [_gap(link) for _, _, link in scored]
+    matched = assign(similarity, assignment, gaps, [link.published_sentence for _, _, link in scored]).tolist()
     before = before_each(matched, assignment, gaps, similarity.shape[1])
     placed = [
         Placed(image, score, sentence, float(similarity[row, sentence]), before[row])
@@ -156,6 +156,9 @@ def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]
             words=words or None,
             after_sentence=link.after_sentence,
             inside_text=link.inside_text,
+            published_sentence=link.published_sentence,
+            published_similarity=link.published_similarity,
+            remeasured_similarity=_at(score.similarity, link.published_sentence),
             stage=stage,
             reason=drop.reason if drop else None,
             filter=drop.filter if drop else None,
@@ -163,3 +166,7 @@ def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]
             shard=shard if item else None,
             key=document.page.key if item else None,
         )
+
+
+def _at(similarities: Sequence[float], sentence: int | None) -> float | None:
+    return None if sentence is None or not similarities else similarities[sentence]

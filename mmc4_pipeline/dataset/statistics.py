@@ -11,6 +11,7 @@ from itertools import groupby
 from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.dataset.cut import ledger_rows
 from mmc4_pipeline.naming import site_of
+from schemas.comparison import CHANGE_BINS, Comparison
 from schemas.image import Image
 from schemas.ledger import LedgerRow
 from schemas.page import is_hashed
@@ -58,6 +59,7 @@ def statistics_of_rows(
         for row in document:
             _count_row(row, result)
             _count_duplicate(row, shard, offsets, result)
+            _count_published(row, result.published)
         kept = [row for row in document if row.reason is None]
         if kept:
             _count_kept(kept, result)
@@ -118,6 +120,18 @@ def _count_site(rows: Sequence[LedgerRow], kept: int, sites: Sites) -> None:
     site.kept += kept
     site.documents += kept > 0
     site.dropped.update(str(row.reason) for row in rows if row.reason is not None)
+
+
+def _count_published(row: LedgerRow, result: Comparison) -> None:
+    """Count an image by what the publisher of its document had recorded."""
+    before, now = row.published_similarity, row.remeasured_similarity
+    if before is not None and now is not None and math.isfinite(now - before):
+        result.changes[round((now - before) * CHANGE_BINS)] += 1
+    if row.published_sentence is not None and row.sentence is not None:
+        if row.sentence == row.published_sentence:
+            result.same += 1
+        else:
+            result.other += 1
 
 
 def _count_duplicate(row: LedgerRow, shard: int, offsets: Offsets, result: Statistics) -> None:

@@ -45,6 +45,9 @@ Their use is also subject to [Common Crawl's terms of use]({CRAWL_TERMS})."""
 _PAGE_LICENCE = f"""The texts come from web pages in Common Crawl. They remain the property of their respective owners,
 and their use is subject to [Common Crawl's terms of use]({CRAWL_TERMS})."""
 
+_PUBLISHED_LICENCE = """The texts come from a published dataset, whose licence applies to them. They were taken from web
+pages, and remain the property of their respective owners."""
+
 _IMAGE_LICENCE = """Images remain the property of their respective owners and are subject to their own terms, which have
 not been reviewed. The source URL of each image is included."""
 
@@ -172,6 +175,11 @@ def _document() -> str:
 
 def _source(manifest: Manifest[CutPlan]) -> str:
     crawl = manifest.plan.recipe["crawl"]
+    if manifest.plan.input.published is not None:
+        return (
+            f"Texts and image links come from a published dataset (in the layout of {manifest.plan.input.published}), "
+            "images from the web."
+        )
     if not has_c4_texts(manifest):
         return f"Texts and image links come from web pages in Common Crawl ({crawl}), images from the web."
     return (
@@ -192,6 +200,8 @@ def _processing(manifest: Manifest[CutPlan]) -> str:
 
 def _licence(manifest: Manifest[CutPlan]) -> str:
     texts = _C4_LICENCE if has_c4_texts(manifest) else _PAGE_LICENCE
+    if manifest.plan.input.published is not None:
+        texts = _PUBLISHED_LICENCE
     consent = manifest.plan.recipe["filters"].get("consent") or {}
     directives = [word for name, words in consent.items() if name.endswith("directives") for word in words or ()]
     words = ", ".join(f"`{word}`" for word in directives)

@@ -44,6 +44,9 @@ LEDGER_FIELDS = {
     "words": "number of words of the document",
     "after_sentence": "index of the last sentence that ends before the image on the page; -1 before the first",
     "inside_text": "whether the image is between the first and the last sentence on the page",
+    "published_sentence": "index of the sentence to which the publisher of the document had assigned the image",
+    "published_similarity": "similarity to that sentence as it was published",
+    "remeasured_similarity": "similarity to that sentence as it was computed for this dataset",
     "stage": "the stage that dropped the link; null if it was kept",
     "reason": "why the link was dropped; null if it was kept",
     "filter": "key in the recipe of the filter that dropped the link; null if no filter did",
@@ -105,8 +108,8 @@ def _pattern(name: str) -> str:
 
 
 def has_c4_texts(manifest: Manifest[CutPlan]) -> bool:
-    """Return whether the texts are C4's, not those of the pages."""
-    return manifest.plan.recipe.get("text_source", "c4") == "c4"  # type: ignore[no-any-return]
+    """Return whether the texts are C4's, not those of the pages or of a published dataset."""
+    return manifest.plan.input.published is None and manifest.plan.recipe.get("text_source", "c4") == "c4"
 
 
 def has_mmc4_documents(manifest: Manifest[CutPlan]) -> bool:

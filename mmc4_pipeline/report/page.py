@@ -14,6 +14,7 @@ import jinja2
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.write_shards import DatasetSettings
+from mmc4_pipeline.report.comparison import comparison
 from mmc4_pipeline.report.duplicates import pictures
 from mmc4_pipeline.report.figures.funnel_bars import funnel_bars
 from mmc4_pipeline.report.figures.histograms import histograms
@@ -41,7 +42,7 @@ def write_report(folder: StageFolder) -> str:
     manifest = folder.manifest(CutPlan)
     formats = list(DatasetSettings.of(manifest.plan.options).formats.values())
     documents, scale = samples(folder, formats, folder.notes())
-    content = _content(folder, manifest, *_statistics(folder.notes())) | {"scale": scale}
+    content = _content(folder, manifest, *statistics_of(folder.notes())) | {"scale": scale}
     page = _render(content, documents)
     while len(page) > MAX_BYTES and documents:
         documents.pop()
@@ -51,7 +52,7 @@ def write_report(folder: StageFolder) -> str:
     return path
 
 
-def _statistics(notes: Iterable[ShardNote]) -> tuple[Statistics, set[str]]:
+def statistics_of(notes: Iterable[ShardNote]) -> tuple[Statistics, set[str]]:
     """Add up the statistics; return also the fields that some shards lack because an earlier version wrote them."""
     total, uncounted = Statistics(), set[str]()
     for note in notes:
@@ -70,6 +71,7 @@ def _content(folder: StageFolder, manifest: Manifest[CutPlan], statistics: Stati
         "recipe": _recipe_rows(manifest.plan.recipe),
         "size": sum(file.bytes for file in manifest.files if not file.name.startswith("ledger")),
         "funnels": [("Image links", funnel_bars(rows, "links")), ("Documents", funnel_bars(rows, "documents"))],
+        "comparison": comparison(manifest, statistics),
         "published": published_name(name),
         "rates": rates(name, manifest, statistics, uncounted),
         "histograms": histograms(statistics, manifest.plan.recipe, uncounted),

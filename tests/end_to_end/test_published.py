@@ -9,9 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.end_to_end.running import RECIPE, Web, mmc4, refusal, succeeded
+from tests.end_to_end.running import RECIPE, Web, contents, mmc4, refusal, succeeded
 
-CLIP = "clip_clip"
 DEAD = "http://dead.example/gone.jpg"
 IMAGE = {"image_name": "a.jpg", "matched_text_index": 1, "matched_sim": 0.5, "face_detections": None}
 PLANTED = [  # lines that follow the documents of the build
@@ -58,10 +57,18 @@ def exported(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def published(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file of MMC4's with the documents of that dataset, and some that nobody can use."""
+    """Return a file of MMC4's with the documents of that dataset, and some that nobody can use.
+
+    Its publisher assigned the first image to another sentence than CLIP does.
+    """
     path = tmp_path_factory.mktemp("published") / "docs_no_face_shard_0_v3.jsonl.zip"
+    lines = lines_of(exported)
+    first = json.loads(lines[0])
+    info = first["image_info"][0]
+    info["matched_text_index"] = (info["matched_text_index"] + 1) % len(first["text_list"])
+    lines[0] = json.dumps(first).encode()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(path.stem, b"\n".join([*lines_of(exported), *(line.encode() for line in PLANTED), b""]))
+        archive.writestr(path.stem, b"\n".join([*lines, *(line.encode() for line in PLANTED), b""]))
     return path
 
 
@@ -71,9 +78,10 @@ def arguments(web: Web, output: Path, published: str, **changed: str | None) -> 
 
 @pytest.fixture(scope="module")
 def again(web: Web, published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build a dataset from that file."""
+    """Build a dataset from that file, with the publisher's assignments."""
     output = tmp_path_factory.mktemp("again") / "out"
-    succeeded(mmc4("build", *arguments(web, output, str(published), formats="mmc4_jsonl")))
+    options = {"formats": "mmc4_jsonl:compression=zip", "assignment": "published"}
+    succeeded(mmc4("build", *arguments(web, output, str(published), **options)))
     return output
 
 
@@ -92,6 +100,42 @@ def test_every_document_is_counted(exported: Path, again: Path) -> None:
     assert malformed["source"].endswith(f".zip:{documents + 3}")
 
 
+def assigned(lines: list[bytes]) -> dict[tuple[str, str], tuple[int, list[str]]]:
+    """Return the sentence of each image of MMC4's documents."""
+    return {
+        (document["url"], info["raw_url"]): (info["matched_text_index"], document["text_list"])
+        for document in map(json.loads, lines)
+        for info in document["image_info"]
+    }
+
+
+def test_the_publisher_s_assignments_are_kept(published: Path, again: Path) -> None:
+    with zipfile.ZipFile(published) as archive:
+        lines = archive.read(archive.namelist()[0]).splitlines()[: -len(PLANTED)]
+    assert assigned(lines_of(again / "dataset/miniweb")) == assigned(lines)
+
+
+def test_the_report_compares_with_what_was_published(again: Path) -> None:
+    dataset, links = again / "dataset/miniweb", counts(again, "pages")["links"]
+    kept = counts(again, "dataset/miniweb")["links"]["kept"]
+    shown = succeeded(mmc4("report", str(dataset))).stdout
+    assert f"{kept:,} of {links['kept']:,}" in shown  # still there, of those requested
+    assert f"{kept:,} of {links['in']:,}" in shown
+    assert f"{kept:,} of {kept:,} (100.0%); 0 at" in shown
+    assert "median +0.00" in shown
+    own = dataset.parent / "own.yaml"
+    own.write_text(f"extends: {RECIPE}")
+    succeeded(mmc4("cut", "--output", str(again), "--recipe", str(own), "--formats", "mmc4_jsonl"))
+    changed = succeeded(mmc4("report", str(dataset.parent / "own"))).stdout
+    others = [
+        row
+        for row in rows(dataset.parent, "own/ledger/*.parquet")
+        if row["reason"] is None and row["sentence"] != row["published_sentence"]
+    ]
+    assert 1 <= len(others) <= 3  # an image that takes its sentence may move too
+    assert f"; {len(others)} at" in changed
+
+
 def kept(ledger: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return sorted((row["page_url"], row["image_url"], row["sha256"]) for row in ledger if row["reason"] is None)
 
@@ -101,6 +145,48 @@ def test_the_same_images_are_kept_and_the_ledger_is_complete(exported: Path, aga
     assert kept(ledger) == kept(rows(exported, "ledger/*.parquet"))
     assert len(ledger) == counts(again, "pages")["links"]["in"]
     succeeded(mmc4("verify", str(again / "dataset/miniweb")))
+
+
+def test_a_page_is_taken_down_with_what_was_published_of_it(again: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(again, tmp_path / "out")
+    page = next(row["page_url"] for row in rows(again, "dataset/miniweb/ledger/*.parquet") if row["reason"] is None)
+    (tmp_path / "list.txt").write_text(page)
+    succeeded(mmc4("takedown", str(output), "--list", str(tmp_path / "list.txt")))
+    succeeded(mmc4("verify", str(output / "dataset/miniweb")))
+    assert "denied" in {row["reason"] for row in rows(output, "pages/rejects-*.parquet")}
+    for row in rows(output, "dataset/miniweb/ledger/*.parquet"):
+        assert row["page_url"] != page
+        assert row["reason"] != "denied" or row["published_sentence"] is row["published_similarity"] is None
+    links = [link for row in rows(output, "pages/pages-*.parquet") for link in row["links"]]
+    assert all(link["reason"] != "denied" or link["published_sentence"] is None for link in links)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(exported: Path, tmp_path: Path) -> None:
+    for number, line in enumerate(lines_of(exported)):
+        with (tmp_path / f"{number % 3}.jsonl").open("ab") as file:
+            file.write(line + b"\n")
+    run = ["--published", str(tmp_path / "*.jsonl"), "--recipe", RECIPE, "--documents_per_shard", "20"]
+    succeeded(mmc4("pages", "--output", str(tmp_path / "out"), *run))
+    half = shutil.copytree(tmp_path / "out", tmp_path / "half")
+    (half / "pages/manifest.json").unlink()
+    (half / "pages/done/00001.json").unlink()
+    for path in (half / "pages").glob("*-00001-of-*"):
+        path.unlink()
+    succeeded(mmc4("pages", "--output", str(half), *run, "--resume"))
+    assert contents(half, "pages/**/*") == contents(tmp_path / "out", "pages/**/*")
+    (tmp_path / "3.jsonl").write_bytes(lines_of(exported)[0])
+    assert "input.published" in refusal(mmc4("pages", "--output", str(half), *run, "--resume"))
+
+
+def test_obelics_keeps_each_image_before_its_sentence(exported: Path, tmp_path: Path) -> None:
+    files = ["--published", str(exported / "obelics/*.parquet")]
+    succeeded(mmc4("pages", "--output", str(tmp_path), *files, "--recipe", RECIPE))
+    found = {
+        (page["url"], link["url"]): page["sentences"][link["published_sentence"]]
+        for page in rows(tmp_path, "pages/pages-*.parquet")
+        for link in page["links"]
+    }
+    assert found == {place: texts[index] for place, (index, texts) in assigned(lines_of(exported)).items()}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-from mmc4_pipeline.assignment import Assignment, Method, assign
+from mmc4_pipeline.assignment import Assignment, Method, assign, before_each
 
 SIXTYFOURTHS = 64  # similarities are whole numbers of these: sums are exact, and small ranges give many ties
 
@@ -114,3 +114,12 @@ def test_the_document_in_mmc4_s_readme() -> None:
 def test_invalid_matrices_are_refused(similarity: object, method: Method) -> None:
     with pytest.raises(ValueError, match="matrix"):
         assign(similarity, Assignment(method))  # type: ignore[arg-type]
+
+
+def test_a_publisher_s_assignment_is_kept_and_other_images_get_their_most_similar_sentence() -> None:
+    similarity = [[0.1, 0.2, 0.9], [0.3, 0.2, 0.1], [0.1, 0.5, 0.4]]
+    published = Assignment("published")
+    assert assign(similarity, published, published=[0, 0, None]).tolist() == [0, 0, 1]
+    with pytest.raises(ValueError, match="zip"):
+        assign(similarity, published)
+    assert before_each([0, 2, 2, 1], published, [0, 2, 3, None], 3) == [0, 2, 3, 1]

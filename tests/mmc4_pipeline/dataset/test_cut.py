@@ -3,12 +3,14 @@
 from collections import Counter
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
+from mmc4_pipeline.dataset.statistics import statistics_of_documents
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.process_shard import decide_shard
 from mmc4_pipeline.recipe import load_recipe
@@ -226,3 +228,31 @@ def test_an_image_without_a_place_is_dropped_in_page_order_and_goes_anywhere_in_
     assert list(ledger_rows(document, "s"))[1].reason == Reason.NO_PLACE
     (document,) = cut(data, NEAR)
     assert [(item.image.position, item.before) for item in document.placed] == [(1, 0), (0, 1)]
+
+
+def test_the_ledger_has_what_the_publisher_recorded_next_to_what_was_measured() -> None:
+    (page,), images, scores = one_document([[0.5, 0.25], [0.5, 0.75], [0.25, 0.5]])
+    first, second, third = page.links
+    links = [
+        msgspec.structs.replace(first, published_sentence=1, published_similarity=0.3),
+        msgspec.structs.replace(second, published_sentence=1, after_sentence=1),
+        third,
+    ]
+    data = [replace(page, links=links)], images, scores
+    (document,) = cut(data, load_recipe("mmc4", ("assignment=published",)))
+    assert [(item.image.position, item.sentence, item.before) for item in document.placed] == [
+        (0, 1, 1),
+        (2, 1, 1),
+        (1, 1, 2),
+    ]
+    rows = list(ledger_rows(document, "s"))
+    columns = ("sentence", "published_sentence", "published_similarity", "remeasured_similarity", "matched_similarity")
+    assert [tuple(getattr(row, name) for name in columns) for row in rows] == [
+        (1, 1, 0.3, 0.25, 0.25),
+        (1, 1, None, 0.75, 0.75),
+        (1, None, None, None, 0.5),
+    ]
+    (other,) = cut(data)
+    for made, counted in ((document, (Counter({-5: 1}), 2, 0)), (other, (Counter({-5: 1}), 1, 1))):
+        found = statistics_of_documents([made], 0).published
+        assert (found.changes, found.same, found.other) == counted
