@@ -52,6 +52,7 @@ def test_statistics_count_what_was_planted(make_document: MakeDocument) -> None:
             },
         },
         "duplicates": [],
+        "published": {"changes": {}, "same": 0, "other": 0},
     }
 
 
