@@ -51,6 +51,30 @@ def place_of(info: Mapping[str, Any]) -> int:
     return int(info["matched_text_index"]) + bool(info.get(FOLLOWS))
 
 
+def split(texts: Iterable[str | None], lengths: Iterable[int]) -> list[Part]:
+    """Return the sentences of some texts (None for each image) and the images' numbers, in order.
+
+    `lengths` has the characters of each sentence. Raises ValueError if the texts do not consist of such sentences.
+    """
+    remaining = iter(lengths)
+    parts: list[Part] = []
+    images = 0
+    for text in texts:
+        if text is None:
+            parts.append(images)
+            images += 1
+            continue
+        end = -1
+        while end < len(text):
+            start, end = end + 1, end + 1 + next(remaining, len(text) + 1)
+            parts.append(text[start:end])
+        if end != len(text):
+            raise ValueError("the sentences are longer or shorter than the texts")
+    if next(remaining, None) is not None:
+        raise ValueError("there are more sentences than texts have")
+    return parts
+
+
 def texts_of(parts: Iterable[Part]) -> list[str | None]:
     """Return the texts of a sequence, with None in place of each image."""
     return [part if isinstance(part, str) else None for part in parts]

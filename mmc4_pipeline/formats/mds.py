@@ -1,7 +1,7 @@
 """MosaicML Streaming's MDS: `mds/index.json` and one file per shard, for `StreamingDataset(local="…/mds")`.
 
 Samples have `texts` (JSON: a list in which null stands for an image), `images` (the images in order, decoded to PIL
-images), `image_urls`, `key`, `url` and `sentences` (the number of sentences).
+images), `image_urls`, `key`, `url` and `sentence_lengths` (the characters of each sentence).
 
 The bytes are those that `streaming.MDSWriter` writes (`streaming/base/format/mds/writer.py`, version 2): how many
 samples there are, their offsets, the columns as JSON, the samples. MDSWriter itself is not used, because it writes into
@@ -32,15 +32,14 @@ _COLUMNS = {  # in MDS's order, by name
     "image_urls": "json",
     "images": "list[jpeg]",
     "key": "str",
-    "sentences": "int",
+    "sentence_lengths": "json",
     "texts": "json",
     "url": "str",
 }
-_SIZES = {"sentences": 8}  # of columns whose values all have the same size
 _CONFIG: dict[str, Any] = {
     "column_encodings": list(_COLUMNS.values()),
     "column_names": list(_COLUMNS),
-    "column_sizes": [_SIZES.get(name) for name in _COLUMNS],
+    "column_sizes": [None] * len(_COLUMNS),
     "compression": None,
     "format": "mds",
     "hashes": [],
@@ -61,7 +60,7 @@ class Mds(SequenceFormat):
     in_order = True
 
     @contextmanager
-    def writing(self, writer: HashingWriter) -> Iterator[Callable[[Row], None]]:
+    def writing(self, writer: HashingWriter, _stem: str) -> Iterator[Callable[[Row], None]]:
         """Open a new shard. Samples wait in a temporary file, because the file begins with their offsets.
 
         Raises UserError at the end if the shard has 4 GiB or more.
@@ -120,26 +119,24 @@ class Mds(SequenceFormat):
 
 
 def _encoded(row: Row) -> bytes:
-    """Return the bytes of a sample: the size of each value that may vary, then the values."""
+    """Return the bytes of a sample: the size of each value, then the values."""
     images = row["images"]
     values = {
         "image_urls": orjson.dumps(row["image_urls"]),
         "images": b"".join([_uint32s([0, len(images), *map(len, images)]), *images]),
         "key": row["key"].encode(),
-        "sentences": np.int64(row["sentences"]).tobytes(),
+        "sentence_lengths": orjson.dumps(row["sentence_lengths"]),
         "texts": orjson.dumps(row["texts"]),
         "url": row["url"].encode(),
     }
-    return _uint32s([len(values[name]) for name in _COLUMNS if name not in _SIZES]) + b"".join(
-        values[name] for name in _COLUMNS
-    )
+    in_order = [values[name] for name in _COLUMNS]
+    return _uint32s(list(map(len, in_order))) + b"".join(in_order)
 
 
 def _decoded(data: bytes) -> Row:
     """Return the row of a sample; raises ValueError or IndexError if it is damaged."""
-    varying = [name for name in _COLUMNS if name not in _SIZES]
-    sizes = _SIZES | dict(zip(varying, np.frombuffer(data, np.uint32, len(varying)).tolist(), strict=True))
-    start, values = 4 * len(varying), {}
+    sizes = dict(zip(_COLUMNS, np.frombuffer(data, np.uint32, len(_COLUMNS)).tolist(), strict=True))
+    start, values = 4 * len(_COLUMNS), {}
     for name in _COLUMNS:
         values[name] = data[start : start + sizes[name]]
         start += sizes[name]
@@ -148,7 +145,7 @@ def _decoded(data: bytes) -> Row:
     return Row(
         key=values["key"].decode(),
         url=values["url"].decode(),
-        sentences=int(np.frombuffer(values["sentences"], np.int64)[0]),
+        sentence_lengths=orjson.loads(values["sentence_lengths"]),
         texts=orjson.loads(values["texts"]),
         images=_images(values["images"]),
         image_urls=orjson.loads(values["image_urls"]),

@@ -31,7 +31,7 @@ _FEATURES = {  # as `datasets` writes its Features into the schema
     "texts": _TEXTS,
     "images": {"feature": {"_type": "Image"}, "_type": "List"},
     "image_urls": _TEXTS,
-    "sentences": {"dtype": "int32", "_type": "Value"},
+    "sentence_lengths": {"feature": {"dtype": "int32", "_type": "Value"}, "_type": "List"},
 }
 SCHEMA = pa.schema(
     [
@@ -40,7 +40,7 @@ SCHEMA = pa.schema(
         pa.field("texts", pa.list_(pa.string())),
         pa.field("images", pa.list_(pa.struct({"bytes": pa.binary(), "path": pa.string()}))),
         pa.field("image_urls", pa.list_(pa.string())),
-        pa.field("sentences", pa.int32()),
+        pa.field("sentence_lengths", pa.list_(pa.int32())),
     ],
     metadata={"huggingface": orjson.dumps({"info": {"features": _FEATURES}})},
 )
@@ -51,7 +51,7 @@ _COMPRESSION = {
     "images.list.element.bytes": "none",  # JPEG cannot be compressed further
     "images.list.element.path": "zstd",
     "image_urls.list.element": "zstd",
-    "sentences": "zstd",
+    "sentence_lengths.list.element": "zstd",
 }
 _DOCUMENTS, _BYTES = 32, 32 << 20  # a row group has no more documents, and ends with the one that reaches the bytes
 
@@ -66,7 +66,7 @@ class Parquet(SequenceFormat):
     loader = "parquet"
 
     @contextmanager
-    def writing(self, writer: HashingWriter) -> Iterator[Callable[[Row], None]]:
+    def writing(self, writer: HashingWriter, _stem: str) -> Iterator[Callable[[Row], None]]:
         """Open a new shard."""
         group: list[dict[str, Any]] = []
         size = 0

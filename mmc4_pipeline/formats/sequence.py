@@ -16,12 +16,12 @@ class Row(TypedDict):
     """A document as a sequence.
 
     `texts` has None in place of each image, and no two texts in a row. `images` and `image_urls` have the images in
-    order. `sentences` is how many sentences the texts consist of.
+    order. `sentence_lengths` has the characters of each sentence, in order; a space is between two sentences of a text.
     """
 
     key: str
     url: str
-    sentences: int
+    sentence_lengths: list[int]
     texts: list[str | None]
     images: list[bytes]
     image_urls: list[str]
@@ -31,17 +31,17 @@ class SequenceFormat(Format):
     """A format that stores rows. It defines how rows are written and read."""
 
     @abstractmethod
-    def writing(self, writer: HashingWriter) -> AbstractContextManager[Callable[[Row], None]]:
-        """Open a new shard and return the function that appends a row to it."""
+    def writing(self, writer: HashingWriter, stem: str) -> AbstractContextManager[Callable[[Row], None]]:
+        """Open a new shard, named as in `open_shard`, and return the function that appends a row to it."""
 
     @abstractmethod
     def rows(self, stream: BinaryIO, path: str) -> Iterator[Any]:
         """Yield the rows of a shard. Raises UserError as `read_shard` does."""
 
     @contextmanager
-    def open_shard(self, writer: HashingWriter, _stem: str, /) -> Iterator[Add]:
+    def open_shard(self, writer: HashingWriter, stem: str, /) -> Iterator[Add]:
         """Open a new shard."""
-        with self.writing(writer) as write:
+        with self.writing(writer, stem) as write:
             yield lambda document, images: write(_row(document, images))
 
     def read_shard(self, stream: BinaryIO, path: str) -> Iterator[Json]:
@@ -50,15 +50,15 @@ class SequenceFormat(Format):
 
     def view(self, stored: Json) -> DocumentView:
         """Return a view of a row."""
-        return DocumentView(stored["url"], tuple(stored["image_urls"]), stored["sentences"], stored["key"])
+        return DocumentView(stored["url"], tuple(stored["image_urls"]), len(stored["sentence_lengths"]), stored["key"])
 
     def jpeg(self, stored: Json, number: int, /) -> bytes:
         """Return an image."""
         return stored["images"][number]  # type: ignore[no-any-return]
 
-    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, _stem: str, choose: Choose, /) -> None:
+    def copy_shard(self, stream: BinaryIO, path: str, writer: HashingWriter, stem: str, choose: Choose, /) -> None:
         """Copy a shard without what `choose` removes."""
-        with self.writing(writer) as write:
+        with self.writing(writer, stem) as write:
             for row in self.rows(stream, path):
                 chosen = choose(row["url"], row["image_urls"])
                 if chosen is not None:
@@ -69,7 +69,7 @@ def _row(document: CutDocument, images: Sequence[bytes]) -> Row:
     return Row(
         key=document.page.key,
         url=document.page.url,
-        sentences=len(document.page.sentences),
+        sentence_lengths=list(map(len, document.page.sentences)),
         texts=texts_of(sequence_of(document)),
         images=list(images),
         image_urls=[item.image.url for item in document.placed],
@@ -81,7 +81,7 @@ def _chosen(row: Row, chosen: Sequence[bool]) -> Row:
     return Row(
         key=row["key"],
         url=row["url"],
-        sentences=row["sentences"],
+        sentence_lengths=row["sentence_lengths"],
         texts=texts_of(without_images(row["texts"], chosen)),
         images=list(compress(row["images"], chosen)),
         image_urls=list(compress(row["image_urls"], chosen)),

@@ -17,7 +17,8 @@ from mmc4_pipeline.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.storage import HashingWriter
 from tests.mmc4_pipeline.formats.pictures import jpeg
 
-FORMATS = [*known_formats(), "mmc4_jsonl:compression=zip", "mmc4_jsonl:similarity_matrix=false"]
+TEMPLATES = ["chat_jsonl:template=llava,max_tokens=9,image_tokens=5", "chat_jsonl:template=ms_swift"]
+FORMATS = [*known_formats(), "mmc4_jsonl:compression=zip", "mmc4_jsonl:similarity_matrix=false", *TEMPLATES]
 
 
 def test_every_module_is_a_format_of_its_name() -> None:
