@@ -3,11 +3,12 @@
 Each gzip member or zstd frame is decompressed separately and checked by its checksum. So its place in the file is
 known, and an error affects only that member: reading continues at the next member that starts a WARC record. Nearly all
 gzip members are small and are inflated in one call (libdeflate is the fastest at that), the others piece by piece
-(igzip). The stream is read once from beginning to end, without seeking, and no more of it is held in memory than one
-record needs.
+(igzip). The stream is read once from beginning to end, without seeking, and no more of it is held in memory than a
+mebibyte of records and one more record.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import BinaryIO
 
 import deflate
@@ -34,10 +35,18 @@ _GZIP_WINDOW_BITS = 31
 _InflateError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub takes it for an instance
 _GZIP_SIZE_BYTES = 4  # RFC 1952's ISIZE
 _MIN_MEMBER_BYTES = 18  # header and trailer
+_BATCH_BYTES = 1 << 20  # inflated, of members that are handled together: as much as the processor's caches hold
 
 
 def records(stream: BinaryIO) -> Iterator[Record | LostRecord]:
+    """Yield the records of a WARC or WAT file: see `batches`."""
+    return chain.from_iterable(batches(stream))
+
+
+def batches(stream: BinaryIO) -> Iterator[list[Record | LostRecord]]:
     """Yield the records of a WARC or WAT file in file order, with the place of each and of each damaged part.
+
+    Records that were read together are yielded together: about a mebibyte of them at most, unless one is larger.
 
     The file is uncompressed, or gzip or zstd with one member per record, as the standards demand; if a member holds
     several records, each gets the member's place. Only the stream's `read` is called, and its exceptions pass through.
@@ -52,7 +61,7 @@ def records(stream: BinaryIO) -> Iterator[Record | LostRecord]:
         members = ZstdMembers()
         take, is_start, magic = members.take, members.starts, ZSTD_MAGIC
     else:
-        take, is_start, magic = _take_member, _starts_member, GZIP_MAGIC
+        take, is_start, magic = _take_members, _starts_member, GZIP_MAGIC
     while window.has_more():
         start = window.offset
         try:
@@ -60,16 +69,29 @@ def records(stream: BinaryIO) -> Iterator[Record | LostRecord]:
         except DamagedError as error:
             while window.skip_to(magic) and not is_start(window):
                 pass
-            yield LostRecord(start, window.offset - start, str(error))
+            yield [LostRecord(start, window.offset - start, str(error))]
         else:
-            yield from found
+            yield found
 
 
-def _take_member(window: Window) -> list[Record | LostRecord]:
-    """Take the gzip member at the window's start: one record, as the standard demands, or several."""
-    data, size = _inflate(window)
-    found = list(records_of_member(data, window.offset, size))
-    window.advance(size)
+def _take_members(window: Window) -> list[Record | LostRecord]:
+    """Take the gzip members in memory. Each has one record, as the standard demands, or several."""
+    found: list[Record | LostRecord] = []
+    offset, inflated = window.offset, 0
+    for member in window.members():
+        data = _inflate_whole(member)
+        if data is None:
+            break
+        found += records_of_member(data, offset, len(member))
+        offset += len(member)
+        inflated += len(data)
+        if inflated > _BATCH_BYTES:
+            break
+    if not found:  # a long member, a damaged one, or the last one
+        data, size = _inflate(window)
+        found = records_of_member(data, offset, size)
+        offset += size
+    window.advance(offset - window.offset)
     return found
 
 

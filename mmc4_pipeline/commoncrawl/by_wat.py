@@ -1,10 +1,10 @@
 """Read image links from WAT files: Common Crawl's metadata records, one JSON object for each WARC record."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from mmc4_pipeline.commoncrawl.archive import records
-from mmc4_pipeline.commoncrawl.warc_record import LostRecord, Record
+from mmc4_pipeline.commoncrawl.archive import batches
+from mmc4_pipeline.commoncrawl.warc_record import Record
 from mmc4_pipeline.commoncrawl.wat_json import container_offset, html_images
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.pages.content import PageContent, not_found, rejected
@@ -15,8 +15,6 @@ from mmc4_pipeline.storage import Inputs, join
 from schemas.capture import Location
 from schemas.document import RejectedDocument
 from schemas.reasons import Reason
-
-_BATCH_BYTES = 1 << 20  # of records handled together: code that runs for many in a row stays in the CPU's caches
 
 
 def wat_filename(warc_filename: str) -> str:
@@ -41,7 +39,7 @@ def pages_by_wat(
     lost = 0
     try:
         with inputs.open_stream(join(cc_root, wat_filename(warc_filename))) as stream:
-            for batch in _batches(records(stream)):
+            for batch in batches(stream):  # code that runs for many records in a row stays in the CPU's caches
                 intact = [record for record in batch if isinstance(record, Record)]
                 lost += len(batch) - len(intact)
                 found = [images for record in intact if (images := _images(record, offsets, wanted, reader))]
@@ -57,22 +55,6 @@ def pages_by_wat(
 def has_all_for(reader: PageReader) -> bool:
     """Return whether WAT files have everything that the reader takes from a page."""
     return set(reader.links.attributes) == {"src"} and not reader.links.main_content and reader.text_source == "c4"
-
-
-def _batches(found: Iterable[Record | LostRecord]) -> Iterator[list[Record | LostRecord]]:
-    batch: list[Record | LostRecord] = []
-    size = 0
-    try:
-        for record in found:
-            batch.append(record)
-            size += len(record.data) if isinstance(record, Record) else 0
-            if size > _BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-    except PermanentReadError:
-        yield batch
-        raise
-    yield batch
 
 
 def _images(

@@ -1,7 +1,6 @@
 """Cut decompressed bytes into WARC records: where a record's header and block end."""
 
 import re
-from collections.abc import Iterator
 
 from mmc4_pipeline.commoncrawl.warc_record import HEADER_END, LENGTH, MAX_RECORD_BYTES, LostRecord, Record, field_value
 
@@ -23,27 +22,27 @@ class DamagedError(Exception):
     """The bytes at a place of the file are not an intact record."""
 
 
-def records_of_member(data: bytes, offset: int, size: int) -> Iterator[Record | LostRecord]:
-    """Yield the records of a compressed member's content: one, as the standard demands, or several.
+def records_of_member(data: bytes, offset: int, size: int) -> list[Record | LostRecord]:
+    """Return the records of a compressed member's content: one, as the standard demands, or several.
 
     `offset` and `size` are the member's place in the file, which is also the place of each of its records.
     """
+    found: list[Record | LostRecord] = []
     start = 0
     while start == 0 or start < len(data):
         try:
             block_start, block_length = header(data, start)
         except DamagedError as error:
-            yield LostRecord(offset, size, str(error))
-            return
+            return [*found, LostRecord(offset, size, str(error))]
         end = block_start + block_length
         after = end + len(RECORD_END)
         if after != len(data) or not data.endswith(RECORD_END):
             if end > len(data) or not ends_record(data[end : end + FOLLOWING_BYTES]):
-                yield LostRecord(offset, size, wrong_length(block_length))
-                return
+                return [*found, LostRecord(offset, size, wrong_length(block_length))]
             after = end_of_space(data, end)
-        yield Record(offset, size, data[start:after], block_start - start, block_length)
+        found.append(Record(offset, size, data[start:after], block_start - start, block_length))
         start = after
+    return found
 
 
 def header(data: bytes, start: int) -> tuple[int, int]:

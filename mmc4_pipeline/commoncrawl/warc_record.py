@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
 from mmc4_pipeline.commoncrawl.http_head import HttpHead, http_head, http_status
 from mmc4_pipeline.commoncrawl.payload import MAX_BODY_BYTES, decoded_body
 
@@ -18,8 +20,7 @@ _USUAL = {name: b"\r\n%b: " % name for name in _NAMES}  # the usual spelling, fo
 _IN_ANY_CASE = {name: re.compile(_FIELD % name) for name in _NAMES}
 
 
-@dataclass(slots=True)
-class Record:
+class Record(msgspec.Struct, gc=False):  # not a dataclass: tens of billions are made
     """One complete WARC record, uncompressed.
 
     `offset` and `length` are those of its gzip member in the file, as in the columnar index. `data` is the record from

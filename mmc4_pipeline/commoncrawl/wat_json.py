@@ -7,7 +7,6 @@ never inside a string. A record that is not written in Common Crawl's way is par
 """
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -56,7 +55,11 @@ def html_images(data: bytes, start: int, *, declarations: bool = False) -> WatIm
     html = _below(response, "HTML-Metadata")
     if images is None and isinstance(html, dict):
         images = WatImages.of(html)
-    return replace(images, declarations=declarations_of_wat(response)) if images and declarations else images
+    return (
+        msgspec.structs.replace(images, declarations=declarations_of_wat(response))
+        if images and declarations
+        else images
+    )
 
 
 def _below(value: Any, *keys: str) -> Any:

@@ -37,7 +37,7 @@ class ZstdMembers:
                 self._dictionary = _dictionary(frame[SKIPPABLE_HEADER_BYTES:])
             found: list[Record | LostRecord] = []
         else:
-            found = list(records_of_member(_content(frame, self._dictionary), window.offset, len(frame)))
+            found = records_of_member(_content(frame, self._dictionary), window.offset, len(frame))
         window.advance(len(frame))
         return found
 

@@ -1,7 +1,6 @@
 """Resolve URLs as browsers do and read sizes in pixels, for image links from HTML and from WAT records."""
 
 import re
-from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -18,9 +17,10 @@ _SPACE = str.maketrans("", "", "\t\r\n")  # dropped from inside URLs, as browser
 # links are like this, and parsing them would be most of the work on a link.
 _FIRST = SEGMENT.replace(":", "")  # of a link's first name: "a:b" has a scheme
 _NAME = rf"{NO_DOTS}[{_FIRST}]++(?:/{NO_DOTS}[{SEGMENT}]*+)*+{QUERY}"
-_PLAIN = re.compile(rf"(https?://{HOST}{PATH})|(//{HOST}{PATH})|((?!//){PATH})|({_NAME})")
+_plain = re.compile(rf"(https?://{HOST}{PATH})|(//{HOST}{PATH})|((?!//){PATH})|({_NAME})").fullmatch
 _ABOVE = re.compile(rf"((?:\.\./)++)({_NAME})")
-_ABSOLUTE, _OF_SCHEME = 1, 2  # groups of _PLAIN; the others are relative to the origin and to the folder
+_ABSOLUTE, _OF_SCHEME = 1, 2  # groups of _plain; the others are relative to the origin and to the folder
+_Starts = tuple[str, str, str]
 
 
 def image_link(
@@ -49,18 +49,19 @@ def image_link(
 class PageUrls:
     """Resolves the links of one page against its base, up to MAX_URL_CHARACTERS in all."""
 
-    __slots__ = ("_left", "base", "reason")
+    __slots__ = ("_left", "_starts", "base", "reason")
 
     def __init__(self, base: str) -> None:
         self.base = base
         self.reason: str | None = None  # why the links from here on are dropped, once the limit is exceeded
         self._left = MAX_URL_CHARACTERS
+        self._starts = _starts(base)
 
     def resolve(self, link: str | None) -> str | None:
         """Resolve a link; beyond the limit, return it as the page has it, unless it is a data: URL."""
         if self.reason:
             return None if not link or link.lstrip()[:5].lower() == "data:" else link
-        url = resolve(self.base, link)
+        url = _resolved(self.base, self._starts, link)
         if url:
             self._left -= len(url)
             if self._left < 0:
@@ -70,24 +71,27 @@ class PageUrls:
 
 def resolve(base: str, link: str | None) -> str | None:
     """Resolve a link in the same way as a browser; None for a link that is empty, not http(s) or not a URL."""
+    return _resolved(base, _starts(base), link)
+
+
+def _resolved(base: str, starts: _Starts | None, link: str | None) -> str | None:
     if not link:
         return None
-    found = _PLAIN.fullmatch(link)
+    found = _plain(link)
     if not found:
-        return None if link.startswith("data:") else _resolve_above(base, link) or _resolve(base, link)
+        return None if link.startswith("data:") else _resolve_above(starts, link) or _resolve(base, link)
     kind = found.lastindex or 0  # the group that matched
     if kind == _ABSOLUTE:
         return link
-    start = _starts(base)
-    return start[kind - _OF_SCHEME] + link if start else _resolve(base, link)
+    return starts[kind - _OF_SCHEME] + link if starts else _resolve(base, link)
 
 
-def _resolve_above(base: str, link: str) -> str | None:
+def _resolve_above(starts: _Starts | None, link: str) -> str | None:
     """Resolve a link that starts in a folder above the base's; None for a link that is not plain."""
-    found, start = _ABOVE.fullmatch(link), _starts(base)
-    if not found or not start:
+    found = _ABOVE.fullmatch(link)
+    if not found or not starts:
         return None
-    folders = start[-1].split("/")
+    folders = starts[-1].split("/")
     kept = max(len(folders) - 1 - len(found[1]) // len("../"), len(("https:", "", "a.example")))
     return "/".join([*folders[:kept], found[2]])
 
@@ -110,8 +114,7 @@ def _resolve_invalid(base: str, link: str) -> str | None:
     return url if parts.scheme in ("http", "https") and parts.netloc and web_url(url) is None else None
 
 
-@lru_cache(maxsize=16)  # a page's links follow one another
-def _starts(base: str) -> tuple[str, str, str] | None:
+def _starts(base: str) -> _Starts | None:
     """Return the prefixes of links relative to a plain base's scheme, origin, folder: https:, https://a.b, https://a.b/c/."""
     if not is_plain(base):
         return None

@@ -3,7 +3,6 @@
 import html
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import msgspec
@@ -32,8 +31,7 @@ class WatHead(msgspec.Struct):
     Base: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class WatImages:
+class WatImages(msgspec.Struct, frozen=True, gc=False):
     """The images that a WAT record's HTML-Metadata lists, its base URL, and what the page declares about its use."""
 
     images: list[WatImage]
@@ -61,17 +59,24 @@ def links_of_wat(found: WatImages, page_url: str) -> list[ImageLink]:
     base = resolve(page_url, _unescape(found.base)) or page_url if found.base else page_url
     urls = PageUrls(base)
     links: list[ImageLink] = []
-    for image in found.images:
+    for image, alt in zip(found.images, _texts([image.alt for image in found.images]), strict=True):
         link = _unescape(image.url) if "&" in image.url else image.url
         url = link if is_plain(link) else urls.resolve(link)
         if url:
-            alt = image.alt and " ".join(_unescape(image.alt).split())
             width = pixels(image.width) if image.width else None
             height = pixels(image.height) if image.height else None
             links.append(ImageLink(len(links), url, alt, width, height))
             if urls.reason:
                 links[-1].reason = urls.reason
     return links
+
+
+def _texts(alts: list[str]) -> list[str]:
+    """Return `alt` attributes with their references resolved and single spaces between words, as nearly all have."""
+    together = "|".join(["", *alts, ""])
+    if together.isprintable() and not any(odd in together for odd in ("&", "  ", " |", "| ")):
+        return alts
+    return [" ".join(_unescape(alt).split()) for alt in alts]
 
 
 def _unescape(text: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from mmc4_pipeline.commoncrawl.archive import records
+from mmc4_pipeline.commoncrawl.archive import batches, records
 from mmc4_pipeline.commoncrawl.warc_record import MAX_RECORD_BYTES, LostRecord, Record
 
 
@@ -179,6 +179,14 @@ def test_a_member_that_holds_no_record_is_lost(content: bytes) -> None:
     found = read(member + ARCHIVE)
     assert found[0] == LostRecord(0, len(member), "it has no WARC header")
     assert len(found) == 1 + len(PLANTED)
+
+
+def test_small_members_are_read_together_up_to_a_mebibyte() -> None:
+    size = 100_000
+    data, planted = archive_of([b"a" * size] * 40)
+    found = list(batches(io.BytesIO(data)))
+    assert [item.offset for batch in found for item in batch] == [item.offset for item in planted]
+    assert 1 < max(map(len, found)) <= (1 << 20) // size + 1
 
 
 def test_an_empty_file_has_no_records() -> None:
