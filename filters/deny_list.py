@@ -10,7 +10,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Self
 from urllib.parse import SplitResult
 
@@ -20,6 +19,7 @@ import xxhash
 from filters.base import FileLinkFilter, LinkFilter, Stricter
 from filters.hosts import MAX_NAME, host_and_port, normal_host
 from filters.hosts import split as split_leniently
+from filters.short_cache import NAME_LENGTH, URL_LENGTH, short_cache
 from filters.web_url import split, web_url, without_fragment
 from schemas.page import ImageLink
 from schemas.reasons import Reason
@@ -68,8 +68,8 @@ class LoadedDenyList(LinkFilter):
 
     def __init__(self, names: array[int], sums: array[int]) -> None:
         self._names, self._sums = _sorted(names), _sorted(sums)
-        self._look_up = lru_cache(maxsize=1024)(self._denies)  # a page's URL comes again with each of its links
-        self._denies_host = lru_cache(maxsize=65536)(self._look_up_host)
+        self._look_up = short_cache(1024, URL_LENGTH)(self._denies)  # a page's URL comes again with each of its links
+        self._denies_host = short_cache(65536, NAME_LENGTH)(self._look_up_host)
 
     @classmethod
     def parse(cls, path: str, content: bytes) -> Self:
@@ -147,7 +147,7 @@ def _forms(url: str) -> set[str]:
     return {url, without_fragment(url), normal, without_fragment(normal)}
 
 
-@lru_cache(maxsize=65536)
+@short_cache(65536, NAME_LENGTH)
 def _host_keys(host: str) -> tuple[int, ...]:
     """Return the hashes of a host and of each domain above it, except names that are too long to exist."""
     name = normal_host(host)

@@ -1,15 +1,16 @@
 """Converts host names to the form in which they are compared: lower case, IDNA in ASCII, without a trailing dot."""
 
-from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import idna
+
+from filters.short_cache import NAME_LENGTH, short_cache
 
 MAX_NAME = 253  # characters (RFC 1035, 2.3.4); longer ones are not names, and IDNA could take long for them
 _PORTS = {"http": 80, "https": 443}
 
 
-@lru_cache(maxsize=65536)
+@short_cache(65536, NAME_LENGTH)
 def normal_host(host: str) -> str:
     """Return the host in normal form (UTS #46), or just in lower case if it is not a valid host name."""
     name = unquote(host).lower()

@@ -5,10 +5,11 @@ in: `HTTP:\\A.example/b/../ü` is `http://a.example/%C3%BC`. What is percent-enc
 """
 
 import re
-from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 import ada_url
+
+from filters.short_cache import URL_LENGTH, short_cache
 
 # A URL in this form already, as most are: parsing it would take ten times as long. No quantifier backtracks: that would
 # take minutes for a URL of a megabyte.
@@ -52,7 +53,7 @@ def split(url: str) -> SplitResult | None:
     return urlsplit(normal) if normal is not None else None
 
 
-@lru_cache(maxsize=4096)
+@short_cache(4096, URL_LENGTH)
 def _normal(text: str) -> str | None:
     try:
         return _of_web(ada_url.normalize_url(text))

@@ -3,10 +3,11 @@
 import hashlib
 import re
 from datetime import UTC, datetime
-from functools import lru_cache
 from urllib.parse import urlsplit
 
 from tldextract import TLDExtract
+
+from filters.short_cache import NAME_LENGTH, short_cache
 
 # The public suffix list that the package contains: no download, and the same sites for everybody. Its private domains
 # (blogspot.com, github.io) are suffixes too: below them, everybody has a site of their own.
@@ -33,12 +34,12 @@ def image_name(url: str) -> str:
     return hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:20] + ".jpg"
 
 
-@lru_cache(maxsize=65536)
+@short_cache(65536, NAME_LENGTH)
 def _site(host: str) -> str:
     return _SUFFIXES(host).top_domain_under_public_suffix or host
 
 
-@lru_cache(maxsize=65536)
+@short_cache(65536, NAME_LENGTH)
 def _registered_domain(host: str) -> str:
     return _SUFFIXES(host).top_domain_under_registry_suffix or host
 

@@ -1,6 +1,5 @@
 """Converts pictures with a colour profile to sRGB, the colours that everybody assumes when there is no profile."""
 
-from functools import lru_cache
 from io import BytesIO
 
 import cv2
@@ -9,6 +8,11 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
+from filters.short_cache import short_cache
+
+_PROFILE_LENGTH = (
+    64 << 10
+)  # bytes of a profile whose conversion is kept; those of cameras and programs have 4 KiB at most
 _SAME = 3  # of 255: a profile that changes no colour by more than this is one of the many versions of sRGB
 _STEPS = np.linspace(0, 255, 9).astype(np.uint8)
 _SAMPLES = np.stack(np.meshgrid(_STEPS, _STEPS, _STEPS), axis=-1).reshape(27, 27, 3)
@@ -26,7 +30,7 @@ def to_srgb(pixels: npt.NDArray[np.uint8], profile: bytes) -> npt.NDArray[np.uin
     return np.asarray(cv2.cvtColor(converted, cv2.COLOR_RGB2BGR), dtype=np.uint8)
 
 
-@lru_cache(maxsize=64)
+@short_cache(64, _PROFILE_LENGTH)
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
     """Return the conversion from a profile to sRGB, None if there is nothing to convert."""
     try:

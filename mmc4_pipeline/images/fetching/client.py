@@ -5,10 +5,10 @@ import resource
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
-from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import SplitResult
 
+from filters.short_cache import NAME_LENGTH, short_cache
 from filters.web_url import parts_of, web_url
 from mmc4_pipeline.images.fetching import robots
 from mmc4_pipeline.images.fetching.content_coding import decoded
@@ -125,7 +125,7 @@ class ImageClient:
         return transfer.response, refused
 
 
-@lru_cache(maxsize=65536)
+@short_cache(65536, NAME_LENGTH)
 def _host_and_port(scheme: str, authority: str) -> tuple[str, int]:
     parts = SplitResult(scheme, authority, "", "", "")
     return parts.hostname or "", parts.port or (443 if scheme == "https" else 80)

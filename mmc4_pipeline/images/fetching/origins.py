@@ -1,10 +1,10 @@
 """Origins: the host that a URL's rate limits are for, and whose robots.txt applies to it."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import SplitResult
 
 from filters.hosts import host_and_port
+from filters.short_cache import NAME_LENGTH, short_cache
 from filters.web_url import parts_of, web_url
 
 
@@ -22,7 +22,7 @@ def origin_of(url: str) -> Origin:
     return _origin_at(*parts_of(normal)[:2]) if normal else Origin()
 
 
-@lru_cache(maxsize=65536)
+@short_cache(65536, NAME_LENGTH)
 def _origin_at(scheme: str, netloc: str) -> Origin:
     parts = SplitResult(scheme, netloc, "", "", "")
     return Origin(host_and_port(parts), f"{scheme}://{netloc.rpartition('@')[2]}")

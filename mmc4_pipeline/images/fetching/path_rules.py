@@ -7,9 +7,9 @@ so the work for one URL is bounded, whatever the rules are.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import quote
 
+from filters.short_cache import URL_LENGTH, short_cache
 from filters.web_url import parts_of, web_url
 
 MAX_PATH = 16_384  # characters; servers accept half of that
@@ -117,7 +117,7 @@ def follows(path: str, at: int, rest: _Rest) -> bool:
     return not rest.is_anchored or (path.endswith(rest.parts[-1]) and len(path) - len(rest.parts[-1]) >= at)
 
 
-@lru_cache(maxsize=16)
+@short_cache(16, URL_LENGTH)
 def _path_of(url: str) -> str:
     """Return path and query of a URL, as they are compared: a * or $ in them is no wildcard.
 
