@@ -55,11 +55,9 @@ def html_images(data: bytes, start: int, *, declarations: bool = False) -> WatIm
     html = _below(response, "HTML-Metadata")
     if images is None and isinstance(html, dict):
         images = WatImages.of(html)
-    return (
-        msgspec.structs.replace(images, declarations=declarations_of_wat(response))
-        if images and declarations
-        else images
-    )
+    if images is None or not declarations:
+        return images
+    return msgspec.structs.replace(images, declarations=declarations_of_wat(response))
 
 
 def _below(value: Any, *keys: str) -> Any:

@@ -10,9 +10,7 @@ from PIL import ImageCms
 
 from filters.short_cache import short_cache
 
-_PROFILE_LENGTH = (
-    64 << 10
-)  # bytes of a profile whose conversion is kept; those of cameras and programs have 4 KiB at most
+_PROFILE_LENGTH = 64 << 10  # bytes of a profile whose conversion is kept; nearly all have less than 4 KiB
 _SAME = 3  # of 255: a profile that changes no colour by more than this is one of the many versions of sRGB
 _STEPS = np.linspace(0, 255, 9).astype(np.uint8)
 _SAMPLES = np.stack(np.meshgrid(_STEPS, _STEPS, _STEPS), axis=-1).reshape(27, 27, 3)
