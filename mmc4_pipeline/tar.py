@@ -11,11 +11,23 @@ from mmc4_pipeline.errors import UserError
 
 def read_files(stream: IO[bytes], path: str) -> Iterator[tuple[str, bytes]]:
     """Yield name and contents of each file of a tar, in order; raises UserError if it is damaged or truncated."""
+    return ((name, data) for name, data, _ in read_files_from(stream, path, 0))
+
+
+def read_files_from(stream: IO[bytes], path: str, start: int) -> Iterator[tuple[str, bytes, int]]:
+    """Yield name and contents of each file from the offset `start` on, and the offset at which the next one begins.
+
+    Raises UserError if the tar is damaged or truncated.
+    """
+    if start:
+        stream.seek(start)
     try:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 file = tar.extractfile(member)
-                yield member.name, (file or io.BytesIO()).read()
+                blocks = -(-member.size // tarfile.BLOCKSIZE)
+                end = start + member.offset_data + blocks * tarfile.BLOCKSIZE
+                yield member.name, (file or io.BytesIO()).read(), end
             # A tar that is truncated between two files, or has an invalid header, ends there for tarfile. A complete
             # one ends with two empty blocks.
             if tar.fileobj is None or tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):

@@ -17,7 +17,7 @@ from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
 from mmc4_pipeline.formats.mmc4_jsonl import as_json, view_of, with_chosen
 from mmc4_pipeline.storage import HashingWriter
-from mmc4_pipeline.tar import add_file, open_tar, read_files, unreadable
+from mmc4_pipeline.tar import add_file, open_tar, read_files_from, unreadable
 from schemas.mmc4_document import EmbeddedImage, Mmc4Document
 
 
@@ -73,9 +73,17 @@ def _with_images(document: Json, images: Sequence[bytes]) -> Json:
 
 def read_shard(stream: IO[bytes], path: str) -> Iterator[tuple[str, Json]]:
     """Yield the key and document of each file; raises UserError if the tar is truncated or a file is not JSON."""
-    for name, data in read_files(stream, path):
+    return ((key, document) for key, document, _ in read_documents(stream, path, 0))
+
+
+def read_documents(stream: IO[bytes], path: str, start: int) -> Iterator[tuple[str, Json, int]]:
+    """Yield the key and document of each file from the offset `start` on, and the offset of the next file.
+
+    Raises UserError if the tar is truncated or a file is not JSON.
+    """
+    for name, data, end in read_files_from(stream, path, start):
         try:
             document = orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise unreadable(path, error) from error
-        yield name.removesuffix(".json"), document
+        yield name.removesuffix(".json"), document, end
