@@ -5,6 +5,8 @@ import os
 import re
 import shlex
 import signal
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,7 +22,7 @@ from mmc4_pipeline.estimate.estimate import ScoreSpeeds, Speeds
 from mmc4_pipeline.models import catalogue
 from mmc4_pipeline.models.clip_choice import file_sha256
 from mmc4_pipeline.storage import paths
-from tests.end_to_end.running import RECIPE, WEIGHTS, Run, Web, data_of, mmc4, refusal, succeeded
+from tests.end_to_end.running import RECIPE, WEIGHTS, Run, Web, data_of, mmc4, refusal, start, succeeded
 from tests.end_to_end.sources import ROOT
 from tests.mmc4_pipeline.clip.openai_archive import archive
 from tests.mmc4_pipeline.file_server import FileServer, Handler, cut, serving
@@ -28,6 +30,8 @@ from tests.mmc4_pipeline.hub import serving_hub
 
 C4 = "c4-train.00000-of-01024.json.gz"
 DOCUMENTS = "12"
+PAUSE = 6  # seconds: longer than the timeout of an image, and than what a busy process may take for a step
+PATIENCE = 240  # seconds within which a run must reach a stage
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class StandIns:
     weights: FileServer
     models: Path
 
-    def run(self, folder: Path, *more: str) -> Run:
-        """Run the README's command, with other hosts, models that fit the generated web, and its output in a folder."""
+    def arguments(self, folder: Path) -> list[str]:
+        """Return the README's command with other hosts, models that fit the generated web, and a folder."""
         other = {
             "cc_root": str(self.web.folder / "commoncrawl"),
             "image_routes": f"{self.web.address}/{{url}}",
@@ -53,7 +57,11 @@ class StandIns:
             "output": str(folder),
         }
         options = [word for name, value in other.items() for word in (f"--{name}", value)]
-        return mmc4(*readme_command(), *options, "--allow_private_hosts", *more)
+        return [*readme_command(), *options, "--allow_private_hosts"]
+
+    def run(self, folder: Path, *more: str) -> Run:
+        """Run that command in this process."""
+        return mmc4(*self.arguments(folder), *more)
 
 
 def readme_command() -> list[str]:
@@ -157,3 +165,35 @@ def test_without_a_contact_nothing_begins() -> None:
     run = mmc4("try")
     assert run.returncode == 2
     assert "--contact" in run.stderr
+
+
+@pytest.mark.engines
+def test_a_laptop_that_is_closed_and_then_loses_power(
+    stand_ins: StandIns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed: the process is stopped for longer than the timeout of an image."""
+    monkeypatch.setenv("HF_ENDPOINT", stand_ins.hub.address)
+    own = ("--clip_pretrained", str(WEIGHTS / "clip.pt"), "--nsfw_weights", str(WEIGHTS / "nsfw.pt"))
+    slowly = (*own, "--fetch_timeout", "2", "--delay_per_host", "0.2")
+    succeeded(stand_ins.run(tmp_path / "expected", *own))
+    folder = tmp_path / "try"
+    with start(*stand_ins.arguments(folder), *slowly) as process:
+        for stage in ("locations", "pages", "images"):
+            wait_for(folder / stage / "plan.json", process)
+            os.killpg(process.pid, signal.SIGSTOP)
+            time.sleep(PAUSE)
+            os.killpg(process.pid, signal.SIGCONT)
+        wait_for(folder / "scores/clip_clip/plan.json", process)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (folder / "dataset/miniweb/manifest.json").exists()
+    succeeded(stand_ins.run(folder, *slowly))
+    assert data_of(folder) == data_of(tmp_path / "expected")
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until a process has written a file."""
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert process.poll() is None, f"the run ended without {path}"
+        assert time.monotonic() < deadline, f"the run did not write {path}"
+        time.sleep(0.002)

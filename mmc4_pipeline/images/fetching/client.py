@@ -13,6 +13,7 @@ from filters.web_url import parts_of, web_url
 from mmc4_pipeline.images.fetching import robots
 from mmc4_pipeline.images.fetching.content_coding import decoded
 from mmc4_pipeline.images.fetching.curl_loop import CurlLoop
+from mmc4_pipeline.images.fetching.interruptions import Interruptions
 from mmc4_pipeline.images.fetching.names import Names
 from mmc4_pipeline.images.fetching.origins import origin_of
 from mmc4_pipeline.images.fetching.outcomes import Outcome, Target, failed, outcome_of, result_of
@@ -28,9 +29,9 @@ _ABANDONED_SECONDS = 1.0  # for which a slot stays taken after a response was no
 class ImageClient:
     """Connections for images. Use `async with ImageClient.open(settings) as client`."""
 
-    def __init__(self, loop: CurlLoop, names: Names, settings: FetchSettings) -> None:
+    def __init__(self, loop: CurlLoop, names: Names, interruptions: Interruptions, settings: FetchSettings) -> None:
         """Use an open loop; see `open`."""
-        self._loop, self._names, self._settings = loop, names, settings
+        self._loop, self._names, self._interruptions, self._settings = loop, names, interruptions, settings
         self._unused: list[Transfer] = []
         self._large = asyncio.Semaphore(MAX_LARGE_BODIES)
 
@@ -39,18 +40,27 @@ class ImageClient:
     async def open(cls, settings: FetchSettings) -> AsyncIterator["ImageClient"]:
         """Keep connections alive, and never connect to a private address (unless allowed)."""
         _raise_open_files_limit(2 * settings.max_open + 256)
-        loop, names = CurlLoop(max_idle=settings.max_open), Names()
+        loop, names, interruptions = CurlLoop(max_idle=settings.max_open), Names(), Interruptions()
         try:
-            yield cls(loop, names, settings)
+            yield cls(loop, names, interruptions, settings)
         finally:
+            interruptions.close()
             loop.close()
             names.close()
 
     async def request(self, target: Target, url: str, stack: AsyncExitStack) -> Outcome:
         """Make one request. `stack` releases what must be held until the result has been used.
 
-        Raises UserError if this machine can't open more connections.
+        A failure that is this machine's is excused, once its connection works again. Raises UserError if this machine
+        can't open more connections.
         """
+        started = asyncio.get_running_loop().time()
+        outcome = await self._request(target, url, stack)
+        if outcome.may_retry and await self._interruptions.excuse(started, target.deadline):
+            return replace(outcome, is_excused=True)
+        return outcome
+
+    async def _request(self, target: Target, url: str, stack: AsyncExitStack) -> Outcome:
         address = web_url(target.route.address(url))
         if address is None:
             return failed(target, Reason.HTTP_ERROR, "no valid URL")
@@ -64,7 +74,10 @@ class ImageClient:
             return failed(target, Reason.HTTP_ERROR, "no valid URL")
         with self._transfer() as transfer:
             transfer.set_url(address, addresses, target.route.pool_name(origin_of(url).host))
+            transfer.set_fresh(self._interruptions.woken)
             response, refused = await self._read(transfer, target, stack)
+            if response.status is not None:
+                self._interruptions.note_answer(transfer.peer)
         if response.status is not None and not response.is_complete:
             stack.push_async_callback(asyncio.sleep, _ABANDONED_SECONDS)
         if refused is not None:

@@ -19,6 +19,7 @@ from mmc4_pipeline.images.fetching.settings import MAX_REDIRECTS, FetchSettings
 from schemas.reasons import Reason
 
 MAX_TRIES = 3  # of a request that timed out, never got a connection, or whose body broke off
+MAX_EXCUSED = 20  # further tries, after this machine was asleep or its connection lost
 # An address is broken after this number of 503s if its host has refused hardly any other request lately. If the host
 # was busy meanwhile, it takes more of them, and at most a fifth of the other requests may have been refused.
 _REFUSALS, _HARDLY_ANY = 3, 0.5
@@ -116,12 +117,15 @@ class Fetcher:
         If the host is busy, the request is repeated until the deadline: no image is lost by coming too fast.
         The slots are held until the body has been handled: if decoding falls behind, bodies must not pile up in memory.
         """
-        outcome, failures, refusals, name = None, 0, None, origin_of(url).host
+        outcome, failures, excused, refusals, name = None, 0, 0, None, origin_of(url).host
         while True:
             try:
                 async with self._hosts.slot(name, target.deadline) as host, AsyncExitStack() as stack:
                     started = asyncio.get_running_loop().time()
                     outcome = await self._client.request(target, url, stack)
+                    excused += outcome.is_excused
+                    if outcome.is_excused and excused <= MAX_EXCUSED:
+                        continue
                     _record(host, outcome, started)
                     if outcome.result.reason is None and outcome.location is None:
                         reason = await target.handler.receive(outcome.result)

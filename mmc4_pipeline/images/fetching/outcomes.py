@@ -60,12 +60,14 @@ class Outcome:
     """How one request ended. The result is final unless one of the others is set.
 
     `pushback` is set if the host is busy (429 or 503): how many seconds it asked to wait, 0 if it did not say.
-    `may_retry` is set after a failure that may pass. `location` is where a redirect leads.
+    `may_retry` is set after a failure that may pass, and `is_excused` if it is not the host's. `location` is where a
+    redirect leads.
     """
 
     result: FetchResult
     pushback: float | None = None
     may_retry: bool = False
+    is_excused: bool = False
     location: str | None = None
 
 

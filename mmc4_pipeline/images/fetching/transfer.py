@@ -98,6 +98,18 @@ class Transfer:
         curl.setopt(pycurl.URL, f"{scheme}://{host}/")
         curl.setopt(pycurl.REQUEST_TARGET, path)  # as it is; libcurl would change %e2 to %E2
 
+    def set_fresh(self, woken: float) -> None:
+        """Open a new connection for the request if an unused one may be from before this machine was asleep.
+
+        Such a connection may be dead without a sign. `woken` is when the machine woke up, in the event loop's time.
+        """
+        self.curl.setopt(pycurl.FRESH_CONNECT, asyncio.get_running_loop().time() - woken <= _IDLE_SECONDS)
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        """Return the address and port that the last request was sent to."""
+        return str(self.curl.getinfo(pycurl.PRIMARY_IP)), int(self.curl.getinfo(pycurl.PRIMARY_PORT))
+
     def start(self, choose: Callable[[Response], Body | None]) -> None:
         """Start the request whose URL is set. `choose` is called after the header; None gives up the body at once."""
         self.response = Response()
