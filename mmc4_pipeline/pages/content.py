@@ -14,12 +14,14 @@ class PageContent:
     """A location whose page was read: its image links, and its text if the recipe uses the page's own text.
 
     `text` has one line per paragraph, and is None if C4's text is used. `declarations` are the page's, as in `Page`.
+    `around` is the text around the links as `text_around` returns it, None if the source has no text.
     """
 
     location: Location
     links: list[ImageLink]
     text: str | None = None
     declarations: list[str] = field(default_factory=list)
+    around: str | None = None
 
 
 def rejected(location: Location, drop: Reason | Drop, detail: str) -> RejectedDocument:

@@ -1,4 +1,6 @@
-"""Find the image links of an HTML page, resolved against the page's base: one for each image element.
+"""Find the image links of an HTML page, resolved against the page's base, and the text around them.
+
+There is one link for each image element.
 
 With the attribute `src` alone, the links are the same as in WAT files. With more attributes, images that a script would
 load are found too, in the largest size that the page offers.
@@ -12,8 +14,10 @@ from typing import Any
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from mmc4_pipeline.naming import site_of
+from mmc4_pipeline.pages.captions import Captions
 from mmc4_pipeline.pages.links import PageUrls, image_link, resolve
 from mmc4_pipeline.pages.srcset import parse_srcset
+from mmc4_pipeline.pages.text_around import text_around
 from mmc4_pipeline.pages.tree import parse_html
 from mmc4_pipeline.recipe import LinkSettings
 from schemas.page import ImageLink
@@ -39,33 +43,38 @@ class _Element:
     in_noscript: bool
 
 
-def links_of_html(
+@dataclass(frozen=True, slots=True)
+class LinksAndText:
+    """A page's image links, and its text around them as `text_around` returns it."""
+
+    links: list[ImageLink]
+    around: str
+
+
+def links_and_text(
     text: str, page_url: str, settings: LinkSettings | None = None, main_images: Collection[int] | None = None
-) -> list[ImageLink]:
+) -> LinksAndText:
     """Return the image links of an HTML page in page order, without links that are not http(s), such as data:.
 
     `main_images` are the images in the main content, as the function of that name numbers them.
     """
     tree = parse_html(text)
-    nodes = tree.css("base[href], img")  # in one walk, because a second one would take as long
+    nodes = tree.css("base[href], img, figcaption")  # in one walk, because a second one would take as long
     base_tag = next((node for node in nodes if node.tag == "base"), None)
     base = resolve(page_url, base_tag.attributes.get("href") if base_tag else None) or page_url
     images = [node for node in nodes if node.tag == "img"]
     wanted = settings.attributes if settings else ("src",)
     site, urls = site_of(page_url), PageUrls(base)
+    captions = Captions(node for node in nodes if node.tag == "figcaption")
     found = _of_src(images, urls) if wanted == ("src",) else _of_attributes(tree, urls, wanted)
-    return [
-        image_link(
-            position,
-            url,
-            tag,
-            attribute,
-            None if main_images is None else ordinal in main_images,
-            _leads_to(images[ordinal], urls, site),
-            urls.reason,
-        )
-        for position, (ordinal, tag, attribute, url) in enumerate(found)
-    ]
+    links, linked = list[ImageLink](), list[LexborNode]()
+    for position, (ordinal, tag, attribute, url) in enumerate(found):
+        in_main_content = None if main_images is None else ordinal in main_images
+        leads_to = _leads_to(images[ordinal], urls, site)
+        links.append(image_link(position, url, tag, attribute, in_main_content, leads_to, urls.reason))
+        links[-1].caption = captions.of(images[ordinal])
+        linked.append(images[ordinal])
+    return LinksAndText(links, text_around(tree, linked))
 
 
 def _leads_to(image: LexborNode, urls: PageUrls, site: str) -> str | None:

@@ -1,15 +1,18 @@
 """Make page records: a document's sentences and the links of its page, each link with the filters' decision."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType
+
+import msgspec
 
 from filters.base import DocumentText, Filter, LinkFilter, PageFilter, TextFilter
 from mmc4_pipeline.apply_filters import apply_link_filters, first_drop
 from mmc4_pipeline.pages.content import PageContent, rejected
-from mmc4_pipeline.pages.sentences import sentences_of
+from mmc4_pipeline.pages.places import places_of
+from mmc4_pipeline.pages.sentences import sentences_by_line
 from schemas.document import RejectedDocument
-from schemas.page import Page
+from schemas.page import ImageLink, Page
 from schemas.reasons import Reason
 
 
@@ -27,8 +30,8 @@ def make_page(
     `sentences` are those of the text, if they are known already.
     """
     location = found.location
-    if sentences is None:
-        sentences = sentences_of(text)
+    lines = sentences_by_line(text) if sentences is None else [[sentence] for sentence in sentences]
+    sentences = [sentence for line in lines for sentence in line]
     if not sentences:
         return rejected(location, Reason.NO_TEXT, "the document's text has no sentence")
     document = DocumentText(text, sentences)
@@ -44,6 +47,16 @@ def make_page(
         timestamp=location.fetch_time,
         could_have_url_duplicate=location.could_have_url_duplicate,
         sentences=sentences,
-        links=apply_link_filters(found.links, filters, location.url, found.declarations),
+        links=apply_link_filters(_placed(found, lines), filters, location.url, found.declarations),
         declarations=found.declarations,
     )
+
+
+def _placed(found: PageContent, lines: Sequence[Sequence[str]]) -> list[ImageLink]:
+    """Return the links with their places among the sentences, if the page's text is known."""
+    if found.around is None:
+        return found.links
+    return [
+        msgspec.structs.replace(link, after_sentence=place.after_sentence, inside_text=place.inside_text)
+        for link, place in zip(found.links, places_of(lines, found.around, len(found.links)), strict=True)
+    ]

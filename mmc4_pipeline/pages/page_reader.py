@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mmc4_pipeline.pages.content import PageContent, rejected
 from mmc4_pipeline.pages.declarations import declarations_of_html
 from mmc4_pipeline.pages.html import decode_html
-from mmc4_pipeline.pages.html_links import links_of_html
+from mmc4_pipeline.pages.html_links import links_and_text
 from mmc4_pipeline.pages.main_images import main_images
 from mmc4_pipeline.pages.main_text import UnreadablePageError, main_text
 from mmc4_pipeline.recipe import LinkSettings
@@ -38,6 +38,6 @@ class PageReader:
         except UnreadablePageError as error:
             return rejected(location, Reason.NO_TEXT, str(error))
         images = main_images(html) if self.links.main_content else None
-        links = links_of_html(html, location.url, self.links, images)
+        found = links_and_text(html, location.url, self.links, images)
         declared = [*declarations, *declarations_of_html(body, html)] if self.declarations else []
-        return PageContent(location, links, text, declared)
+        return PageContent(location, found.links, text, declared, found.around)

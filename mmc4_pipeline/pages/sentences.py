@@ -7,12 +7,19 @@ MAX_CHARACTERS = 100_000  # of a line given to the splitter: a page with one end
 
 def sentences_of(text: str) -> list[str]:
     """Return the sentences of an English text in order, without surrounding spaces; empty for a text of spaces."""
+    return [sentence for line in sentences_by_line(text) for sentence in line]
+
+
+def sentences_by_line(text: str) -> list[list[str]]:
+    """Return the sentences of each line; lines of spaces have none."""
     return [
-        sentence
+        [
+            sentence
+            for part in _pieces(line.strip())
+            for sentence in map(str.strip, sentencex.segment("en", part))
+            if sentence
+        ]
         for line in text.split("\n")
-        for part in _pieces(line.strip())
-        for sentence in map(str.strip, sentencex.segment("en", part))
-        if sentence
     ]
 
 

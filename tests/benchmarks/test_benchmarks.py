@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,17 @@ def test_it_runs_and_ends_with_a_line_of_json(name: str, flags: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert isinstance(json.loads(done.stdout.splitlines()[-1]), dict)
+
+
+@pytest.mark.skipif(not REALWEB.is_dir(), reason="../shared/realweb is not here")
+@pytest.mark.parametrize("recipe", ["mmc4", pytest.param("page-text", marks=pytest.mark.engines)])
+def test_places_on_real_pages_are_those_of_another_parser(recipe: str) -> None:
+    command = [sys.executable, BENCHMARKS / "places.py", REALWEB, "--recipe", recipe]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    *differences, result = done.stdout.splitlines()
+    assert differences == []
+    found = json.loads(result)
+    assert found["pages"] == 60
+    assert found["images"] > 1000
+    assert found["known"] > 0.9 * found["images"]
+    assert found["share_found"] > 0.99

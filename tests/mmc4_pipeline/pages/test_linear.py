@@ -10,13 +10,15 @@ from mmc4_pipeline.commoncrawl.http_head import http_head
 from mmc4_pipeline.commoncrawl.payload import decoded_body
 from mmc4_pipeline.pages.c4_lines import c4_lines
 from mmc4_pipeline.pages.html import decode_html
-from mmc4_pipeline.pages.html_links import links_of_html
+from mmc4_pipeline.pages.letters import letters
 from mmc4_pipeline.pages.main_text import UnreadablePageError, main_text
+from mmc4_pipeline.pages.places import places_of
 from mmc4_pipeline.pages.sentences import sentences_of
 from mmc4_pipeline.pages.tree import parse_html
 from mmc4_pipeline.pages.wat_links import WatImage, WatImages, links_of_wat
 from mmc4_pipeline.recipe import LinkSettings
 from tests.linear import assert_memory_is_linear
+from tests.pages import links_of_html
 
 URL = "https://a.example/b/c.html"
 SETS = LinkSettings(attributes=("srcset",))
@@ -88,6 +90,13 @@ PARSERS: dict[str, Callable[[int], object]] = {
     "text of references": text("&#x41;"),
     "marks": lambda count: c4_lines("[" * count + "]" * count),
     "lines": lambda count: c4_lines("a.\n" * count),
+    "repeated sentences": lambda count: places_of([["It is a sentence."]] * (count // 4), "itisasentence" * count, 0),
+    "unknown sentences": lambda count: places_of([["It is a sentence."]] * (count // 4), "itisasentenc" * count, 0),
+    "unknown short sentences": lambda count: places_of([["Aa."] * count], "a" * count, 0),
+    "images between letters": lambda count: places_of([["A sentence."]], "asentence" + " a" * count, count),
+    "combining marks": lambda count: letters("\u0301\u0323" * count),
+    "citations": lambda count: letters("[" * count + "1]" * count),
+    "figures": links("<figure><img src=a.jpg><figcaption>a"),
     "abbreviations": lambda count: sentences_of("Dr. " * count),
 }
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmc4_pipeline.pages.html_links import links_of_html
 from mmc4_pipeline.pages.links import resolve
 from mmc4_pipeline.pages.wat_links import WatImage, WatImages, links_of_wat
 from mmc4_pipeline.recipe import LinkSettings, load_recipe
 from schemas.page import ImageLink
+from tests.pages import links_of_html
 
 PAGE = "https://a.example/news/today.html"
 FULLER = load_recipe("mmc4-links").links

@@ -13,12 +13,12 @@ from selectolax.lexbor import LexborHTMLParser
 from filters.ads import Ads
 from filters.web_url import web_url
 from mmc4_pipeline.pages.html import decode_html
-from mmc4_pipeline.pages.html_links import links_of_html
 from mmc4_pipeline.pages.main_images import main_images
 from mmc4_pipeline.pages.main_text import main_text
 from mmc4_pipeline.pages.wat_links import WatImages, links_of_wat
 from mmc4_pipeline.recipe import LinkSettings, load_recipe
 from schemas.reasons import Reason
+from tests.pages import links_of_html
 
 REALWEB = Path(__file__).parents[4] / "shared" / "realweb"
 pytestmark = pytest.mark.skipif(not REALWEB.is_dir(), reason="../shared/realweb is not here")

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from mmc4_pipeline.apply_filters import apply_link_filters
-from mmc4_pipeline.pages.html_links import links_of_html
 from mmc4_pipeline.pages.links import MAX_URL_CHARACTERS
 from mmc4_pipeline.pages.wat_links import WatImage, WatImages, links_of_wat
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink
 from schemas.reasons import Reason
+from tests.pages import links_of_html
 
 PAGE = "https://a.example/"
 FULLER = load_recipe("mmc4-links").links
