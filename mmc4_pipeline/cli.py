@@ -32,6 +32,7 @@ OTHERS = {
     "Finished datasets": {
         "report": "show what was kept and dropped, and write a report page",
         "verify": "check files, counts and images against the manifest",
+        "export": "write a dataset in other formats, without cutting it again",
         "card": "write a dataset card and Croissant metadata for publishing",
         "takedown": "remove listed hosts, pages or images from all that was built",
     },

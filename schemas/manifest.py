@@ -231,16 +231,22 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     counts: dict[str, Counts]
     files: list[WrittenFile]
     takedowns: list[Takedown] = msgspec.field(default_factory=list)
+    exported: list[Json] = msgspec.field(default_factory=list)
 
 
 class Manifest(msgspec.Struct, Generic[_OwnPlan], frozen=True, kw_only=True):
-    """A finished stage. Its JSON has the plan's fields on the same level as its own."""
+    """A finished stage. Its JSON has the plan's fields on the same level as its own.
+
+    `exported` are the formats in which a dataset was written after it was cut, each a `name` and its settings. They are
+    not in the plan, so that a run with the options of the cut still finds it finished.
+    """
 
     plan: _OwnPlan
     versions: dict[str, str]
     counts: dict[str, Counts]
     files: list[WrittenFile]
     takedowns: list[Takedown] = msgspec.field(default_factory=list)
+    exported: list[Json] = msgspec.field(default_factory=list)
 
     def to_json(self) -> Json:
         """Return the manifest as it is stored."""

@@ -57,7 +57,7 @@ def files_of(record: Manifest[Any] | ShardNote) -> list[WrittenFile]:
 
 def shards_of(manifest: Manifest[CutPlan]) -> list[ShardFile]:
     """Return a dataset's shards in all of its formats, in the manifest's order."""
-    settings, files = DatasetSettings.of(manifest.plan.options), files_of(manifest)
+    settings, files = DatasetSettings.of(manifest), files_of(manifest)
     found = [
         (file, name, item, number)
         for file in files

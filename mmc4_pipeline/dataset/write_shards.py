@@ -13,9 +13,14 @@ from mmc4_pipeline.formats.base import FinishedShard, Format
 from mmc4_pipeline.formats.registry import format_of
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
-from schemas.manifest import CutOptions, WrittenFile
+from schemas.manifest import CutOptions, CutPlan, Json, Manifest, WrittenFile
 
 _FILLING = "across image shards"  # in the plan, so that a resumed cut has no shards that were filled in another way
+
+
+def as_json(formats: Mapping[str, Format]) -> list[Json]:
+    """Return formats as plans and manifests record them."""
+    return [{"name": name, **asdict(item)} for name, item in formats.items()]  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
@@ -27,13 +32,13 @@ class DatasetSettings:
 
     def plan(self) -> CutOptions:
         """Return the settings as the stage's plan records them, with the formats in order."""
-        formats = [{"name": name, **asdict(item)} for name, item in self.formats.items()]  # type: ignore[call-overload]
-        return CutOptions(formats=formats, shard_bytes=self.shard_bytes, filling=_FILLING)
+        return CutOptions(formats=as_json(self.formats), shard_bytes=self.shard_bytes, filling=_FILLING)
 
     @classmethod
-    def of(cls, options: CutOptions) -> Self:
-        """Return the settings that a plan records."""
-        chosen = [dict(item) for item in options.formats]
+    def of(cls, manifest: Manifest[CutPlan]) -> Self:
+        """Return the settings of a dataset, with the formats in which it was written after it was cut."""
+        options = manifest.plan.options
+        chosen = [dict(item) for item in (*options.formats, *manifest.exported)]
         formats = {name: format_of(name, item) for item in chosen if (name := item.pop("name"))}
         return cls(formats, options.shard_bytes)
 

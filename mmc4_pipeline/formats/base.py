@@ -101,6 +101,11 @@ class Format(ABC):
         """
         return None
 
+    @classmethod
+    def has_mmc4_documents(cls) -> bool:
+        """Return whether the format has documents in MMC4's form."""
+        return cls.mmc4_document is not Format.mmc4_document
+
     def jpeg(self, _stored: Json, _number: int, /) -> bytes | None:
         """Return one of the images, in reading order from 0, of a document that `read_shard` yielded.
 

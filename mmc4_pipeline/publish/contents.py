@@ -114,4 +114,4 @@ def has_c4_texts(manifest: Manifest[CutPlan]) -> bool:
 
 def has_mmc4_documents(manifest: Manifest[CutPlan]) -> bool:
     """Return whether a format of the dataset stores documents in MMC4's form."""
-    return any(type(shard.format).mmc4_document is not Format.mmc4_document for shard in shards_of(manifest))
+    return any(shard.format.has_mmc4_documents() for shard in shards_of(manifest))

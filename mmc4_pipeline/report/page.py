@@ -40,7 +40,7 @@ def write_report(folder: StageFolder) -> str:
     and one range for each picture of a duplicate.
     """
     manifest = folder.manifest(CutPlan)
-    formats = list(DatasetSettings.of(manifest.plan.options).formats.values())
+    formats = list(DatasetSettings.of(manifest).formats.values())
     documents, scale = samples(folder, formats, folder.notes())
     content = _content(folder, manifest, *statistics_of(folder.notes())) | {"scale": scale}
     page = _render(content, documents)

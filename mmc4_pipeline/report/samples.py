@@ -73,9 +73,10 @@ def samples(
 ) -> tuple[list[Sample], tuple[float, float]]:
     """Return sample documents and the range of their similarities, which all heat maps share.
 
-    They are read from the first of the dataset's formats that stores images; if none does, no samples are returned.
+    They are read from the first of the dataset's formats that stores images next to documents in MMC4's form; if none
+    does, no samples are returned.
     """
-    item = next((item for item in formats if item.needs_images), None)
+    item = next((item for item in formats if item.needs_images and item.has_mmc4_documents()), None)
     documents = _first_documents(folder, item, notes) if item else []
     values = [value for stored in documents for row in stored.document.similarity_matrix for value in row]
     scale = (min(values, default=0.0), max(values, default=0.0))

@@ -38,7 +38,7 @@ class RemovedFromDataset:
 
 def formats_of(dataset: FinishedFolder) -> list[Format]:
     """Return the formats that a dataset was written in."""
-    return list(DatasetSettings.of(dataset.manifest.plan.options).formats.values())
+    return list(DatasetSettings.of(dataset.manifest).formats.values())
 
 
 def remove_from_dataset(

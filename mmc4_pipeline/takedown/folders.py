@@ -16,6 +16,7 @@ from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.run_folders import folder_name, names_of, output_of, stage_folder
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint, note_name
+from mmc4_pipeline.takedown.transaction import Transaction
 from mmc4_pipeline.verify.check_shard import AGAIN, HashingReader
 from schemas.arrow import arrow_schema
 from schemas.ledger import LedgerRow
@@ -136,6 +137,8 @@ def _finished(root: str, name: str, stage: Stage) -> FinishedFolder:
     if not storage.exists(path):
         raise UserError(f"{folder.path}: not finished; finish it with --resume, or remove it")
     content = storage.read_bytes(path)
+    if Transaction(folder.path, "export").committed:
+        raise UserError(f"{folder.path}: `mmc4 export` was stopped while its files were moved into place; run it again")
     manifest = storage.parse_json(path, content, lambda data: Manifest.from_json(data, StagePlan))
     if manifest.plan.stage is not stage:
         raise UserError(f"{folder.path}: not of the {stage} stage; give an --output of `mmc4 build`, or a dataset")

@@ -188,5 +188,7 @@ def _finish(output: OutputFolder, transaction: Transaction) -> None:
     for folder, name in ((output.pages, "read"), (output.pages, "texts"), (output.locations, "wanted")):
         if folder:  # a run that was stopped at the end of its stage may have left it
             storage.remove_folder(folder.folder.file(name))
+    for dataset in output.datasets:  # what an export that was stopped has read may have been removed
+        Transaction(dataset.folder.path, "export").clear()
     storage.remove_leftovers(output.root)
     transaction.clear()

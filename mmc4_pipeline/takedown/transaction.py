@@ -1,5 +1,7 @@
 """Replaces many files at once: the new files are written to a folder of their own and moved into place at the end.
 
+A takedown does so in the folder takedown/, an export in export/:
+
 takedown/plan.json        what is done, and to which files; the files of a run with another plan are deleted
 takedown/new/…            the new files, each at its path below the folder
 takedown/done/NAME.json   written last for a unit of work, which a run that is started again does not repeat
@@ -18,7 +20,6 @@ from schemas.manifest import WrittenFile
 
 Json = dict[str, Any]
 Record = TypeVar("Record")
-NAME = "takedown"
 
 
 class HasFiles(Protocol):
@@ -33,11 +34,12 @@ AnyJournal = TypeVar("AnyJournal", bound=HasFiles)
 
 
 class Transaction:
-    """The new files of a folder until they replace the former ones."""
+    """The new files of a folder until they replace the former ones. `command` is that of `mmc4` which makes them."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, command: str = "takedown") -> None:
         self.root = root
-        self._folder = storage.join(root, NAME)
+        self._command = command
+        self._folder = storage.join(root, command)
         self._journal = self._path("journal.json")
 
     def _path(self, name: str) -> str:
@@ -60,14 +62,19 @@ class Transaction:
         path = self._path("plan.json")
         if not storage.exists(path) or storage.read_json(path).get(key) != value:
             raise UserError(
-                f"{self._folder}: a takedown with another {key} was stopped while its files were moved into place; run "
-                f"it again with that {key}. If you did not start it, do not trust this folder: remove {self._folder} "
-                "and run `mmc4 verify`"
+                f"{self._folder}: `mmc4 {self._command}` with another {key} was stopped while its files were moved "
+                f"into place; run it again with that {key}. If you did not start it, do not trust this folder: remove "
+                f"{self._folder} and run `mmc4 verify`"
             )
 
     def new(self, name: str) -> str:
         """Return the path of the new file that will replace `name` in the folder."""
-        return storage.inside(self._path("new"), name)
+        return storage.inside(self.folder_of_new, name)
+
+    @property
+    def folder_of_new(self) -> str:
+        """Return the folder that has the new files, each at its path below the folder."""
+        return self._path("new")
 
     def unit(self, name: str, record: type[Record]) -> Record | None:
         """Return the note of a unit of work, None if the unit is not finished."""

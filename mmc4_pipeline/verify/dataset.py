@@ -63,7 +63,7 @@ def verify(
         advance()
     report.links = ledger.rows
     report.problems += ledger.problems
-    totals = {name: Checked() for name in DatasetSettings.of(manifest.plan.options).formats}
+    totals = {name: Checked() for name in DatasetSettings.of(manifest).formats}
     indexed: dict[str, list[FinishedShard]] = {}
     for shard, checked in zip(shards, _check_shards(folder, shards, ledger, workers), strict=True):
         report.problems += checked.problems
@@ -72,7 +72,7 @@ def verify(
         advance()
     first = next(iter(totals.values()))
     report.documents, report.images = first.documents, first.images
-    for name, item in DatasetSettings.of(manifest.plan.options).formats.items():
+    for name, item in DatasetSettings.of(manifest).formats.items():
         if totals[name].whole:
             report.problems += _check_index(folder, item, indexed.get(name, []))
     report.problems += _unlisted(folder, files, shards, ledger)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mmc4_pipeline import storage
@@ -11,9 +12,10 @@ from mmc4_pipeline.dataset.write_shards import DatasetSettings, write_shard
 from mmc4_pipeline.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
-from schemas.manifest import CutOptions, decode
+from schemas.manifest import CutOptions, Manifest, decode
 from schemas.reasons import Stage
 from tests.mmc4_pipeline.cut_documents import document
+from tests.mmc4_pipeline.planted_plans import cut_plan
 
 
 @pytest.mark.parametrize("text", ["Plain words. ", "日本語。", 'Said "so". ', "\u2028 "])
@@ -47,7 +49,9 @@ def test_all_formats_are_written_in_one_pass_over_the_images(tmp_path: Path) -> 
 @pytest.mark.parametrize("choices", [["obelics"], ["webdataset", "mmc4_jsonl:compression=zip"]])
 def test_settings_come_back_from_a_plan(choices: list[str]) -> None:
     settings = DatasetSettings(parse_formats(choices), 10**6)
-    back = DatasetSettings.of(decode(storage.json_bytes(settings.plan()), CutOptions))
+    options = decode(storage.json_bytes(settings.plan()), CutOptions)
+    plan = msgspec.structs.replace(cut_plan(1), options=options)
+    back = DatasetSettings.of(Manifest(plan=plan, versions={}, counts={}, files=[]))
     assert back == settings
     assert back.named_in_ledger(2, 3) == settings.named_in_ledger(2, 3)
 
