@@ -16,7 +16,8 @@ the same documents as those of the same number, and are listed in the manifest, 
 
 Examples:
   mmc4 export out/dataset/mmc4 --formats parquet
-  mmc4 export out/dataset/mmc4 --formats energon chat_jsonl:template=llava,max_tokens=4096 --workers 4
+  mmc4 export out/dataset/mmc4 --formats energon mds --workers 4
+  mmc4 export out/dataset/mmc4 --formats chat_jsonl:template=llava
 """
 
 
