@@ -1,5 +1,7 @@
 """build: runs all stages, from documents, WARC files or a published dataset to shards; --resume keeps finished ones."""
 
+from collections.abc import Sequence
+
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import cut, images, locate, pages, score
@@ -9,13 +11,16 @@ from beam_jobs.options.dataset import CutOptions, dataset_settings
 from beam_jobs.options.images import face_detector, fetch_settings
 from beam_jobs.options.pages import PagesOptions
 from beam_jobs.options.recipe import recipe_of
-from beam_jobs.options.score import score_hints, scorer_settings
+from beam_jobs.options.score import chosen_scorers, score_hints
 from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.report.funnel import print_dataset
 from mmc4_pipeline.run_folders import stage_folder
+from mmc4_pipeline.scorers.registry import name_of
+from mmc4_pipeline.scoring.base import Scorer
 from mmc4_pipeline.terminal import Console
-from schemas.manifest import CutPlan, Manifest
+from schemas.manifest import CLIP, CutPlan, Manifest
 from schemas.reasons import Stage
 
 DESCRIPTION = """\
@@ -45,23 +50,34 @@ def run(options: PipelineOptions) -> Manifest[CutPlan]:
     """Run all stages and return the dataset's manifest. All options are checked before any page is read."""
     require_score_extra("mmc4 build")
     check_options(options)
-    settings = scorer_settings(options)
-    score.require_models(recipe_of(options), settings)
+    recipe, scorers = recipe_of(options), chosen_scorers(options)
+    score.require_models(recipe, scorers)
     own = options.view_as(PagesOptions)
     first = () if own.warcs or own.published else (locate,)
     for stage in (*first, pages, images, score):
         stage.run(options)
-    return cut.run(options, scores=settings.clip.name)
+    return cut.run(options, scores=_scores(recipe, scorers))
+
+
+def _scores(recipe: Recipe, scorers: Sequence[Scorer]) -> list[str]:
+    """Return the folders of the scores that the recipe uses. Raises UserError if the scorers do not make them."""
+    made = ", ".join(scorer.folder for scorer in scorers)
+    folders: dict[str, list[str]] = {}
+    for scorer in scorers:
+        for name in {scorer.folder, name_of(scorer)}:
+            folders.setdefault(name, []).append(scorer.folder)
+    for name in recipe.score_names or (CLIP,):
+        if len(folders.get(name, [])) != 1:
+            raise UserError(f"recipe {recipe.name}: scores: {name}, but --scorer and --clip_model make {made}")
+    return [folders[name][0] for name in recipe.score_names or (CLIP,)]
 
 
 def check_options(options: PipelineOptions) -> None:
     """Raise UserError if the options do not fit together; the weights may still be missing."""
-    recipe, settings = recipe_of(options), scorer_settings(options)
+    _scores(recipe_of(options), chosen_scorers(options))
     fetch_settings(options)
     face_detector(options)
     dataset_settings(options)
-    if recipe.scores not in (None, settings.clip.name):
-        raise UserError(f"recipe {recipe.name}: scores: {recipe.scores}, but --clip_model makes {settings.clip.name}")
     score_hints(options)
     pages.check(options)
 

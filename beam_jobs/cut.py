@@ -31,13 +31,16 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.recipe import Recipe, loosened, parse_recipe
 from mmc4_pipeline.report.page import write_report
-from mmc4_pipeline.run_folders import names_of, stage_folder
+from mmc4_pipeline.run_folders import stage_folder
+from mmc4_pipeline.scoring.folders import FoundScores, find_scores, joined, joined_columns, with_similarity_first
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.storage import Inputs
 from mmc4_pipeline.url_filter import url_filter, urls_of
+from schemas.columns import CLIP_COLUMNS, Column, Shape
 from schemas.image import Image
-from schemas.ledger import LedgerRow
+from schemas.ledger import ledger_record
 from schemas.manifest import (
+    CLIP,
     CutInput,
     CutPlan,
     ImagesPlan,
@@ -68,13 +71,14 @@ OPTIONS = (CommonOptions, CutOptions, DatasetOptions, WebOptions)
 KEPT = "kept"  # the folder of notes of the size of what each image shard keeps
 
 
-def run(options: PipelineOptions, scores: str | None = None) -> Manifest[CutPlan]:
-    """Run the stage and return its manifest; `scores` names the scores to use if `build` has just made them."""
+def run(options: PipelineOptions, scores: Sequence[str] = ()) -> Manifest[CutPlan]:
+    """Run the stage and return its manifest; `scores` are the folders of scores that `build` has just made."""
     recipe, settings, output = recipe_of(options), dataset_settings(options), output_folder(options)
-    scores = scores or options.view_as(CutOptions).scores or recipe.scores or _only_scores(output)
-    scored = stage_folder(output, Stage.SCORE, scores)
-    earlier = EarlierStages.read(output, scored)
-    _refuse_what_was_not_scored(recipe, earlier, output)
+    names = scores or options.view_as(CutOptions).scores or recipe.score_names or (CLIP,)
+    scored = with_similarity_first(find_scores(output, names))
+    columns = joined_columns(scored)
+    earlier = EarlierStages.read(output, scored[0])
+    _refuse_what_was_not_scored(recipe, earlier, columns, output)
     filters = LoadedFilters.read(recipe.of_kind(FileLinkFilter), Inputs(http_settings(options)))
     folder = stage_folder(output, Stage.CUT, recipe.name)
     fingerprints = {stage.value: fingerprint(manifest) for stage, manifest in earlier.all().items()}
@@ -84,8 +88,10 @@ def run(options: PipelineOptions, scores: str | None = None) -> Manifest[CutPlan
         recipe=recipe.to_json(),
         options=settings.plan(),
         input=CutInput(
-            scores=scores,
+            scores=scored[0].name,
             **fingerprints,
+            more_scores={item.name: item.fingerprint for item in scored[1:]},
+            columns=None if columns == CLIP_COLUMNS else columns,
             published=earlier.pages.plan.input.layout,
             lists=filters.sha256_by_path,
         ),
@@ -95,7 +101,8 @@ def run(options: PipelineOptions, scores: str | None = None) -> Manifest[CutPlan
     work = CutWork(
         pages=stage_folder(output, Stage.PAGES),
         images=stage_folder(output, Stage.IMAGES),
-        scores=scored,
+        scores=tuple(scored),
+        columns=columns,
         folder=folder,
         shards=plan.shards,
         recipe=recipe,
@@ -122,7 +129,7 @@ class EarlierStages:
     score: Manifest[ScorePlan]
 
     @classmethod
-    def read(cls, output: str, scored: StageFolder) -> Self:
+    def read(cls, output: str, scored: FoundScores) -> Self:
         """Read the manifests; raises UserError if one of the stages is not finished."""
         pages = stage_folder(output, Stage.PAGES).manifest(PagesPlan)
         located = pages.plan.input.locations is not None
@@ -130,7 +137,7 @@ class EarlierStages:
             locate=stage_folder(output, Stage.LOCATE).manifest(LocatePlan) if located else None,
             pages=pages,
             images=stage_folder(output, Stage.IMAGES).manifest(ImagesPlan),
-            score=scored.manifest(ScorePlan),
+            score=scored.folder.manifest(ScorePlan),
         )
 
     def all(self) -> dict[Stage, Manifest[Plan]]:
@@ -139,16 +146,7 @@ class EarlierStages:
         return {**({Stage.LOCATE: self.locate} if self.locate else {}), **every}
 
 
-def _only_scores(output: str) -> str:
-    names = names_of(output, Stage.SCORE, "manifest.json")
-    if len(names) == 1:
-        return names[0]
-    if names:
-        raise UserError(f"--scores: choose one of {', '.join(names)}")
-    raise UserError(f"{output}: has no finished scores; run `mmc4 score` first")
-
-
-def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, output: str) -> None:
+def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, columns: Sequence[Column], output: str) -> None:
     """Raise UserError if the recipe needs images or probabilities that the earlier stages did not keep."""
     images, pages = stages.images.plan.recipe, stages.pages.plan.recipe
     earlier = {
@@ -161,12 +159,7 @@ def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, output: s
         "assignment": recipe.assignment.to_json(),
     }
     problems = loosened(parse_recipe(earlier, "of the earlier stages"), recipe)
-    heads = stages.score.plan.heads
-    problems += [
-        f"filters.{key}: the scores have no {item.needs} probabilities; run `mmc4 score` with --{item.needs}_weights"
-        for key, item in recipe.of_kind(ScoreFilter).items()
-        if item.needs and item.needs not in heads
-    ]
+    problems += _without_scores(recipe, stages.score.plan, columns)
     layout = stages.pages.plan.input.layout
     if not stages.pages.plan.places:
         remedy = f"{layout} has none" if layout else "run it again with --page_source warc or warc_scan"
@@ -182,6 +175,29 @@ def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, output: s
         raise UserError(f"recipe {recipe.name} needs more than {output} has: {'; '.join(problems)}")
 
 
+def _without_scores(recipe: Recipe, clip: ScorePlan, columns: Sequence[Column]) -> list[str]:
+    """Return what is wrong with the columns that the recipe's filters and assignment name."""
+    shapes = {item.name: item.shape for item in columns}
+    wanted = {f"filters.{key}": item.column for key, item in recipe.of_kind(ScoreFilter).items()}
+    problems = []
+    problems += [
+        f"assignment.by: the scores have no matrix {name}; run its scorer, and list it in the recipe's `scores`"
+        for name in recipe.assignment.by
+        if shapes.get(name) is not Shape.PAIR
+    ]
+    for key, name in wanted.items():
+        if name not in shapes:
+            problems.append(
+                f"{key}: the scores have no column {name}, only {', '.join(shapes)}; run its scorer, and list it "
+                "in the recipe's `scores`"
+            )
+        elif name in clip.empty_columns:
+            problems.append(f"{key}: the scores have no {name} probabilities; run `mmc4 score` with --{name}_weights")
+        elif shapes[name] is Shape.TEXT:
+            problems.append(f"{key}: {name} is a text")
+    return problems
+
+
 @dataclass(frozen=True)
 class CutWork:
     """The inputs and settings of the stage's steps, and the pipeline that they form.
@@ -194,7 +210,8 @@ class CutWork:
 
     pages: StageFolder
     images: StageFolder
-    scores: StageFolder
+    scores: tuple[FoundScores, ...]
+    columns: tuple[Column, ...]
     folder: StageFolder
     shards: int
     recipe: Recipe
@@ -248,7 +265,7 @@ class CutWork:
             files=[*files, self._write_ledger(shard, documents, names)],
             counts=_counts(pages, scores, documents),
             documents_in_shard=dict(Counter(number for number, _ in own)),
-            statistics=statistics_of_documents(documents, shard).to_json(),
+            statistics=statistics_of_documents(documents, shard, self.columns).to_json(),
             urls=url_filter(urls_of(pages)),
         )
         finish_shard(self.folder, note)
@@ -259,12 +276,11 @@ class CutWork:
     def _read(self, shard: int) -> tuple[list[Page], list[Image], list[DocumentScores]]:
         pages = storage.read_records(self.pages.shard_file("pages", shard, self.shards), Page)
         images = storage.read_records(self.images.shard_file("images", shard, self.shards), Image)
-        scores = storage.read_records(self.scores.shard_file("scores", shard, self.shards), DocumentScores)
-        return list(pages), list(images), list(scores)
+        return list(pages), list(images), joined(self.scores, shard)
 
     def _cut(self, pages: list[Page], images: list[Image], scores: list[DocumentScores]) -> Iterator[CutDocument]:
         with_lists = replace(self.recipe, filters=self.recipe.filters | self.filters.of_kind(LinkFilter))
-        return cut_shard(pages, images, scores, with_lists)
+        return cut_shard(pages, images, scores, with_lists, self.columns)
 
     def _write_shards(
         self, shard: int, begun: Sequence[tuple[int, CutDocument]], start: int, shards: int
@@ -299,8 +315,11 @@ class CutWork:
                 start += size
 
     def _write_ledger(self, shard: int, documents: list[CutDocument], names: Mapping[str, str]) -> WrittenFile:
-        rows = (row for document in documents for row in ledger_rows(document, names.get(document.page.key)))
-        file = storage.write_records(self.folder.shard_file("ledger/ledger", shard, self.shards), rows, LedgerRow)
+        rows = (
+            row for document in documents for row in ledger_rows(document, names.get(document.page.key), self.columns)
+        )
+        path = self.folder.shard_file("ledger/ledger", shard, self.shards)
+        file = storage.write_records(path, rows, ledger_record(self.columns))
         return msgspec.structs.replace(file, name=f"ledger/{file.name}")
 
 

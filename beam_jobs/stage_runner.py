@@ -5,7 +5,8 @@ finishes its stage too.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -31,7 +32,7 @@ from mmc4_pipeline.errors import NotRunError, UserError
 from mmc4_pipeline.progress import Notes, showing_progress
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.document import RejectedDocument
-from schemas.manifest import AnyPlan, Manifest
+from schemas.manifest import AnyPlan, Manifest, Plan
 
 _log = logging.getLogger(__name__)
 
@@ -52,8 +53,12 @@ def run_stage(
     resume: bool,
     progress: Notes | None = None,
     after: AfterManifest = _nothing,
+    also: Sequence[tuple[StageFolder, AnyPlan]] = (),
 ) -> Manifest[AnyPlan]:
     """Run a stage and return its manifest.
+
+    `also` are further folders with their plans that the same pipeline writes, for the same shards. `build` gets the
+    shards that any of the folders lacks.
 
     `build` wires the pipeline for the shards that are still to do, and returns a collection that is complete once all
     of them are written. `after` does what follows from the manifest, or removes what is no longer needed; workers may
@@ -61,21 +66,48 @@ def run_stage(
     shards. A finished stage is not run again. Raises UserError if the folder cannot be resumed, NotRunError if the
     pipeline is only written.
     """
+    every: list[tuple[StageFolder, AnyPlan]] = [(folder, plan), *also]
+    for each, its_plan in every:
+        each.may_begin(its_plan, resume=resume)  # before any of them is begun
     if options.view_as(TestOptions).dry_run:
-        return _dry_run(folder, plan, options, with_last_step(build, folder, after), resume=resume)
-    if not folder.begin(plan, resume=resume):
-        _log.info("%s: is already finished in %s", folder.stage, folder.path)
-        after(folder)
-        return folder.manifest(type(plan))
-    todo = _todo(folder, plan.shards)
-    _log.info("%s: begins; %d of %d shards to do in %s", folder.stage, len(todo), plan.shards, folder.path)
+        first, its_plan = next((pair for pair in every if not pair[0].is_finished()), every[0])
+        return _dry_run(first, its_plan, options, with_last_step(build, first, after), resume=resume)
+    unfinished: list[tuple[StageFolder, Plan]] = []
+    for each, its_plan in every:
+        if each.begin(its_plan, resume=resume):
+            unfinished.append((each, its_plan))
+        else:
+            _log.info("%s: is already finished in %s", each.stage, each.path)
+            after(each)
+    if unfinished:
+        _run_unfinished(unfinished, options, build, progress, after)
+    return folder.manifest(type(plan))
+
+
+def _run_unfinished(
+    unfinished: Sequence[tuple[StageFolder, Plan]],
+    options: PipelineOptions,
+    build: Build,
+    progress: Notes | None,
+    after: AfterManifest,
+) -> None:
+    """Run what remains to be done. The first folder's notes are what progress and metrics count."""
+    folder, plan = unfinished[0]
+    todo = sorted({shard for each, its_plan in unfinished for shard in _todo(each, its_plan.shards)})
+    for each, _ in unfinished:
+        _log.info("%s: begins; %d of %d shards to do in %s", each.stage, len(todo), plan.shards, each.path)
+    then = partial(_finish_others, [each for each, _ in unfinished[1:]], after)
     if todo:
-        _run(folder, plan.shards, options, with_last_step(build, folder, after), todo, progress)
+        _run(folder, plan.shards, options, with_last_step(build, folder, then), todo, progress)
     else:
-        _finish(folder, after)
-    manifest = folder.manifest(type(plan))
+        _finish(folder, then)
     _log.info("%s: finished", folder.stage)
-    return manifest
+
+
+def _finish_others(others: Sequence[StageFolder], after: AfterManifest, folder: StageFolder) -> None:
+    after(folder)
+    for other in others:
+        _finish(other, after)
 
 
 def run_before(

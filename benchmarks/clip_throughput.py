@@ -29,13 +29,14 @@ import open_clip
 import torch
 from PIL import Image as PillowImage
 
-from beam_jobs.score import ScoreWork, loaded_scorer
+from beam_jobs.score import ScorerWork, ScoreWork, loaded_scorers
 from mmc4_pipeline import storage
 from mmc4_pipeline.clip.cores import cores_for
 from mmc4_pipeline.clip.engine import Engine
 from mmc4_pipeline.clip.model import ClipModel, find_device
-from mmc4_pipeline.clip.settings import ScorerSettings
 from mmc4_pipeline.models.clip_choice import ClipChoice
+from mmc4_pipeline.scorers.clip import Clip
+from mmc4_pipeline.scoring.base import Machine
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.tar import add_file, open_tar, read_image
 from schemas.image import Image
@@ -77,8 +78,8 @@ def main() -> None:
         kinds = [("", False)] + ([("_compiled", True)] if arguments.compile else [])
         for suffix, compiled in kinds:
             started = time.perf_counter()
-            settings = ScorerSettings(choice, device=device, precision=arguments.precision, compiled=compiled)
-            bench = Bench(settings, shard, arguments)
+            scorer = Clip(arguments.model, "random", precision=arguments.precision, torch_compile=compiled)
+            bench = Bench(scorer, Machine(device), shard, arguments)
             bench.product()
             bench.warm_up()
             result["precision"] = bench.model.precision
@@ -143,21 +144,20 @@ class Shard:
 class Bench:
     """The measured works. Each returns how many items it has computed, and its floating-point operations."""
 
-    def __init__(self, settings: ScorerSettings, shard: Shard, arguments: argparse.Namespace) -> None:
-        self.settings, self.shard = settings, shard
+    def __init__(self, scorer: Clip, machine: Machine, shard: Shard, arguments: argparse.Namespace) -> None:
+        self.shard = shard
         # The stage keeps its loaded scorer, and the engine is measured with the same one.
-        folder = StageFolder(storage.join(shard.output, "scores"), Stage.SCORE)
+        self.folder = StageFolder(storage.join(shard.output, "scores"), Stage.SCORE)
         self.work = ScoreWork(
             pages=shard.pages,
             images=shard.stored,
-            folder=folder,
+            scorers=(ScorerWork(scorer, self.folder, ()),),
             shards=1,
-            settings=settings,
-            save_features=False,
+            machine=machine,
             hints={},
         )
         self.work.score(0)
-        self.engine = loaded_scorer(settings).engine
+        self.engine: Engine = loaded_scorers([scorer], machine)[scorer].engine  # type: ignore[attr-defined]
         self.model = self.engine.model
         config = open_clip.get_model_config(arguments.model)
         self.image_flops, self.token_flops = image_flops(config), token_flops(config)
@@ -167,7 +167,7 @@ class Bench:
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.model.precision]
         side = 8192 if self.on_cuda else 1024
         self.factors = [torch.randn(side, side, device=device, dtype=dtype) for _ in range(2)]
-        size = self.model.pixels.of_file(jpeg(0)).shape  # type: ignore[union-attr]
+        size = self.model.pixels.of_file(jpeg(0)).shape
         generator = torch.Generator().manual_seed(0)
         self.batch = torch.randint(0, 256, (self.model.batch_size, *size), dtype=torch.uint8, generator=generator)
         self.batch = (self.batch if self.on_cuda else self.batch[:16]).to(device)
@@ -272,6 +272,7 @@ class Bench:
 
     def stage(self) -> tuple[int, float]:
         """Score the shard with the stage's own code, from file to file."""
+        storage.remove(self.folder.note_file(0))
         self.work.score(0)
         return self.shard.images, 0.0
 

@@ -39,8 +39,9 @@ from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.url_filter import url_filter, urls_of
+from schemas.columns import CLIP_COLUMNS
 from schemas.image import Image
-from schemas.ledger import LedgerRow
+from schemas.ledger import ledger_record
 from schemas.manifest import CutInput, CutOptions, CutPlan, ShardNote
 from schemas.page import ImageLink, Page
 from schemas.reasons import Stage
@@ -122,7 +123,9 @@ def plant(path: Path, shards: int) -> StageFolder:
         documents = list(cut_shard([page], images, [scores], recipe))
         files = write_shard(folder, items.values(), shard, shards, documents, lambda _: jpeg)
         rows = [row for document in documents for row in ledger_rows(document, files[0].name)]
-        files.append(storage.write_records(folder.shard_file("ledger/ledger", shard, shards), rows, LedgerRow))
+        files.append(
+            storage.write_records(folder.shard_file("ledger/ledger", shard, shards), rows, ledger_record(CLIP_COLUMNS))
+        )
         counts = {"documents": Counts(1, 1), "links": Counts(2, 2)}
         note = ShardNote(
             shard=shard,
@@ -150,7 +153,7 @@ def page_of(shard: int, jpeg: bytes) -> tuple[Page, list[Image], DocumentScores]
     received: dict[str, Any] = {"sha256": hashlib.sha256(jpeg).hexdigest(), "byte_size": len(jpeg), "http_status": 200}
     size: dict[str, Any] = {"width": 200, "height": 160}
     images = [Image(key, link.position, link.url, phash=link.position, **size, **received) for link in links]
-    scores = [ImageScore(at, [0.3 - 0.2 * at, 0.1 + 0.2 * at], nsfw=0.01) for at in range(2)]
+    scores = [ImageScore(at, {"similarity": [0.3 - 0.2 * at, 0.1 + 0.2 * at], "nsfw": 0.01}) for at in range(2)]
     return page, images, DocumentScores(key, scores)
 
 

@@ -42,17 +42,19 @@ from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo
 from mmc4_pipeline.naming import document_key, image_name
 from mmc4_pipeline.recipe import load_recipe
+from mmc4_pipeline.scoring.files import read_scores, write_scores
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.tar import add_file, open_tar, read_image
+from schemas.columns import CLIP_COLUMNS
 from schemas.image import Image
-from schemas.ledger import LedgerRow
+from schemas.ledger import ledger_record
 from schemas.page import ImageLink, Page
 from schemas.reasons import Stage
 from schemas.score import DocumentScores, ImageScore
 
 MOMENT = datetime(2019, 4, 25, tzinfo=UTC)
 RECIPE = load_recipe("mmc4", ("filters.document_duplicates=null", "filters.corpus_duplicates=null"))  # random hashes
-RECORDS: dict[str, type[Any]] = {"pages": Page, "images": Image, "scores": DocumentScores}
+RECORDS: dict[str, type[Any]] = {"pages": Page, "images": Image}
 SHARD_BYTES = 10**9
 SENTENCES = 25
 WIDTH, HEIGHT, QUALITY = 800, 600, 90
@@ -120,11 +122,15 @@ def generate(folder: Path, documents: int, images: int) -> int:
                 rows.append(replace(image, offset=add_file(tar, image_name(link.url), jpeg)))
             similarity = random.uniform(0.16, 0.35, (images, SENTENCES)).astype(np.float32)
             scores.append(
-                DocumentScores(key, [ImageScore(at, row.tolist(), nsfw=0.0) for at, row in enumerate(similarity)])
+                DocumentScores(
+                    key,
+                    [ImageScore(at, {"similarity": row.tolist(), "nsfw": 0.0}) for at, row in enumerate(similarity)],
+                )
             )
-    made: tuple[list[Any], ...] = (pages, rows, scores)
+    made: tuple[list[Any], ...] = (pages, rows)
     for (name, record), records in zip(RECORDS.items(), made, strict=True):
         storage.write_records(f"{folder}/{name}.parquet", records, record)
+    write_scores(f"{folder}/scores.parquet", scores, CLIP_COLUMNS)
     return sum(row.length or 0 for row in rows)
 
 
@@ -157,12 +163,13 @@ class Ours:
         documents = self._cut()
         self._write(documents)
         rows = (row for document in documents for row in ledger_rows(document, "shard-00000.tar"))
-        storage.write_records(self._dataset.file("ledger.parquet"), rows, LedgerRow)
+        storage.write_records(self._dataset.file("ledger.parquet"), rows, ledger_record(CLIP_COLUMNS))
 
     def _cut(self) -> list[CutDocument]:
-        pages, images, scores = (
+        pages, images = (
             list(storage.read_records(f"{self._folder}/{name}.parquet", record)) for name, record in RECORDS.items()
         )
+        scores = list(read_scores(f"{self._folder}/scores.parquet", CLIP_COLUMNS))
         return list(cut_shard(pages, images, scores, RECIPE))
 
     def _write(self, documents: list[CutDocument]) -> None:

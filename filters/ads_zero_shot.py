@@ -20,7 +20,9 @@ class AdsZeroShot(ScoreFilter):
     max_probability: Annotated[float, Ge(0), Le(1)]
 
     reason = Reason.AD
+    column = "ad"
 
     def decide(self, score: ImageScore, /) -> str | None:
         """Compare the probability; an image without one is dropped, because it may be an ad."""
-        return None if score.ad is not None and score.ad <= self.max_probability else self.reason
+        value = score.number(self.column)
+        return None if value is not None and value <= self.max_probability else self.reason

@@ -278,11 +278,12 @@ class CopiesFilter(CorpusFilter):
 class ScoreFilter(Filter):
     """Decides on one image by its scores.
 
-    `needs` names the column of the scores that it decides by, if an image may have none.
+    `column` names the column of the scores that it decides by (`schemas/columns.py`): it is a constant of the class, or
+    a threshold that the recipe sets. `ImageScore.number` has its value.
     """
 
     stage = Stage.CUT
-    needs: ClassVar[str | None] = None
+    column: str
 
     @abstractmethod
     def decide(self, score: ImageScore, /) -> str | None:

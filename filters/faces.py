@@ -21,8 +21,9 @@ class Faces(ScoreFilter):
     max_probability: Annotated[float, Ge(0), Le(1)]
 
     reason = Reason.FACE
-    needs = "face"
+    column = "face"
 
     def decide(self, score: ImageScore, /) -> str | None:
         """Compare the probability; an image without one is dropped, because it may show a face."""
-        return None if score.face is not None and score.face <= self.max_probability else self.reason
+        value = score.number(self.column)
+        return None if value is not None and value <= self.max_probability else self.reason

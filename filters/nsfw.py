@@ -18,8 +18,9 @@ class Nsfw(ScoreFilter):
 
     max_probability: Annotated[float, Ge(0), Le(1)]
 
-    needs = "nsfw"
+    column = "nsfw"
 
     def decide(self, score: ImageScore, /) -> str | None:
         """Compare the probability; an image without one is dropped, because it may be unsafe."""
-        return None if score.nsfw is not None and score.nsfw <= self.max_probability else self.reason
+        value = score.number(self.column)
+        return None if value is not None and value <= self.max_probability else self.reason

@@ -6,6 +6,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from filters.base import ScoreFilter
+from schemas.columns import SIMILARITY
 from schemas.reasons import Reason
 from schemas.score import ImageScore
 
@@ -17,7 +18,9 @@ class Similarity(ScoreFilter):
     min: Annotated[float, Ge(-1), Le(1)]
 
     reason = Reason.LOW_SIMILARITY
+    column = SIMILARITY
 
     def decide(self, score: ImageScore, /) -> str | None:
         """Compare the best similarity; without a sentence there is none, and the image is dropped."""
-        return None if score.similarity and max(score.similarity) >= self.min else self.reason
+        best = score.number(self.column)
+        return None if best is not None and best >= self.min else self.reason

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Gt, MinLen
 
+from schemas.columns import SIMILARITY
+
 Method = Literal["hungarian", "max", "page", "published"]
-SIMILARITY = "similarity"  # CLIP's, which every scored image has
 Gaps = Sequence[int | None]
 Matrix = npt.NDArray[np.floating]
 

@@ -1,4 +1,4 @@
-"""Finds filters and formats: the modules of a built-in package, and those that other installed packages provide.
+"""Finds filters, scorers and formats: the modules of a built-in package, and those of other installed packages.
 
 A module provides the one dataclass of that kind that it defines, under the module's name. Another package declares its
 modules as entry points in its pyproject.toml:
@@ -10,11 +10,16 @@ modules as entry points in its pyproject.toml:
 import importlib
 import inspect
 import pkgutil
-from dataclasses import is_dataclass
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import orjson
+import yaml
+from pydantic import TypeAdapter, ValidationError
 
 import filters
 from filters.base import Filter
@@ -47,6 +52,31 @@ def find_plug_ins(package: ModuleType, kind: type[Kind], group: str) -> dict[str
         found[point.name] = _load(point, kind, problem)
         provided_by[point.name] = owner
     return dict(sorted(found.items()))
+
+
+def setting_values(text: str, kind: type, what: str) -> dict[str, Any]:
+    """Read settings such as "compression=zip,similarity_matrix=false" of a plug-in's class.
+
+    Raises UserError, which begins with `what`, if the class does not have a setting.
+    """
+    allowed = [field.name for field in fields(kind)]
+    values = {}
+    for setting in filter(None, text.split(",")):
+        key, equals, value = setting.partition("=")
+        if key not in allowed or not equals:
+            raise UserError(f"{what}: {setting}: unknown setting; known: {', '.join(allowed) or 'none'}")
+        values[key] = yaml.safe_load(value)
+    return values
+
+
+def with_settings(kind: type[Kind], settings: Mapping[str, Any], what: str) -> Kind:
+    """Return a plug-in with its settings; raises UserError, which begins with `what`, if a value is not allowed."""
+    try:
+        return TypeAdapter(kind).validate_json(orjson.dumps(settings, default=str), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{what}: {place}: {first['msg']} (got {first['input']!r})") from error
 
 
 def _load(point: EntryPoint, kind: type[Kind], problem: str) -> type[Kind]:

@@ -61,10 +61,14 @@ def _is_record(hint: Any) -> bool:
 
 def to_table(records: Iterable[Any], record: type) -> pa.Table:
     """Return a table of records; without records it is empty, with the full schema."""
-    schema, rest = arrow_schema(record), iter(records)
-    tables = [schema.empty_table()]
-    while rows := list(islice(rest, _ROWS_AT_ONCE)):
-        plain = msgspec.to_builtins(rows, builtin_types=(bytes, datetime))
+    return rows_to_table(records, arrow_schema(record))
+
+
+def rows_to_table(rows: Iterable[Any], schema: pa.Schema) -> pa.Table:
+    """Return a table of records or dictionaries that have the schema's columns."""
+    rest, tables = iter(rows), [schema.empty_table()]
+    while some := list(islice(rest, _ROWS_AT_ONCE)):
+        plain = msgspec.to_builtins(some, builtin_types=(bytes, datetime))
         tables.append(pa.Table.from_pylist(plain, schema=schema))
     return pa.concat_tables(tables).combine_chunks()
 

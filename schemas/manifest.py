@@ -14,10 +14,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
+from schemas.columns import CLIP_COLUMNS, Column
 from schemas.reasons import Stage
 from schemas.statistics import Counts
 
 Json = dict[str, Any]
+CLIP = "clip"  # the scorer that needs no name in a plan
+_HEADS = ("nsfw", "face")
 Record = TypeVar("Record")
 
 
@@ -128,31 +131,46 @@ class ImagesPlan(Plan, frozen=True, kw_only=True, tag=Stage.IMAGES.value):
     input: ImagesInput
 
 
-class ScoreInput(msgspec.Struct, frozen=True, kw_only=True):
-    """The fingerprint of the images."""
+class ScoreInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The fingerprint of the images, and those of the other scores that the scorer reads, by name."""
 
     images: str
+    scores: dict[str, str] = {}
 
 
-class ScorePlan(Plan, frozen=True, kw_only=True, tag=Stage.SCORE.value):
-    """The plan of the score stage.
+class ScorePlan(Plan, frozen=True, kw_only=True, omit_defaults=True, tag=Stage.SCORE.value):
+    """The plan of the score stage, that is, of the scores of one scorer.
 
-    `clip` is the CLIP model with its weights, by tag or by sha256; `heads` has the sha256 of each head's weights.
+    `settings` are those that scores depend on, and `columns` what the scorer declares. Of CLIP, `clip` is the model
+    with its weights, by tag or by sha256; `heads` has the sha256 of each head's weights. Its columns are not listed.
     """
 
     stage: ClassVar[Stage] = Stage.SCORE
-    clip: dict[str, str]
-    precision: str
-    save_features: bool
-    heads: dict[str, str]
+    scorer: str = CLIP
+    settings: Json = {}
+    columns: tuple[Column, ...] | None = None
+    clip: dict[str, str] | None = None
+    precision: str | None = None
+    save_features: bool | None = None
+    heads: dict[str, str] | None = None
     input: ScoreInput
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """The columns of its files."""
+        return CLIP_COLUMNS if self.columns is None else self.columns
+
+    @property
+    def empty_columns(self) -> list[str]:
+        """The columns that are null everywhere: those of CLIP's heads that had no weights."""
+        return [] if self.heads is None else [name for name in _HEADS if name not in self.heads]
 
 
 class CutInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The name of the scores, and the fingerprint of each earlier stage; `locate` only if the pages were located.
 
-    `published` is the layout of the published dataset that the documents are from, if they are from one.
-
+    `more_scores` has the fingerprints of the other scores, by name, and `columns` those of all scores if they are not
+    CLIP's alone. `published` is the layout of the published dataset that the documents are from, if they are from one.
     `lists` has the sha256 of each file that a filter reads, by path.
     """
 
@@ -161,8 +179,15 @@ class CutInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pages: str | None = None
     images: str | None = None
     score: str | None = None
+    more_scores: dict[str, str] = {}
+    columns: tuple[Column, ...] | None = None
     published: str | None = None
     lists: dict[str, str] | None = None
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """The columns of the scores."""
+        return CLIP_COLUMNS if self.columns is None else self.columns
 
 
 class CutOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     FACE = "face"
     NSFW = "nsfw"
     LOW_SIMILARITY = "low_similarity"
+    NOT_SCORED = "not_scored"  # it has no value in a matrix by which images are assigned
     NO_PLACE = "no_place"  # page order is wanted, but the page has none of the document's sentences
 
     # The document as a whole breaks a rule of the recipe; its remaining images are dropped with it.

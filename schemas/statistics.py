@@ -1,5 +1,6 @@
 """Counts and histograms, which are made for each shard and added up for a dataset."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -7,10 +8,11 @@ from typing import Any, Self
 
 import msgspec
 
+from schemas.columns import Column
 from schemas.comparison import Comparison
 from schemas.tables import DuplicateGroups, Sites
 
-SIMILARITY_BINS = 50  # to 1.0: a bin is 0.02 wide, bin k starts at k / 50, from bin -50 to bin 49
+SCORE_BINS = 50  # from 0 to the largest number of a column's range
 SHARE_BINS = 20  # to 1.0: a bin is 0.05 wide
 SIDE_BIN = 50  # pixels: bin k starts at 50 k
 BYTES_BIN = 10_000  # bin k starts at 10 kB times k: OpenFlamingo's loader passes over images of up to 10 kB
@@ -67,22 +69,21 @@ class Counts(msgspec.Struct, rename={"seen": "in"}):
 class Statistics:
     """Histograms and tables of a shard or a whole dataset. A histogram has the number of things in each bin.
 
-    Empty bins are left out. Similarities and probabilities are in bins of 0.02 (bin k: from k / 50), the share of a
-    document's sentences that have an image in bins of 0.05, short sides in bins of 50 pixels, stored images in bins of
-    10 kB; images and sentences of kept documents are as they are. `decoded_short_side` counts each link whose image
-    could be decoded, `best_similarity`, `nsfw` and `face` each image that was scored, the others what was kept.
+    Empty bins are left out. The share of a document's sentences that have an image is in bins of 0.05, short sides are
+    in bins of 50 pixels, stored images in bins of 10 kB; images and sentences of kept documents are as they are.
+    `decoded_short_side` counts each link whose image could be decoded, the others count what was kept.
+
+    `scores` has a histogram for each of the ledger's columns of scores that has numbers, by its name, in bins of
+    `score_bin`. Values for an assigned sentence (`matched_`) are counted for kept images, others for scored ones.
     """
 
-    matched_similarity: Counter[int] = field(default_factory=Counter)
-    best_similarity: Counter[int] = field(default_factory=Counter)
     images: Counter[int] = field(default_factory=Counter)
     sentences: Counter[int] = field(default_factory=Counter)
     share_illustrated: Counter[int] = field(default_factory=Counter)
     short_side: Counter[int] = field(default_factory=Counter)
     decoded_short_side: Counter[int] = field(default_factory=Counter)
     stored_bytes: Counter[int] = field(default_factory=Counter)
-    nsfw: Counter[int] = field(default_factory=Counter)
-    face: Counter[int] = field(default_factory=Counter)
+    scores: dict[str, Counter[int]] = field(default_factory=dict)
     sites: Sites = field(default_factory=Sites)
     duplicates: DuplicateGroups = field(default_factory=DuplicateGroups)
     published: Comparison = field(default_factory=Comparison)
@@ -91,6 +92,8 @@ class Statistics:
         """Add another shard's statistics."""
         for name in _HISTOGRAMS:
             getattr(self, name).update(getattr(other, name))
+        for name, counts in other.scores.items():
+            self.scores.setdefault(name, Counter()).update(counts)
         self.sites += other.sites
         self.duplicates += other.duplicates
         self.published += other.published
@@ -98,8 +101,9 @@ class Statistics:
 
     def to_json(self) -> dict[str, Any]:
         """Return the statistics as JSON: each histogram as an object from bin to count, in order, and the tables."""
+        counted = {**self.scores, **{name: getattr(self, name) for name in _HISTOGRAMS}}
         histograms = {
-            name: {str(number): count for number, count in sorted(getattr(self, name).items())} for name in _HISTOGRAMS
+            name: {str(number): count for number, count in sorted(counts.items())} for name, counts in counted.items()
         }
         tables = {name: getattr(self, name).to_json() for name in _TABLES}
         return {**histograms, **tables}
@@ -107,12 +111,15 @@ class Statistics:
     @classmethod
     def from_json(cls, statistics: dict[str, Any]) -> Self:
         """Read what `to_json` returned; what an earlier version did not count stays empty."""
-        histograms = {
-            name: Counter({int(number): count for number, count in statistics.get(name, {}).items()})
-            for name in _HISTOGRAMS
+        counted = {
+            name: Counter({int(number): count for number, count in counts.items()})
+            for name, counts in statistics.items()
+            if name not in _TABLES
         }
+        histograms = {name: counted.pop(name, Counter()) for name in _HISTOGRAMS}
         return cls(
             **histograms,
+            scores=counted,
             sites=Sites.from_json(statistics.get("sites", {})),
             duplicates=DuplicateGroups.from_json(statistics.get("duplicates", [])),
             published=Comparison.from_json(statistics.get("published", {})),
@@ -120,4 +127,20 @@ class Statistics:
 
 
 _TABLES = ("sites", "duplicates", "published")
-_HISTOGRAMS = [item.name for item in fields(Statistics) if item.name not in _TABLES]
+_HISTOGRAMS = [item.name for item in fields(Statistics) if item.name not in ("scores", *_TABLES)]
+COUNTED = [item.name for item in fields(Statistics) if item.name != "scores"]  # in every note of this version
+
+
+def score_scale(column: Column) -> float:
+    """Return the largest number of a column's range, apart from its sign."""
+    return max(map(abs, column.range))
+
+
+def score_bin(value: float, column: Column) -> int:
+    """Return the bin of a score: bin k starts at k / 50 of the scale; values beyond the range are in its last bins.
+
+    NaN is in the first bin, and never stops a run.
+    """
+    low, high = column.range
+    bins = SCORE_BINS / score_scale(column)
+    return min(math.floor(min(max(low, value), high) * bins), math.ceil(high * bins) - 1)

@@ -19,8 +19,9 @@ class CutOptions(PipelineOptions):
         group = parser.add_argument_group("scores")
         group.add_argument(
             "--scores",
+            nargs="+",
             metavar="NAME",
-            help="name of a folder in OUTPUT/scores/ (default: the recipe's scores, or the only folder)",
+            help="names of folders in OUTPUT/scores/, or of their scorers (default: the recipe's scores, or CLIP's)",
         )
 
 

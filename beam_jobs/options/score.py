@@ -1,6 +1,7 @@
 """Options of the score stage."""
 
 import argparse
+from dataclasses import replace
 from os import cpu_count
 from typing import get_args
 
@@ -10,10 +11,14 @@ from apache_beam.transforms.resources import MinRamHint
 from beam_jobs.engines import DATAFLOW_RUNNER, LOCAL_RUNNER
 from beam_jobs.options.recipe import recipe_of
 from mmc4_pipeline.arguments import add_clip
-from mmc4_pipeline.clip.settings import Precision, ScorerSettings
+from mmc4_pipeline.clip.settings import Precision
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.models.folder import default_nsfw_weights
+from mmc4_pipeline.recipe import Recipe
+from mmc4_pipeline.scorers.clip import Clip
+from mmc4_pipeline.scorers.registry import known_scorers, parse_scorers
+from mmc4_pipeline.scoring.base import Machine, Scorer
+from schemas.manifest import CLIP
 
 
 class ScoreOptions(PipelineOptions):
@@ -22,6 +27,13 @@ class ScoreOptions(PipelineOptions):
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group("scores")
+        group.add_argument(
+            "--scorer",
+            nargs="+",
+            metavar="NAME",
+            help=f"scorers to run, one or more of {', '.join(known_scorers())}; settings follow a colon, for example "
+            "clip:model=ViT-B-32,pretrained=datacomp_xl_s13b_b90k (default: clip, and those that the recipe lists)",
+        )
         add_clip(group)
         group.add_argument(
             "--nsfw_weights",
@@ -66,20 +78,33 @@ class ScoreWorkersOptions(PipelineOptions):
         )
 
 
-def scorer_settings(options: PipelineOptions) -> ScorerSettings:
-    """Return the settings of the scorer. A recipe that needs an NSFW head gets the fetched one if none is given."""
-    score = options.view_as(ScoreOptions)
-    clip = ClipChoice(score.clip_model, score.clip_pretrained)
-    nsfw = score.nsfw_weights or default_nsfw_weights(recipe_of(options), clip)
-    return ScorerSettings(
-        clip,
-        nsfw,
-        score.face_weights,
-        score.device,
-        precision=score.precision,
-        compiled=score.torch_compile,
-        processes=_processes_per_machine(options),
-    )
+def chosen_scorers(options: PipelineOptions) -> tuple[Scorer, ...]:
+    """Return the scorers to run. Raises UserError if one is unknown or a setting can't be used.
+
+    A recipe that needs an NSFW head gets the fetched one if none is given.
+    """
+    score, recipe = options.view_as(ScoreOptions), recipe_of(options)
+    listed = [name for name in recipe.score_names if name in known_scorers() and name != CLIP]
+    flags = {
+        "model": score.clip_model,
+        "pretrained": score.clip_pretrained,
+        "nsfw_weights": score.nsfw_weights,
+        "face_weights": score.face_weights,
+        "precision": score.precision,
+        "torch_compile": score.torch_compile,
+        "save_features": score.save_features,
+    }
+    chosen = parse_scorers(score.scorer or [CLIP, *listed], flags)
+    return tuple(_with_nsfw(item, recipe) if isinstance(item, Clip) else item for item in chosen)
+
+
+def _with_nsfw(clip: Clip, recipe: Recipe) -> Clip:
+    return replace(clip, nsfw_weights=clip.nsfw_weights or default_nsfw_weights(recipe, clip.choice))
+
+
+def machine_of(options: PipelineOptions) -> Machine:
+    """Return what scorers run on."""
+    return Machine(options.view_as(ScoreOptions).device, _processes_per_machine(options))
 
 
 def _processes_per_machine(options: PipelineOptions) -> int:

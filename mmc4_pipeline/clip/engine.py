@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from mmc4_pipeline.clip.model import ClipModel, Features
+from mmc4_pipeline.scoring.picture import Picture
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,7 +36,7 @@ class Engine:
         # Otherwise PyTorch would split the copying of each image among all cores, which takes longer than copying it.
         self._pool = ThreadPoolExecutor(self._threads, "decode", torch.set_num_threads, (1,))
 
-    def features(self, files: Iterable[bytes], sentences: Sequence[str]) -> ShardFeatures:
+    def features(self, files: Iterable[bytes | Picture], sentences: Sequence[str]) -> ShardFeatures:
         """Return the features of encoded images and of sentences, in their order.
 
         `files` is read in this thread, and its errors are raised. Raises UserError if not even one image fits the
@@ -51,7 +52,7 @@ class Engine:
         images = np.concatenate(batches) if batches else np.zeros((0, self.model.width), np.float32)
         return ShardFeatures(decoded, images, texts)
 
-    def _image_features(self, files: Iterable[bytes], decoded: list[bool]) -> Iterator[Features]:
+    def _image_features(self, files: Iterable[bytes | Picture], decoded: list[bool]) -> Iterator[Features]:
         computing: deque[_Fetched] = deque()
         for batch in self._batches(files, decoded):
             computing.append(_Fetched(self.model.encode(batch)))
@@ -59,7 +60,7 @@ class Engine:
                 yield self.model.to_numpy(computing.popleft().wait())
         yield from (self.model.to_numpy(fetched.wait()) for fetched in computing)
 
-    def _batches(self, files: Iterable[bytes], decoded: list[bool]) -> Iterator[torch.Tensor]:
+    def _batches(self, files: Iterable[bytes | Picture], decoded: list[bool]) -> Iterator[torch.Tensor]:
         """Yield the pixels of full batches and of the rest; append to `decoded` whether each file could be decoded."""
         full: list[torch.Tensor] = []
         ahead = _BATCHES_AHEAD * self.model.batch_size + self._threads

@@ -57,9 +57,16 @@ def read_features(scores: str) -> Iterator[ImageFeatures]:
     if not paths:
         raise UserError(f"{scores}: no features; run `mmc4 score` with --save_features")
     for path in paths:
-        with storage.open_read(path) as stream:
-            for batch in pq.ParquetFile(pa.PythonFile(stream, mode="r")).iter_batches():
-                lists = batch.column("values")
-                rows = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), lists.type.list_size)
-                keys, positions = batch.column("key").to_pylist(), batch.column("position").to_pylist()
-                yield from map(ImageFeatures, keys, positions, rows)
+        yield from features_in(path)
+
+
+def features_in(path: str) -> Iterator[ImageFeatures]:
+    """Yield the features of one shard. Raises UserError if none were saved."""
+    if not storage.exists(path):
+        raise UserError(f"{path}: no features; run `mmc4 score` with --save_features")
+    with storage.open_read(path) as stream:
+        for batch in pq.ParquetFile(pa.PythonFile(stream, mode="r")).iter_batches():
+            lists = batch.column("values")
+            rows = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), lists.type.list_size)
+            keys, positions = batch.column("key").to_pylist(), batch.column("position").to_pylist()
+            yield from map(ImageFeatures, keys, positions, rows)

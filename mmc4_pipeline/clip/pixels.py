@@ -1,6 +1,5 @@
 """Decode images to the pixels that a model takes, by open_clip's own transforms or faster, nearly equal ones."""
 
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,8 @@ from PIL import Image as PillowImage
 from torch.nn import functional
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize
+
+from mmc4_pipeline.scoring.picture import Picture, with_pillow
 
 
 class Pixels:
@@ -29,18 +30,19 @@ class Pixels:
         )
         self._side = None if exact else _side_of(geometry)
 
-    def of_file(self, data: bytes) -> torch.Tensor | None:
+    def of_file(self, file: bytes | Picture) -> torch.Tensor | None:
         """Return the pixels of an encoded image, uint8 of shape (3, height, width), or None if it cannot be decoded.
 
         Most of the work releases Python's global lock, so that threads decode in parallel.
         """
-        pixels = self._of_jpeg(data) if self._side and data.startswith(b"\xff\xd8") else None
+        picture = file if isinstance(file, Picture) else Picture(file)
+        pixels = self._of_jpeg(picture) if self._side and picture.data.startswith(b"\xff\xd8") else None
         if pixels is not None:
             return pixels
+        image = picture.decoded(with_pillow)
         try:
-            with PillowImage.open(BytesIO(data)) as image:
-                return self.of_image(image)
-        except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError):
+            return None if image is None else self.of_image(image)
+        except (OSError, ValueError):
             return None
 
     def of_image(self, image: PillowImage.Image) -> torch.Tensor:
@@ -60,12 +62,10 @@ class Pixels:
             self._mean, self._deviation = self._mean.to(pixels.device), self._deviation.to(pixels.device)
         return pixels.float().div_(255).sub_(self._mean).div_(self._deviation)
 
-    def _of_jpeg(self, data: bytes) -> torch.Tensor | None:
+    def _of_jpeg(self, picture: Picture) -> torch.Tensor | None:
         """Return the pixels of a JPEG in colour or grey, or None if Pillow has to decode it: other or damaged files."""
-        side = self._side or 0
-        try:
-            full = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.UNCHANGED)
-        except RuntimeError:
+        side, full = self._side or 0, picture.decoded(_with_torch)
+        if full is None:
             return None
         channels, height, width = full.shape
         short, long = sorted((height, width))
@@ -76,6 +76,13 @@ class Pixels:
         # The rounding is that of torchvision's CenterCrop.
         top, left = round((rows - side) / 2), round((columns - side) / 2)
         return resized[:, top : top + side, left : left + side].expand(3, side, side).contiguous()
+
+
+def _with_torch(data: bytes) -> torch.Tensor | None:
+    try:
+        return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.UNCHANGED)  # type: ignore[no-any-return]
+    except RuntimeError:
+        return None
 
 
 def _side_of(geometry: list[Any]) -> int | None:

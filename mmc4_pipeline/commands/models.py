@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
             console.print(str(error))
     if missing:
         raise UserError(f"{folder}: {missing} of {len(files)} files could not be fetched, see above")
-    if any(item.needs == "face" for item in recipe.of_kind(ScoreFilter).values()):
+    if any(item.column == "face" for item in recipe.of_kind(ScoreFilter).values()):
         console.print("A face head is not published: train one for your CLIP with `mmc4 train_faces`.")
     if folder.resolve() != models_folder().resolve():
         console.print(f"To let `mmc4 score` find them: export {ENVIRONMENT}={folder.resolve()}")

@@ -28,6 +28,6 @@ def main(argv: list[str]) -> None:
     console = Console()
     manifest = folder.manifest(CutPlan)
     print_funnel(manifest, console)
-    for what, result in comparison(manifest, statistics_of(folder.notes())[0]):
+    for what, result in comparison(manifest, statistics_of(folder.notes(), manifest.plan.input.all_columns)[0]):
         console.print(f"{what}: {result}", highlight=False, markup=False)
     console.print(f"\n{path}", soft_wrap=True, highlight=False, markup=False)

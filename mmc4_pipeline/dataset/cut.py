@@ -1,6 +1,5 @@
 """Makes the dataset's documents of one scored shard: applies filters, assigns images, applies document rules."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,43 +8,54 @@ from filters.base import AssignedDocument, DeclarationFilter, DocumentFilter, Pa
 from mmc4_pipeline.apply_filters import Candidate, apply_filters, first_drop
 from mmc4_pipeline.assignment import Assignment, assign, before_each
 from mmc4_pipeline.cut_document import CutDocument, Placed
+from mmc4_pipeline.dataset.weighing import check_rows, weighted, without_scores
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.recipe import Recipe
+from schemas.columns import CLIP_COLUMNS, Column, LedgerColumn, Shape, ledger_columns
 from schemas.image import Image
-from schemas.ledger import LedgerRow
+from schemas.ledger import LedgerRow, ledger_record
 from schemas.page import ImageLink, Page
 from schemas.reasons import Drop, Reason, Stage
 from schemas.score import DocumentScores, ImageScore
 
 
 def cut_shard(
-    pages: Sequence[Page], images: Sequence[Image], scores: Sequence[DocumentScores], recipe: Recipe
+    pages: Sequence[Page],
+    images: Sequence[Image],
+    scores: Sequence[DocumentScores],
+    recipe: Recipe,
+    columns: Sequence[Column] = CLIP_COLUMNS,
 ) -> Iterator[CutDocument]:
-    """Yield the documents of a shard in the order of its pages. Raises UserError if scores and images do not match."""
+    """Yield the documents of a shard in the order of its pages; `columns` are those of the scores.
+
+    Raises UserError if scores and images do not match.
+    """
     images_of: dict[str, list[Image]] = {}
     for image in images:
         images_of.setdefault(image.key, []).append(image)
     scores_of = {document.key: document for document in scores}
     for page in pages:
         scored = scores_of.get(page.key)
-        yield _cut(page, images_of.get(page.key, []), scored.images if scored else [], recipe)
+        yield _cut(page, images_of.get(page.key, []), scored.images if scored else [], recipe, columns)
 
 
-def _cut(page: Page, images: Sequence[Image], scores: Sequence[ImageScore], recipe: Recipe) -> CutDocument:
+def _cut(
+    page: Page, images: Sequence[Image], scores: Sequence[ImageScore], recipe: Recipe, columns: Sequence[Column]
+) -> CutDocument:
     image_at = {image.position: image for image in images}
     score_at = {score.position: score for score in scores}
     dropped = {link.position: (Stage.PAGES, Drop(link.reason, link.filter)) for link in page.links if link.reason}
     dropped |= {image.position: (Stage.IMAGES, Drop(image.reason, image.filter)) for image in images if image.reason}
     dropped |= {score.position: (Stage.SCORE, Drop(score.reason)) for score in scores if score.reason}
     links = [link for link in page.links if link.position not in dropped]
-    candidates = [_candidate(page, link, image_at, score_at) for link in links]
+    candidates = [_candidate(page, link, image_at, score_at, recipe.assignment) for link in links]
     drops = [
-        drop or _without_place(link, recipe.assignment)
+        drop or _without_place(link, recipe.assignment) or without_scores(score_at[link.position], recipe.assignment)
         for link, drop in zip(links, apply_filters(candidates, recipe.filters, {}), strict=True)
     ]
     dropped |= {link.position: (Stage.CUT, drop) for link, drop in zip(links, drops, strict=True) if drop}
     kept = [candidate for candidate, drop in zip(candidates, drops, strict=True) if drop is None]
-    placed = _place(kept, recipe.assignment)
+    placed = _place(kept, recipe.assignment, columns)
     of_document = _judge_document(page, placed, recipe)
     if of_document is not None:
         dropped |= {item.image.position: (Stage.CUT, of_document) for item in placed}
@@ -74,19 +84,17 @@ def _declaration(recipe: Recipe, drop: Drop, page: Page, image: Image | None) ->
     return None
 
 
-def _candidate(page: Page, link: ImageLink, images: dict[int, Image], scores: dict[int, ImageScore]) -> Candidate:
+def _candidate(
+    page: Page, link: ImageLink, images: dict[int, Image], scores: dict[int, ImageScore], assignment: Assignment
+) -> Candidate:
     if link.position not in images or link.position not in scores:
         raise UserError(f"{link.url} on {page.url}: kept but not scored; run `mmc4 score` again into another --output")
     score = scores[link.position]
-    if len(score.similarity) != len(page.sentences) or not all(map(math.isfinite, score.similarity)):
-        raise UserError(
-            f"{link.url} on {page.url}: expected {len(page.sentences)} finite similarities, one per sentence; "
-            "run `mmc4 score` again into another --output"
-        )
+    check_rows(score, assignment, len(page.sentences), f"{link.url} on {page.url}")
     return Candidate(images[link.position], link, score, page.url, page.declarations)
 
 
-def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Placed]:
+def _place(candidates: Sequence[Candidate], assignment: Assignment, columns: Sequence[Column]) -> list[Placed]:
     scored = [
         (each.image, each.score, each.link)
         for each in candidates
@@ -96,7 +104,8 @@ def _place(candidates: Sequence[Candidate], assignment: Assignment) -> list[Plac
         return []
     similarity = np.array([score.similarity for _, score, _ in scored], dtype=np.float32)
     gaps = [_gap(link) for _, _, link in scored]
-    matched = assign(similarity, assignment, gaps, [link.published_sentence for _, _, link in scored]).tolist()
+    by = weighted([score for _, score, _ in scored], assignment, columns)
+    matched = assign(by, assignment, gaps, [link.published_sentence for _, _, link in scored]).tolist()
     before = before_each(matched, assignment, gaps, similarity.shape[1])
     placed = [
         Placed(image, score, sentence, float(similarity[row, sentence]), before[row])
@@ -123,16 +132,22 @@ def _judge_document(page: Page, placed: Sequence[Placed], recipe: Recipe) -> Dro
     return first_drop((key, item.decide(document)) for key, item in recipe.of_kind(DocumentFilter).items())
 
 
-def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]:
-    """Yield the ledger's row for each image link of the document's page; `shard` is the file of its kept images."""
+def ledger_rows(
+    document: CutDocument, shard: str | None, columns: tuple[Column, ...] = CLIP_COLUMNS
+) -> Iterator[LedgerRow]:
+    """Yield the ledger's row for each image link of the document's page.
+
+    `shard` is the file of its kept images, `columns` are those of the scores.
+    """
+    record, of_scores = ledger_record(columns), ledger_columns(columns)
     placed = {item.image.position: item for item in document.placed}
     words = document.page.words
     for link in document.page.links:
         image = document.images.get(link.position) or Image(document.page.key, link.position, link.url)
-        score = document.scores.get(link.position) or ImageScore(link.position, [])
+        score = document.scores.get(link.position) or ImageScore(link.position, {})
         item = placed.get(link.position)
         stage, drop = document.dropped.get(link.position, (None, None))
-        yield LedgerRow(
+        yield record(
             page_url=document.page.url,
             image_url=image.url,  # a hash if the image was denied by its content
             position=link.position,
@@ -146,11 +161,7 @@ def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]
             width=image.width,
             height=image.height,
             phash=image.phash,
-            nsfw=score.nsfw,
-            face=score.face,
-            ad=score.ad,
-            best_similarity=max(score.similarity, default=None),
-            matched_similarity=item.similarity if item else None,
+            **{column.name: _in_ledger(column, score, item) for column in of_scores},
             sentence=item.sentence if item else None,
             sentences=len(document.page.sentences) or None,
             words=words or None,
@@ -170,3 +181,10 @@ def ledger_rows(document: CutDocument, shard: str | None) -> Iterator[LedgerRow]
 
 def _at(similarities: Sequence[float], sentence: int | None) -> float | None:
     return None if sentence is None or not similarities else similarities[sentence]
+
+
+def _in_ledger(column: LedgerColumn, score: ImageScore, placed: Placed | None) -> float | str | None:
+    name = column.column.name
+    if column.is_matched:
+        return score.at(name, placed.sentence) if placed else None
+    return score.values.get(name) if column.column.shape is Shape.TEXT else score.number(name)

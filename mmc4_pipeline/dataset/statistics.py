@@ -4,6 +4,7 @@ The cut stage counts the rows that it writes, a takedown those that remain.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,12 +12,13 @@ from itertools import groupby
 from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.dataset.cut import ledger_rows
 from mmc4_pipeline.naming import site_of
+from schemas.columns import CLIP_COLUMNS, Column, LedgerColumn, Shape, ledger_columns
 from schemas.comparison import CHANGE_BINS, Comparison
 from schemas.image import Image
 from schemas.ledger import LedgerRow
 from schemas.page import is_hashed
 from schemas.reasons import Reason, Stage
-from schemas.statistics import BYTES_BIN, SHARE_BINS, SIDE_BIN, SIMILARITY_BINS, Statistics
+from schemas.statistics import BYTES_BIN, SHARE_BINS, SIDE_BIN, Statistics, score_bin
 from schemas.tables import MAX_URL, Duplicates, Sites
 
 _DUPLICATE = (Reason.DOCUMENT_DUPLICATE, Reason.CORPUS_DUPLICATE)
@@ -34,32 +36,42 @@ class ImagelessDocument:
     sentences: int | None
 
 
-def statistics_of_documents(documents: Sequence[CutDocument], shard: int) -> Statistics:
+def statistics_of_documents(
+    documents: Sequence[CutDocument], shard: int, columns: tuple[Column, ...] = CLIP_COLUMNS
+) -> Statistics:
     """Count the statistics of a shard that has just been cut. Those of its parts add up to the same."""
     imageless = (
         ImagelessDocument(document.page.url, len(document.page.sentences))
         for document in documents
         if document.reason is None and not document.placed
     )
-    rows = (row for document in documents for row in ledger_rows(document, None))
+    rows = (row for document in documents for row in ledger_rows(document, None, columns))
     images = (image for document in documents for image in document.images.values())
-    return statistics_of_rows(rows, shard, imageless, offsets_of_duplicates(images))
+    return statistics_of_rows(rows, shard, imageless, offsets_of_duplicates(images), columns)
 
 
 def statistics_of_rows(
-    rows: Iterable[LedgerRow], shard: int, imageless: Iterable[ImagelessDocument], offsets: Offsets
+    rows: Iterable[LedgerRow],
+    shard: int,
+    imageless: Iterable[ImagelessDocument],
+    offsets: Offsets,
+    columns: tuple[Column, ...],
 ) -> Statistics:
     """Count the statistics of a shard. The rows of a document must follow one another, as they do in the ledger.
 
     `offsets` places the examples of duplicates; those of images that it lacks have no place (offset and length 0).
     """
-    result = Statistics()
+    numbers = [item for item in ledger_columns(columns) if item.column.shape is not Shape.TEXT]
+    result = Statistics(scores={item.name: Counter() for item in numbers})
     for _, group in groupby(rows, key=lambda row: row.document):
         document = list(group)
         for row in document:
-            _count_row(row, result)
+            if row.width is not None and row.height is not None:
+                result.decoded_short_side[min(row.width, row.height) // SIDE_BIN] += 1
             _count_duplicate(row, shard, offsets, result)
             _count_published(row, result.published)
+        for item in numbers:
+            _count_scores(document, item, result.scores[item.name])
         kept = [row for row in document if row.reason is None]
         if kept:
             _count_kept(kept, result)
@@ -82,22 +94,18 @@ def offsets_of_duplicates(images: Iterable[Image]) -> Offsets:
     }
 
 
-def _count_row(row: LedgerRow, result: Statistics) -> None:
-    """Count what was measured on an image, kept or not."""
-    if row.width is not None and row.height is not None:
-        result.decoded_short_side[min(row.width, row.height) // SIDE_BIN] += 1
-    for name in ("best_similarity", "nsfw", "face"):
-        value = getattr(row, name)
-        if value is not None:
-            getattr(result, name)[bin_of(value, SIMILARITY_BINS)] += 1
+def _count_scores(rows: Sequence[LedgerRow], item: LedgerColumn, counts: Counter[int]) -> None:
+    """Count a document's scores in a column. A document's own score is counted once."""
+    values = [value for row in rows if (value := getattr(row, item.name)) is not None]
+    counts.update(
+        score_bin(value, item.column) for value in (values[:1] if item.column.shape is Shape.DOCUMENT else values)
+    )
 
 
 def _count_kept(rows: Sequence[LedgerRow], result: Statistics) -> None:
     """Count a document by the rows of its kept images."""
     _count_sentences(rows[0].sentences, len(rows), len({row.sentence for row in rows}), result)
     for row in rows:
-        if row.matched_similarity is not None:
-            result.matched_similarity[bin_of(row.matched_similarity, SIMILARITY_BINS)] += 1
         if row.width is not None and row.height is not None:
             result.short_side[min(row.width, row.height) // SIDE_BIN] += 1
         if row.stored_bytes is not None:
@@ -140,9 +148,3 @@ def _count_duplicate(row: LedgerRow, shard: int, offsets: Offsets, result: Stati
     offset = offsets.get((row.document, row.position))
     place = (0, 0) if offset is None else (offset, row.stored_bytes)
     result.duplicates.add(Duplicates(row.reason, row.phash, 1, row.image_url[:MAX_URL], shard, *place))
-
-
-def bin_of(value: float, bins: int) -> int:
-    """Return the bin of a value up to 1.0, which belongs to the last bin. NaN counts as -1 and never stops a run."""
-    bounded = max(-1.0, value)
-    return min(math.floor(bounded * bins), bins - 1)

@@ -1,18 +1,13 @@
 """Finds the formats, and reads their settings from the command line and from a dataset's plan."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import cache
 from typing import Any
-
-import orjson
-import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from mmc4_pipeline import formats
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.base import Format
-from mmc4_pipeline.plug_ins import find_plug_ins
+from mmc4_pipeline.plug_ins import find_plug_ins, setting_values, with_settings
 
 
 @cache
@@ -32,7 +27,7 @@ def parse_formats(choices: Sequence[str]) -> dict[str, Format]:
         name, _, settings = choice.partition(":")
         if name in chosen:
             raise UserError(f"--formats: {name} is named twice; a dataset has one folder for it")
-        chosen[name] = format_of(name, _settings(name, settings))
+        chosen[name] = format_of(name, setting_values(settings, _class_of(name), f"--formats {name}"))
     if not chosen:
         raise UserError(f"--formats: name at least one of {', '.join(known_formats())}")
     owners: dict[str, str] = {}
@@ -45,12 +40,7 @@ def parse_formats(choices: Sequence[str]) -> dict[str, Format]:
 
 def format_of(name: str, settings: Mapping[str, Any]) -> Format:
     """Return the format of that name with its settings. Raises UserError if it is unknown or a value is not allowed."""
-    try:
-        return TypeAdapter(_class_of(name)).validate_json(orjson.dumps(settings, default=str), strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(f"--formats {name}: {place}: {first['msg']} (got {first['input']!r})") from error
+    return with_settings(_class_of(name), settings, f"--formats {name}")
 
 
 def _class_of(name: str) -> type[Format]:
@@ -60,15 +50,3 @@ def _class_of(name: str) -> type[Format]:
             f"--formats {name}: unknown format; known: {', '.join(known)}. If it is a plug-in's, install the plug-in"
         )
     return known[name]
-
-
-def _settings(name: str, text: str) -> dict[str, Any]:
-    """Read "compression=zip,similarity_matrix=false"; raises UserError if the format does not have a setting."""
-    allowed = [field.name for field in fields(_class_of(name))]  # type: ignore[arg-type]
-    values = {}
-    for setting in filter(None, text.split(",")):
-        key, equals, value = setting.partition("=")
-        if key not in allowed or not equals:
-            raise UserError(f"--formats {name}: {setting}: unknown setting; known: {', '.join(allowed) or 'none'}")
-        values[key] = yaml.safe_load(value)
-    return values

@@ -26,14 +26,14 @@ def needed_by(recipe: Recipe) -> list[PublishedFile]:
 
     A face head is not published: the face detector is needed to train one, and to find boxes.
     """
-    needs = {item.needs for item in recipe.of_kind(ScoreFilter).values()}
+    needs = {item.column for item in recipe.of_kind(ScoreFilter).values()}
     heads = {"nsfw": catalogue.NSFW, "face": catalogue.FACE_DETECTOR}
     if recipe.face_detector.every_image:
         needs.add("face")
     if recipe.face_detector.model == "cascade":
         del heads["face"]
     clips = {"_".join(identity.values()): file for file, identity in catalogue.published_clips()}
-    clip = clips.get(recipe.scores or "", catalogue.CLIP)
+    clip = next((clips[name] for name in recipe.score_names if name in clips), catalogue.CLIP)
     return [clip, *(file for need, file in heads.items() if need in needs)]
 
 

@@ -68,7 +68,7 @@ def published_clip(clip: ClipChoice) -> PublishedFile | None:
 
 def default_nsfw_weights(recipe: Recipe, clip: ClipChoice) -> str | None:
     """Return the fetched NSFW head if the recipe needs one and the CLIP is that of the head, or has random weights."""
-    needed = any(item.needs == "nsfw" for item in recipe.of_kind(ScoreFilter).values())
+    needed = any(item.column == "nsfw" for item in recipe.of_kind(ScoreFilter).values())
     path = fetched(catalogue.NSFW) if needed else None
     own = (catalogue.CLIP_IDENTITY, {**catalogue.CLIP_IDENTITY, "weights": RANDOM})
     return path if path and clip.identity() in own else None

@@ -11,13 +11,13 @@ from mmc4_pipeline.plug_ins import known_filters
 from mmc4_pipeline.publish.contents import (
     CRAWL_TERMS,
     DOCUMENT_FIELDS,
-    LEDGER_FIELDS,
     PAPER,
     SOURCE_LICENSE,
     FileGroup,
     file_groups,
     has_c4_texts,
     has_mmc4_documents,
+    ledger_fields,
 )
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.manifest import CutPlan, Manifest
@@ -80,7 +80,7 @@ def card(manifest: Manifest[CutPlan], name: str) -> str:
         ("## Dataset structure", ""),
         ("### Files", _files(name, groups)),
         *([("### Fields of a document", _document())] if has_mmc4_documents(manifest) else []),
-        ("### Fields of the ledger", f"{_LEDGER}\n\n{_field_table(LEDGER_FIELDS)}"),
+        ("### Fields of the ledger", f"{_LEDGER}\n\n{_field_table(ledger_fields(manifest))}"),
         ("## Dataset creation", ""),
         ("### Source data", _source(manifest)),
         ("### Processing", _processing(manifest)),

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from mmc4_pipeline.dataset.files import ShardFile, files_of, is_ledger, shards_of
 from mmc4_pipeline.formats.base import Format
 from mmc4_pipeline.publish.brace_pattern import brace_pattern
+from schemas.columns import ledger_columns
+from schemas.ledger import ledger_record
 from schemas.manifest import CutPlan, Manifest, WrittenFile
 from schemas.mmc4_document import ImageInfo, Mmc4Document, fields_of
 
@@ -20,7 +22,7 @@ DOCUMENT_FIELDS = {
     **fields_of(Mmc4Document),
     **{f"image_info[].{name}": text for name, text in fields_of(ImageInfo).items()},
 }
-LEDGER_FIELDS = {
+_LEDGER_FIELDS = {
     "page_url": "URL of the page that has the link; after a takedown, `sha256:` and the URL's hash",
     "image_url": "URL of the image; after a takedown, `sha256:` and the URL's hash",
     "position": "position of the link among the page's image links, from 0",
@@ -34,11 +36,6 @@ LEDGER_FIELDS = {
     "width": "width of the image as received, in pixels, upright",
     "height": "height of the image as received, in pixels, upright",
     "phash": "64-bit perceptual hash",
-    "nsfw": "probability that the image is not safe for work",
-    "face": "probability that the image shows a face",
-    "ad": "probability that the image is an advertisement, estimated with CLIP",
-    "best_similarity": "CLIP's highest cosine similarity to any sentence of the document",
-    "matched_similarity": "similarity to the sentence that the image was assigned to; null if it was dropped",
     "sentence": "index of the sentence that the image was assigned to, from 0; null if it was dropped",
     "sentences": "number of sentences of the document",
     "words": "number of words of the document",
@@ -105,6 +102,13 @@ def _of_format(item: Format, files: Sequence[WrittenFile]) -> FileGroup:
 def _pattern(name: str) -> str:
     folder, slash, file = name.rpartition("/")
     return _FOLDER.sub("*/", folder + slash) + _NUMBERS.sub("*", file, count=1)
+
+
+def ledger_fields(manifest: Manifest[CutPlan]) -> dict[str, str]:
+    """Return the description of each column of a dataset's ledger, in order."""
+    columns = manifest.plan.input.all_columns
+    described = _LEDGER_FIELDS | {item.name: item.description for item in ledger_columns(columns)}
+    return {item.name: described[item.name] for item in fields(ledger_record(columns))}
 
 
 def has_c4_texts(manifest: Manifest[CutPlan]) -> bool:

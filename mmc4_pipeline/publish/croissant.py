@@ -15,13 +15,13 @@ from mmc4_pipeline.dataset.files import files_of
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.publish.contents import (
     CRAWL_TERMS,
-    LEDGER_FIELDS,
     PAPER,
     PARQUET,
     SOURCE_LICENSE,
     FileGroup,
     file_groups,
     has_c4_texts,
+    ledger_fields,
 )
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.manifest import CutPlan, WrittenFile
@@ -81,7 +81,7 @@ def croissant(folder: StageFolder, name: str, url: str) -> dict[str, Any]:
         "citeAs": f"Zhu et al., Multimodal C4 ({PAPER})",
         "distribution": [_file_object(file, media_types.get(file.name, "application/octet-stream")) for file in files]
         + [_file_set(group) for group in groups],
-        "recordSet": [made for group in groups if (made := _record_set(folder, group))],
+        "recordSet": [made for group in groups if (made := _record_set(folder, group, ledger_fields(manifest)))],
     }
 
 
@@ -106,7 +106,7 @@ def _file_set(group: FileGroup) -> dict[str, Any]:
     return {**described, "encodingFormat": group.media_type, "includes": group.pattern}
 
 
-def _record_set(folder: StageFolder, group: FileGroup) -> dict[str, Any] | None:
+def _record_set(folder: StageFolder, group: FileGroup, ledger: dict[str, str]) -> dict[str, Any] | None:
     if group.media_type != PARQUET:
         return None
     fields = []
@@ -115,7 +115,7 @@ def _record_set(folder: StageFolder, group: FileGroup) -> dict[str, Any] | None:
         source = {"fileSet": {"@id": f"{group.name}-files"}, "extract": {"column": column.name}}
         field = {**described, "dataType": _data_type(column.type), "source": source}
         field |= {"repeated": True} if pa.types.is_list(column.type) else {}
-        field |= {"description": LEDGER_FIELDS[column.name]} if group.is_ledger else {}
+        field |= {"description": ledger[column.name]} if group.is_ledger else {}
         fields.append(field)
     return {"@type": "cr:RecordSet", "@id": group.name, "name": group.name, "field": fields}
 

@@ -2,11 +2,13 @@
 
 A recipe may extend another one (`extends: mmc4`). Its keys replace those of the other recipe, level by level, and
 `null` turns a filter off. Filters run in the order in which the recipe lists them, each in the stage of its kind.
+A filter's key is its name, or any other key with `filter: NAME`: so a recipe may have a filter several times.
 """
 
 from dataclasses import field, fields, is_dataclass, make_dataclass
 from functools import cache
 from importlib.resources import files
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -14,7 +16,7 @@ import orjson
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from filters.base import FileLinkFilter, LinkFilter
+from filters.base import FileLinkFilter, Filter, LinkFilter
 from mmc4_pipeline.assignment import as_mapping
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.plug_ins import known_filters
@@ -67,9 +69,17 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
 def _merged(base: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in settings.items():
-        old = _mapping(key, result.get(key)) if isinstance(value, dict) else None
-        result[key] = _merged(old, value) if isinstance(old, dict) else value
+        old = _mapping(key, result.get(key)) if isinstance(value, dict) else result.get(key)
+        if value is None and _names_filter(old):
+            del result[key]
+        else:
+            result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return result
+
+
+def _names_filter(setting: Any) -> bool:
+    """Return whether a filter's settings name it, so that its key is not its name."""
+    return isinstance(setting, dict) and "filter" in setting
 
 
 def _mapping(key: str, value: Any) -> Any:
@@ -87,22 +97,30 @@ def _override(settings: dict[str, Any], override: str) -> None:
         settings[parent] = dict(inner) if isinstance(inner, dict) else {}
         settings = settings[parent]
     try:
-        settings[last] = yaml.safe_load(value)
+        new = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise UserError(f"--set {override}: the value is not valid YAML") from error
+    if new is None and _names_filter(settings.get(last)):
+        del settings[last]
+    else:
+        settings[last] = new
 
 
 def _parse(settings: dict[str, Any], name: str, where: str) -> Recipe:
     """Return the recipe with those settings; raises UserError, naming the key, if a key or value is not allowed."""
-    chosen = settings.get("filters") or {}
+    chosen, named = settings.get("filters") or {}, {}
+    if isinstance(chosen, dict):
+        named = {key: _filter_named(key, item["filter"], where) for key, item in chosen.items() if _names_filter(item)}
+        chosen = {key: _without_name(item) for key, item in chosen.items()}
     complete = {**settings, "filters": chosen}
     if isinstance(assignment := settings.get("assignment"), str | dict):
         complete["assignment"] = as_mapping(assignment)
     as_json = orjson.dumps(complete, default=str, option=orjson.OPT_NON_STR_KEYS)
+    shape = _shape(tuple(named.items()))
     try:
-        read: Any = TypeAdapter(_shape()).validate_json(as_json, strict=True)
+        read: Any = TypeAdapter(shape).validate_json(as_json, strict=True)
     except ValidationError as error:
-        raise UserError(f"{where}: {_problem(error)}") from error
+        raise UserError(f"{where}: {_problem(error, shape)}") from error
     filters = {key: item for key in chosen if (item := getattr(read.filters, key)) is not None}
     for key, item in filters.items():
         if isinstance(item, LinkFilter | FileLinkFilter) and item.needs and not getattr(read.links, item.needs):
@@ -111,10 +129,32 @@ def _parse(settings: dict[str, Any], name: str, where: str) -> Recipe:
     return Recipe(name=name, filters=filters, **plain)
 
 
+def _without_name(setting: Any) -> Any:
+    return {key: value for key, value in setting.items() if key != "filter"} if _names_filter(setting) else setting
+
+
+def _filter_named(key: str, name: Any, where: str) -> type[Filter]:
+    """Return the filter that a key names by `filter: NAME`; raises UserError if it can't."""
+    known = known_filters()
+    if key in known:
+        raise UserError(
+            f"{where}: filters.{key}: is itself a filter's name; choose another key for a filter with `filter:`"
+        )
+    if not str(key).isidentifier() or iskeyword(key):
+        raise UserError(f"{where}: filters.{key}: a key must have letters, digits and underscores only")
+    if name not in known:
+        raise UserError(f"{where}: filters.{key}.filter: unknown filter {name!r}; known: {', '.join(known)}")
+    return known[name]
+
+
 @cache
-def _shape() -> Any:
-    """Return the type of a recipe's YAML: the fields of `Recipe`, with a field for each known filter in `filters`."""
-    off = [(key, item | None, field(default=None)) for key, item in known_filters().items()]
+def _shape(named: tuple[tuple[str, type[Filter]], ...] = ()) -> Any:
+    """Return the type of a recipe's YAML: the fields of `Recipe`, with a field for each filter in `filters`.
+
+    `named` has the filters whose keys are not their names.
+    """
+    items = {**known_filters(), **dict(named)}
+    off = [(key, item | None, field(default=None)) for key, item in items.items()]
     hints = get_type_hints(Recipe, include_extras=True) | {"filters": make_dataclass("Filters", off)}
     del hints["name"]
     records: dict[str, Any] = {key: hint for key, hint in hints.items() if is_dataclass(hint)}
@@ -125,7 +165,7 @@ def _shape() -> Any:
     return make_dataclass("RecipeFile", columns, kw_only=True, namespace=strict)
 
 
-def _problem(error: ValidationError) -> str:
+def _problem(error: ValidationError, shape: Any) -> str:
     """Return the first problem in one line. An unknown key comes first: it may be the missing one, misspelled."""
     first = min(error.errors(), key=lambda item: item["type"] != "unexpected_keyword_argument")
     path = [str(part) for part in first["loc"]]
@@ -134,16 +174,15 @@ def _problem(error: ValidationError) -> str:
             *parents, key = path
             place = f"{'.'.join(parents)}: " if parents else ""
             hint = ". If it is a plug-in's filter, install the plug-in" if parents == ["filters"] else ""
-            return f"{place}unknown key {key!r}; allowed: {', '.join(_keys_at(parents)) or 'nothing'}{hint}"
+            return f"{place}unknown key {key!r}; allowed: {', '.join(_keys_at(parents, shape)) or 'nothing'}{hint}"
         case "missing":
             return f"{'.'.join(path)}: is missing"
     reason = first["msg"].removeprefix("Value error, ")
     return f"{'.'.join(path)}: {reason} (got {first['input']!r})"
 
 
-def _keys_at(path: list[str]) -> list[str]:
-    """Return the keys that a recipe may have at a place."""
-    record = _shape()
+def _keys_at(path: list[str], record: Any) -> list[str]:
+    """Return the keys that a recipe, whose type is `record`, may have at a place."""
     for key in path:
         hint = get_type_hints(record)[key]
         record = next(item for item in (hint, *get_args(hint)) if is_dataclass(item))

@@ -86,7 +86,7 @@ class FaceHeadSettings:
 class Recipe:
     """Everything that defines a dataset. `filters` is in the order in which they run, without those that are off.
 
-    `scores` names the scores that the thresholds are meant for, such as "ViT-L-14_openai"; None means any.
+    `scores` names the scores that it uses: folders such as "ViT-L-14_openai", or scorers. None means CLIP's.
     """
 
     name: str
@@ -99,7 +99,12 @@ class Recipe:
     face_head: FaceHeadSettings
     filters: dict[str, Filter]
     assignment: Assignment
-    scores: str | None = None
+    scores: str | tuple[str, ...] | None = None
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Return the names of the scores that the recipe lists."""
+        return (self.scores,) if isinstance(self.scores, str) else self.scores or ()
 
     def of_kind(self, kind: type[Kind]) -> dict[str, Kind]:
         """Return the recipe's filters of one kind, in order."""
@@ -145,4 +150,11 @@ class Recipe:
 
 
 def _filters_json(filters: dict[str, Filter]) -> dict[str, Any]:
-    return {key: asdict(item) for key, item in filters.items()}  # type: ignore[call-overload]
+    return {key: _filter_json(key, item) for key, item in filters.items()}
+
+
+def _filter_json(key: str, item: Filter) -> dict[str, Any]:
+    """Return a filter's settings, with its name if that is not its key."""
+    name = type(item).__module__.rpartition(".")[2]
+    settings: dict[str, Any] = asdict(item)  # type: ignore[call-overload]
+    return settings if name == key else {"filter": name, **settings}

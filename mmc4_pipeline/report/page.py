@@ -4,8 +4,7 @@ Everything that it shows of documents comes from the web: the template escapes a
 Content-Security-Policy blocks anything that is missed.
 """
 
-from collections.abc import Iterable
-from dataclasses import fields
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -23,8 +22,9 @@ from mmc4_pipeline.report.funnel import funnel
 from mmc4_pipeline.report.published import published_name, rates
 from mmc4_pipeline.report.samples import Sample, samples
 from mmc4_pipeline.stage_folder import StageFolder
+from schemas.columns import Column, Shape, ledger_columns
 from schemas.manifest import CutPlan, Manifest, ShardNote
-from schemas.statistics import Statistics
+from schemas.statistics import COUNTED, Statistics
 
 NAME = "report.html"
 MAX_BYTES = 5_000_000  # of the page; sample documents are left out until it fits
@@ -42,7 +42,8 @@ def write_report(folder: StageFolder) -> str:
     manifest = folder.manifest(CutPlan)
     formats = list(DatasetSettings.of(manifest).formats.values())
     documents, scale = samples(folder, formats, folder.notes())
-    content = _content(folder, manifest, *statistics_of(folder.notes())) | {"scale": scale}
+    found = statistics_of(folder.notes(), manifest.plan.input.all_columns)
+    content = _content(folder, manifest, *found) | {"scale": scale}
     page = _render(content, documents)
     while len(page) > MAX_BYTES and documents:
         documents.pop()
@@ -52,13 +53,14 @@ def write_report(folder: StageFolder) -> str:
     return path
 
 
-def statistics_of(notes: Iterable[ShardNote]) -> tuple[Statistics, set[str]]:
+def statistics_of(notes: Iterable[ShardNote], columns: Sequence[Column]) -> tuple[Statistics, set[str]]:
     """Add up the statistics; return also the fields that some shards lack because an earlier version wrote them."""
     total, uncounted = Statistics(), set[str]()
+    expected = [*COUNTED, *(item.name for item in ledger_columns(columns) if item.column.shape is not Shape.TEXT)]
     for note in notes:
         found = note.statistics or {}
         total += Statistics.from_json(found)
-        uncounted |= {item.name for item in fields(Statistics) if item.name not in found}
+        uncounted |= {name for name in expected if name not in found}
     return total, uncounted
 
 
@@ -74,7 +76,7 @@ def _content(folder: StageFolder, manifest: Manifest[CutPlan], statistics: Stati
         "comparison": comparison(manifest, statistics),
         "published": published_name(name),
         "rates": rates(name, manifest, statistics, uncounted),
-        "histograms": histograms(statistics, manifest.plan.recipe, uncounted),
+        "histograms": histograms(statistics, manifest.plan.recipe, manifest.plan.input.all_columns, uncounted),
         "uncounted": uncounted,
         "sites": statistics.sites.count,
         "site_figures": [

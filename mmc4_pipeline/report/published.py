@@ -60,7 +60,7 @@ def rates(name: str, manifest: Manifest[CutPlan], statistics: Statistics, uncoun
         Rate("images per document", _ratio(kept, counts["documents"].kept), _ratio(images, documents)),
         Rate(
             "images dropped as NSFW, of those scored",
-            _percent(nsfw, scored) if statistics.nsfw or nsfw else "not scored",
+            _percent(nsfw, scored) if statistics.scores.get("nsfw") or nsfw else "not scored",
             _NSFW_SHARE,
         ),
     ]

@@ -20,7 +20,8 @@ from mmc4_pipeline.takedown.folders import FinishedFolder, no_such_documents, re
 from mmc4_pipeline.takedown.stages import Removal, Removed, write_note
 from mmc4_pipeline.takedown.transaction import NewFiles
 from mmc4_pipeline.takedown.verdicts import Verdict
-from schemas.ledger import LedgerRow
+from schemas.columns import Column
+from schemas.ledger import ledger_record
 from schemas.manifest import ShardNote, WrittenFile
 from schemas.statistics import Statistics
 from schemas.tables import MAX_URL
@@ -66,7 +67,7 @@ def remove_from_dataset(
     verdicts = part.verdicts
     after = [row for verdict in verdicts for row in verdict.after]
     if part.rows != after:
-        file = files.write_records(dataset.path(part.ledger), after, LedgerRow)
+        file = files.write_records(dataset.path(part.ledger), after, ledger_record(plan.input.all_columns))
         written.append(msgspec.structs.replace(file, name=part.ledger))
     newly_denied = [old for old, row in zip(part.rows, after, strict=True) if row.image_url != old.image_url]
     denied = _denied_documents(verdicts, part.denied_imageless)
@@ -85,7 +86,7 @@ def remove_from_dataset(
     new = msgspec.structs.replace(
         with_files(note, written),
         documents_in_shard=_documents_in_shard(note, part.by_number, part.denied_imageless),
-        statistics=_statistics(note, verdicts, part.other_imageless, removal),
+        statistics=_statistics(note, verdicts, part.other_imageless, removal, plan.input.all_columns),
     )
     write_note(dataset, shard, files, new, counts)
     return RemovedFromDataset(removed, change_before(newly_denied, denied, plan.before))
@@ -158,7 +159,13 @@ def _documents_in_shard(
     }
 
 
-def _statistics(note: ShardNote, verdicts: Sequence[Verdict], imageless: Imageless, removal: Removal | None) -> Json:
+def _statistics(
+    note: ShardNote,
+    verdicts: Sequence[Verdict],
+    imageless: Imageless,
+    removal: Removal | None,
+    columns: tuple[Column, ...],
+) -> Json:
     """Return the shard's statistics, counted again from the ledger's new rows.
 
     Without the images stage it is not known where the examples of duplicates are stored: the examples that the cut
@@ -173,7 +180,7 @@ def _statistics(note: ShardNote, verdicts: Sequence[Verdict], imageless: Imagele
     ]
     rows = [row for verdict in verdicts for row in verdict.after]
     offsets = offsets_of_duplicates(removal.images) if removal and removal.images is not None else None
-    statistics = statistics_of_rows(rows, note.shard, remaining, offsets or {})
+    statistics = statistics_of_rows(rows, note.shard, remaining, offsets or {}, columns)
     if offsets is None:
         urls = {row.image_url[:MAX_URL] for row in rows}
         statistics.duplicates.keep_examples(Statistics.from_json(note.statistics or {}).duplicates, urls)

@@ -15,7 +15,7 @@ from mmc4_pipeline.dataset.statistics import ImagelessDocument
 from mmc4_pipeline.formats.base import Format
 from mmc4_pipeline.takedown.folders import FinishedFolder, mentions, no_such_documents, refuse_changed_bytes
 from mmc4_pipeline.takedown.verdicts import Verdict, verdicts_of
-from schemas.ledger import LedgerRow
+from schemas.ledger import LedgerRow, ledger_record
 from schemas.manifest import ShardNote
 
 Imageless = Mapping[int, Sequence[ImagelessDocument]]  # by the number of the dataset's shard that has them
@@ -48,7 +48,8 @@ class Part:
         """Read it; raises UserError if the ledger's bytes are not those in the manifest."""
         note, ledger = dataset.note(shard), dataset.shard_name("ledger/ledger", shard)
         refuse_changed_bytes(dataset, note, [ledger])
-        rows = list(storage.read_records(dataset.folder.file(ledger), LedgerRow))
+        record = ledger_record(dataset.manifest.plan.input.all_columns)
+        rows = list(storage.read_records(dataset.folder.file(ledger), record))
         verdicts = verdicts_of(rows, deny, rules)
         imageless = _imageless_documents(dataset, shard, formats)
         return cls(

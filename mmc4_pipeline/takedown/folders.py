@@ -19,7 +19,7 @@ from mmc4_pipeline.stage_folder import StageFolder, fingerprint, note_name
 from mmc4_pipeline.takedown.transaction import Transaction
 from mmc4_pipeline.verify.check_shard import AGAIN, HashingReader
 from schemas.arrow import arrow_schema
-from schemas.ledger import LedgerRow
+from schemas.ledger import ledger_record
 from schemas.manifest import Manifest, ShardNote, StagePlan, WrittenFile
 from schemas.reasons import Stage
 
@@ -128,7 +128,9 @@ def find_folders(path: str) -> OutputFolder:
 
 
 def _finished_below(root: str, stage: Stage) -> tuple[FinishedFolder, ...]:
-    return tuple(_finished(root, folder_name(stage, name), stage) for name in names_of(root, stage))
+    """Return the folders of a stage; scores that others were computed from come first, because their plans do."""
+    found = [_finished(root, folder_name(stage, name), stage) for name in names_of(root, stage)]
+    return tuple(sorted(found, key=lambda folder: bool(getattr(folder.manifest.plan.input, "scores", None))))
 
 
 def _finished(root: str, name: str, stage: Stage) -> FinishedFolder:
@@ -174,14 +176,14 @@ def _distinct_texts(columns: Sequence[pa.Array]) -> Iterator[str]:
 
 def refuse_earlier_ledgers(output: OutputFolder, shards: Sequence[int]) -> None:
     """Raise UserError if the ledger of one of these shards lacks columns, because an earlier version wrote it."""
-    ledgers = [
-        dataset.folder.file(dataset.shard_name("ledger/ledger", shard))
+    ledgers = {
+        dataset.folder.file(dataset.shard_name("ledger/ledger", shard)): dataset.manifest.plan.input.all_columns
         for dataset in output.datasets
         for shard in shards
         if shard < dataset.shards
-    ]
+    }
     for path, columns in zip(ledgers, storage.concurrently(_columns, ledgers), strict=True):
-        missing = [name for name in arrow_schema(LedgerRow).names if name not in columns]
+        missing = [name for name in arrow_schema(ledger_record(ledgers[path])).names if name not in columns]
         if missing:
             raise UserError(
                 f"{path}: an earlier version of mmc4 wrote it, without {', '.join(missing)}. "

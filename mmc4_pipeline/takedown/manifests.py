@@ -117,7 +117,12 @@ def _write_notes(finished: FinishedFolder, files: NewFiles, changed: Mapping[int
 def _with_new_inputs(plan: Any, fingerprints: Mapping[str, str]) -> Any:
     """Return a plan with the new fingerprints of its inputs."""
     values = {name: getattr(plan.input, name) for name in plan.input.__struct_fields__}
-    changed = {
-        name: fingerprints[value] for name, value in values.items() if isinstance(value, str) and value in fingerprints
-    }
+    changed = {name: _with_new(value, fingerprints) for name, value in values.items()}
     return replace(plan, input=replace(plan.input, **changed))
+
+
+def _with_new(value: Any, fingerprints: Mapping[str, str]) -> Any:
+    """Return a value, or those in a dictionary, with new fingerprints in place of the old ones."""
+    if isinstance(value, dict):
+        return {name: _with_new(item, fingerprints) for name, item in value.items()}
+    return fingerprints.get(value, value) if isinstance(value, str) else value

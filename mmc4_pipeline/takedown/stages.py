@@ -14,6 +14,7 @@ import msgspec
 from filters.deny_list import LoadedDenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.clip.features import copy_features
+from mmc4_pipeline.scoring.files import read_scores, write_score_table
 from mmc4_pipeline.stage_folder import note_name
 from mmc4_pipeline.takedown.folders import FinishedFolder, mentions, refuse_changed_bytes, replaced, with_files
 from mmc4_pipeline.takedown.transaction import NewFiles
@@ -211,14 +212,17 @@ def _moved(row: Image, moved: Mapping[int, int]) -> Image:
 def remove_from_scores(finished: FinishedFolder, shard: int, removal: Removal, files: NewFiles) -> Removed:
     """Remove the scores of denied images from a shard of the scores, and their features if these were saved."""
     name, features = finished.shard_name("scores", shard), finished.shard_name("features", shard)
-    documents = list(storage.read_records(finished.folder.file(name), DocumentScores))
+    columns = finished.manifest.plan.all_columns
+    documents = list(read_scores(finished.folder.file(name), columns))
     remaining = [document for document in _remaining_scores(documents, removal) if document.images]
     removed = Removed(images=_number(documents) - _number(remaining))
     if not removed.images:
         return removed
     note = finished.note(shard)
     refuse_changed_bytes(finished, note, [name])
-    written = [files.write_records(finished.path(name), remaining, DocumentScores)]
+    with files.open(finished.path(name)) as writer:
+        write_score_table(writer, remaining, columns)
+    written = [storage.written(name, writer)]
     if storage.exists(finished.folder.file(features)):
         refuse_changed_bytes(finished, note, [features])
         with storage.open_read(finished.folder.file(features)) as old, files.open(finished.path(features)) as writer:

@@ -5,12 +5,14 @@ the rest of a document must still satisfy the recipe's document rules.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
+from typing import Any
 
 from filters.base import AssignedDocument, DocumentFilter
 from filters.deny_list import LoadedDenyList
 from mmc4_pipeline.apply_filters import first_drop
+from schemas.columns import SIMILARITY, matched
 from schemas.ledger import LedgerRow
 from schemas.page import hashed, is_hashed
 from schemas.reasons import DENIED, Drop, Stage
@@ -70,7 +72,7 @@ def _verdict(rows: list[LedgerRow], deny: LoadedDenyList, rules: Mapping[str, Do
     if len(remaining) < len(kept) and not denied:
         document = AssignedDocument(
             rows[0].sentences or 0,
-            [row.matched_similarity or 0.0 for row in remaining],
+            [getattr(row, matched(SIMILARITY)) or 0.0 for row in remaining],
             rows[0].words or 0,
             [row.after_sentence for row in remaining],
         )
@@ -86,7 +88,7 @@ def _verdict(rows: list[LedgerRow], deny: LoadedDenyList, rules: Mapping[str, Do
 
 def _denied_row(row: LedgerRow, page_url: str) -> LedgerRow:
     """Return the row that the link would have had if it had been denied from the start, with hashes of its URLs."""
-    return LedgerRow(
+    return type(row)(
         page_url,
         hashed(row.image_url),
         row.position,
@@ -101,13 +103,6 @@ def _denied_row(row: LedgerRow, page_url: str) -> LedgerRow:
 
 def _dropped_row(row: LedgerRow, drop: Drop) -> LedgerRow:
     """Return the row of an image that is dropped with the rest of its document."""
-    return replace(
-        row,
-        stage=Stage.CUT,
-        reason=drop.reason,
-        filter=drop.filter,
-        matched_similarity=None,
-        sentence=None,
-        shard=None,
-        key=None,
-    )
+    of_sentence: dict[str, Any] = {item.name: None for item in fields(row) if item.name.startswith(matched(""))}
+    place: dict[str, Any] = {**of_sentence, "sentence": None, "shard": None, "key": None}
+    return replace(row, stage=Stage.CUT, reason=drop.reason, filter=drop.filter, **place)

@@ -10,7 +10,7 @@ from beam_jobs.options.common import output_folder
 from beam_jobs.options.dataset import dataset_settings
 from beam_jobs.options.images import fetch_settings
 from beam_jobs.options.recipe import recipe_of
-from beam_jobs.options.score import scorer_settings
+from beam_jobs.options.score import chosen_scorers
 from beam_jobs.options.web import http_settings
 from mmc4_pipeline.assignment import Assignment
 from mmc4_pipeline.errors import UserError
@@ -62,7 +62,7 @@ def test_options_reach_the_settings() -> None:
         *("--fetch_user_agent", "mine/1 me@a.example", "--delay_per_host", "1.5", "--shard_seconds", "0"),
         *("--fetch_timeout", "3", "--clip_model", "ViT-B-32", "--clip_pretrained", "random"),
     )
-    recipe, fetch, scorer = recipe_of(options), fetch_settings(options), scorer_settings(options)
+    recipe, fetch, (scorer,) = recipe_of(options), fetch_settings(options), chosen_scorers(options)
     assert output_folder(options) == "out"
     assert (recipe.name, recipe.crawl) == ("mmc4-core", "CC-MAIN-2020-05")
     assert recipe.filters["similarity"].min == 0.2
@@ -71,7 +71,7 @@ def test_options_reach_the_settings() -> None:
     assert fetch.routes == ("{url}", "http://archive.example/{timestamp}/{url}")
     assert (fetch.timeout, fetch.delay_per_host, fetch.shard_seconds, fetch.robots_txt) == (3, 1.5, inf, True)
     assert not fetch.allow_private_hosts
-    assert scorer.clip.name == "ViT-B-32_random"
+    assert scorer.folder == "ViT-B-32_random"
 
 
 def test_the_assignment_on_the_command_line_overrides_the_recipe_s() -> None:

@@ -18,8 +18,9 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.subsets import missing_from
 from mmc4_pipeline.formats.registry import known_formats
 from mmc4_pipeline.naming import site_of
+from schemas.columns import CLIP_COLUMNS
 from schemas.image import Image
-from schemas.ledger import LedgerRow
+from schemas.ledger import ledger_record
 from schemas.page import Page
 from tests.end_to_end.running import contents, mmc4, refusal, succeeded
 
@@ -257,9 +258,9 @@ def test_subsets_are_subsets_and_proper_ones(subsets: dict[str, Path], larger: s
 def test_a_document_in_core_that_the_full_dataset_lacks_is_found(subsets: dict[str, Path], tmp_path: Path) -> None:
     core = shutil.copytree(subsets["mmc4-core"], tmp_path / "core")
     path = next((core / "ledger").glob("*.parquet"))
-    rows = list(storage.read_records(str(path), LedgerRow))
+    rows = list(storage.read_records(str(path), ledger_record(CLIP_COLUMNS)))
     at = next(at for at, row in enumerate(rows) if row.stage == "images" and row.sha256)
     rows[at] = replace(rows[at], stage=None, reason=None, shard="shard-00000.tar", key=rows[at].document)
-    storage.write_records(str(path), rows, LedgerRow)
+    storage.write_records(str(path), rows, ledger_record(CLIP_COLUMNS))
     (missing,) = missing_from(str(subsets["mmc4"]), str(core))
     assert (missing.document, missing.position, missing.ledger) == (rows[at].document, rows[at].position, str(path))

@@ -89,9 +89,8 @@ def test_scores_of_two_models_are_stored_next_to_each_other_and_the_recipe_names
     assert (manifest["input"]["scores"], manifest["recipe"]["scores"]) == ("clip_random", "clip_random")
 
     arguments = web.build_arguments(tmp_path / "elsewhere", recipe=str(recipe))
-    assert "recipe by-random: scores: clip_random, but --clip_model makes clip_clip" in refusal(
-        mmc4("build", *arguments)
-    )
+    said = refusal(mmc4("build", *arguments))
+    assert re.search("recipe by-random: scores: clip_random, .*clip_clip", said)
 
     pages = pq.read_table(output / "pages/pages-00000-of-00002.parquet").to_pylist()
     removals = tmp_path / "removals.txt"

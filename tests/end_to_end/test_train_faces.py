@@ -18,8 +18,9 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.miniweb.generate import generate
 from mmc4_pipeline.miniweb.serve import serving
 from mmc4_pipeline.models.clip_choice import file_sha256
+from mmc4_pipeline.scoring.files import read_scores
+from schemas.columns import CLIP_COLUMNS
 from schemas.image import Image
-from schemas.score import DocumentScores
 from tests.end_to_end.running import WEIGHTS, Web, mmc4, refusal, succeeded
 from tests.mmc4_pipeline.images.yunet import write_yunet
 
@@ -132,11 +133,11 @@ def scored(output: Path) -> dict[str, float]:
         (i.key, i.position): i.url for path in (output / "images").glob("images-*.parquet") for i in read_images(path)
     }
     return {
-        urls[document.key, score.position]: score.face
+        urls[document.key, score.position]: face
         for path in output.glob("scores/*/scores-*.parquet")
-        for document in storage.read_records(str(path), DocumentScores)
+        for document in read_scores(str(path), CLIP_COLUMNS)
         for score in document.images
-        if score.face is not None
+        if (face := score.number("face")) is not None
     }
 
 

@@ -192,15 +192,15 @@ def test_corpus_copies_drop_exactly_the_hashes_with_too_many() -> None:
 @pytest.mark.parametrize("rule", [Nsfw(0.1), Faces(0.1), AdsZeroShot(0.1)])
 def test_probability_filters_drop_above_the_limit_and_what_has_none(rule: Nsfw | Faces | AdsZeroShot) -> None:
     dropped = {Nsfw: Reason.NSFW, Faces: Reason.FACE, AdsZeroShot: Reason.AD}[type(rule)]
-    assert rule.decide(ImageScore(0, [], nsfw=0.1, face=0.1, ad=0.1)) is None
-    assert rule.decide(ImageScore(0, [], nsfw=0.11, face=0.11, ad=0.11)) == dropped
-    assert rule.decide(ImageScore(0, [])) == dropped
+    assert rule.decide(ImageScore(0, {"nsfw": 0.1, "face": 0.1, "ad": 0.1})) is None
+    assert rule.decide(ImageScore(0, {"nsfw": 0.11, "face": 0.11, "ad": 0.11})) == dropped
+    assert rule.decide(ImageScore(0, {})) == dropped
 
 
 def test_similarity_needs_one_sentence_that_is_close_enough() -> None:
-    assert Similarity(0.15).decide(ImageScore(0, [0.1, 0.15])) is None
-    assert Similarity(0.15).decide(ImageScore(0, [0.1, 0.14])) == Reason.LOW_SIMILARITY
-    assert Similarity(0.15).decide(ImageScore(0, [])) == Reason.LOW_SIMILARITY
+    assert Similarity(0.15).decide(ImageScore(0, {"similarity": [0.1, 0.15]})) is None
+    assert Similarity(0.15).decide(ImageScore(0, {"similarity": [0.1, 0.14]})) == Reason.LOW_SIMILARITY
+    assert Similarity(0.15).decide(ImageScore(0, {})) == Reason.LOW_SIMILARITY
 
 
 CORE = DocumentRules(2, 15, 4, 40, ShareAbove(0.25, 0.75))

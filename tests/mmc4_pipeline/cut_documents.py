@@ -17,7 +17,7 @@ def document(number: int, *lengths: int, text: str = "Word. ", reason: Reason | 
     placed = [
         Placed(
             Image(key, at, links[at].url, offset=1000 * number + at, length=length),
-            ImageScore(at, [-0.123456] * 12),
+            ImageScore(at, {"similarity": [-0.123456] * 12}),
             at % 12,
             -0.123456,
             before=at % 12,

@@ -15,8 +15,9 @@ from mmc4_pipeline.formats.registry import parse_formats
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.url_filter import url_filter, urls_of
+from schemas.columns import CLIP_COLUMNS
 from schemas.image import Image
-from schemas.ledger import LedgerRow
+from schemas.ledger import ledger_record
 from schemas.manifest import ShardNote
 from schemas.page import ImageLink, Page
 from schemas.reasons import Stage
@@ -49,7 +50,7 @@ def page_of(number: int) -> tuple[Page, list[Image], DocumentScores]:
         images.append(Image(key, at, link.url, http_status=200, **hashes, **size))
         row = [0.1] * SENTENCES
         row[(3 * at + number) % SENTENCES] = 0.05 if at == 2 else 0.3 + at / 100
-        scores.append(ImageScore(at, row, nsfw=0.01))
+        scores.append(ImageScore(at, {"similarity": row, "nsfw": 0.01}))
     return page, images, DocumentScores(key, scores)
 
 
@@ -81,7 +82,9 @@ def write_dataset(
         number, every_shard = numbers[shard], numbers[-1] + 1
         files = write_shard(folder, items, number, every_shard, kept, lambda image, stored=stored: stored[image.url])
         rows = [row for document in cut for row in ledger_rows(document, files[0].name)]
-        files.append(storage.write_records(folder.shard_file("ledger/ledger", shard, shards), rows, LedgerRow))
+        files.append(
+            storage.write_records(folder.shard_file("ledger/ledger", shard, shards), rows, ledger_record(CLIP_COLUMNS))
+        )
         counts = {"documents": Counts(len(pages)), "links": Counts(len(every))}
         counts["documents"].decide(document.reason for document in cut)
         counts["links"].decide(reason for document in cut for reason in document.cut_reasons())

@@ -22,7 +22,7 @@ from schemas.score import ImageScore
 
 def candidate(phash: int, side: int = 300, best: float = 0.5, reason: Reason | None = None) -> Candidate:
     image = Image("k", 0, "https://a.example/a.jpg", width=side, height=side, phash=phash, reason=reason)
-    return Candidate(image, ImageLink(0, image.url, "", None, None), ImageScore(0, [best]))
+    return Candidate(image, ImageLink(0, image.url, "", None, None), ImageScore(0, {"similarity": [best]}))
 
 
 def test_the_duplicate_that_passes_the_earlier_filters_is_kept() -> None:

@@ -12,12 +12,12 @@ from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from schemas.arrow import arrow_schema, from_table, to_table
 from schemas.capture import Location
+from schemas.columns import CLIP_COLUMNS
 from schemas.document import RejectedDocument
 from schemas.image import Image
-from schemas.ledger import LedgerRow
+from schemas.ledger import LedgerRow, ledger_record
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage
-from schemas.score import DocumentScores
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 sizes = st.none() | st.integers(0, 1 << 40)
@@ -31,7 +31,7 @@ def test_pages_come_back_as_they_went(records: list[Page]) -> None:
     assert list(from_table(to_table(records, Page), Page)) == records
 
 
-@pytest.mark.parametrize("record", [Location, RejectedDocument, Image, LedgerRow, DocumentScores, Page])
+@pytest.mark.parametrize("record", [Location, RejectedDocument, Image, LedgerRow, ledger_record(CLIP_COLUMNS), Page])
 def test_an_empty_table_has_the_full_schema(record: type) -> None:
     assert to_table([], record).schema == arrow_schema(record)
     assert list(from_table(to_table([], record), record)) == []
@@ -51,7 +51,7 @@ def test_links_of_an_earlier_version_have_no_place_and_nothing_published() -> No
 
 
 def test_types_in_parquet_are_those_that_the_ledger_promises() -> None:
-    schema = arrow_schema(LedgerRow)
+    schema = arrow_schema(ledger_record(CLIP_COLUMNS))
     assert schema.field("phash").type == pa.uint64()
     assert schema.field("best_similarity").type == pa.float32()
     assert schema.field("reason").type == pa.string()

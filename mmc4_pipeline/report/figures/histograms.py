@@ -1,15 +1,20 @@
 """The histograms: of images, sentences, similarities, sizes and probabilities, with the recipe's thresholds.
 
-To add a histogram to the page, count it in `Statistics` and add it to `_DEFINITIONS`.
+To add a histogram to the page, count it in `Statistics` and add it to `_OF_DOCUMENTS` or `_OF_IMAGES`. Those of scores
+follow from the columns that scorers declare.
 """
 
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from schemas.statistics import BYTES_BIN, SHARE_BINS, SIDE_BIN, SIMILARITY_BINS, Statistics
+from filters.base import ScoreFilter
+from mmc4_pipeline.plug_ins import known_filters
+from schemas import columns as score_columns
+from schemas.columns import SIMILARITY, LedgerColumn, Shape, ledger_columns
+from schemas.statistics import BYTES_BIN, SCORE_BINS, SHARE_BINS, SIDE_BIN, Statistics, score_scale
 
 _MAX_COLUMNS = 50  # more would be too thin to tell apart on a phone
 _MIN_COLUMNS = 10  # with fewer, one bar would fill the figure
@@ -70,13 +75,13 @@ class _Scale:
         return self.text(first) if bins == 1 else f"{self.text(first)} to {self.text(first + bins - 1)}"
 
 
-_SIMILARITY, _PIXELS, _NUMBER = _Scale(1 / SIMILARITY_BINS, digits=2), _Scale(SIDE_BIN), _Scale(1, exact=True)
+_PIXELS, _NUMBER = _Scale(SIDE_BIN), _Scale(1, exact=True)
 _PERCENT, _KILOBYTES = _Scale(100 / SHARE_BINS), _Scale(BYTES_BIN / 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class _Definition:
-    """What a histogram shows: the counts of `field` in `Statistics`, and those of `kept` as a part of them.
+    """What a histogram shows: the counts of `field` in `Statistics` or its `scores`, those of `kept` as a part of them.
 
     `values` labels the horizontal axis with its unit, `things` the vertical one. `empty` is the summary if nothing was
     counted.
@@ -93,7 +98,7 @@ class _Definition:
 
 
 _RULES = "document"
-_DEFINITIONS = (
+_OF_DOCUMENTS = (
     _Definition(
         "Images per document",
         "images",
@@ -111,22 +116,8 @@ _DEFINITIONS = (
         [(_RULES, "min_sentences"), (_RULES, "max_sentences")],
     ),
     _Definition("Sentences with an image", "share_illustrated", _PERCENT, "% of a document's sentences", "documents"),
-    _Definition(
-        "Best similarity of scored images",
-        "best_similarity",
-        _SIMILARITY,
-        "cosine similarity to the most similar sentence",
-        "images",
-        [("similarity", "min")],
-    ),
-    _Definition(
-        "Similarity to the assigned sentence",
-        "matched_similarity",
-        _SIMILARITY,
-        "cosine similarity to the assigned sentence",
-        "kept images",
-        [(_RULES, "share_above", "similarity")],
-    ),
+)
+_OF_IMAGES = (
     _Definition(
         "Size of decoded images",
         "decoded_short_side",
@@ -137,33 +128,53 @@ _DEFINITIONS = (
         kept="short_side",
     ),
     _Definition("Size of kept images as stored", "stored_bytes", _KILOBYTES, "JPEG, kB", "kept images"),
-    _Definition(
-        "NSFW of scored images",
-        "nsfw",
-        _SIMILARITY,
-        "probability",
-        "images",
-        [("nsfw", "max_probability")],
-        empty="not scored",
-    ),
-    _Definition(
-        "Faces in scored images",
-        "face",
-        _SIMILARITY,
-        "probability",
-        "images",
-        [("faces", "max_probability")],
-        empty="not scored",
-    ),
 )
 
 
-def histograms(statistics: Statistics, recipe: dict[str, Any], uncounted: Collection[str] = ()) -> list[Histogram]:
-    """Return the page's histograms with the recipe's thresholds.
+def histograms(
+    statistics: Statistics,
+    recipe: dict[str, Any],
+    columns: Sequence[score_columns.Column],
+    uncounted: Collection[str] = (),
+) -> list[Histogram]:
+    """Return the page's histograms with the recipe's thresholds; `columns` are those of the scores.
 
     `uncounted` are the fields of Statistics that some shards lack because an earlier version wrote them.
     """
-    return [_histogram(item, statistics, recipe, uncounted) for item in _DEFINITIONS]
+    found = ledger_columns(columns)
+    matrices = [_of_scores(item, recipe) for item in found if item.column.shape is Shape.PAIR]
+    others = [_of_scores(item, recipe) for item in found if item.column.shape in (Shape.IMAGE, Shape.DOCUMENT)]
+    every = (*_OF_DOCUMENTS, *matrices, *_OF_IMAGES, *others)
+    return [_histogram(item, statistics, recipe, uncounted) for item in every]
+
+
+def _of_scores(item: LedgerColumn, recipe: dict[str, Any]) -> _Definition:
+    name, scale = item.column.name, score_scale(item.column) / SCORE_BINS
+    digits = max(0, math.ceil(-math.log10(scale)))
+    if item.is_matched:
+        thresholds: list[tuple[str, ...]] = [(_RULES, "share_above", name)] if name == SIMILARITY else []
+        title, things = f"{name.capitalize()} to the assigned sentence", "kept images"
+    else:
+        thresholds = _thresholds_of(recipe, name)
+        of_document = item.column.shape is Shape.DOCUMENT
+        best_of = f"Best {name}" if item.column.shape is Shape.PAIR else name.capitalize()
+        title, things = (
+            f"{best_of} of scored {'documents' if of_document else 'images'}",
+            "documents" if of_document else "images",
+        )
+    empty = "none" if item.column.shape is Shape.PAIR else "not scored"
+    return _Definition(title, item.name, _Scale(scale, digits), item.description, things, thresholds, empty=empty)
+
+
+def _thresholds_of(recipe: dict[str, Any], column: str) -> list[tuple[str, ...]]:
+    """Return the paths of the thresholds of filters that decide by a column."""
+    known = known_filters()
+    found: list[tuple[str, ...]] = []
+    for key, settings in recipe["filters"].items():
+        kind = known.get(settings.get("filter", key)) if settings else None
+        if kind and issubclass(kind, ScoreFilter) and settings.get("column", getattr(kind, "column", None)) == column:
+            found += [(key, name) for name in settings if name.startswith(("min", "max"))]
+    return found
 
 
 def _histogram(
@@ -171,7 +182,7 @@ def _histogram(
 ) -> Histogram:
     if item.field in uncounted:
         return Histogram(item.title, item.values, item.things, "not counted: an earlier version made this dataset")
-    counts: Counter[int] = getattr(statistics, item.field)
+    counts: Counter[int] = _counts(statistics, item.field)
     if not counts:
         return Histogram(item.title, item.values, item.things, item.empty)
     thresholds = dict(threshold for path in item.thresholds for threshold in _threshold(recipe, path, item.scale))
@@ -204,6 +215,12 @@ def _histogram(
         [Mark((place - low) * percent, label) for label, place in thresholds.items() if low <= place <= end],
         has_inner=bool(item.kept),
     )
+
+
+def _counts(statistics: Statistics, field: str) -> Counter[int]:
+    if field in statistics.scores:
+        return statistics.scores[field]
+    return cast("Counter[int]", getattr(statistics, field, Counter()))
 
 
 def _group(counts: Counter[int], low: int, step: int, columns: int) -> Counter[int]:

@@ -33,7 +33,7 @@ def one_document(similarity: list[list[float]], sentences: int = 2, **nsfw: floa
         Image("k", at, link.url, sha256=str(at), width=300, height=300, phash=(0xFFF << (12 * at)) & (2**64 - 1))
         for at, link in enumerate(links)
     ]
-    scores = [ImageScore(at, row, nsfw=nsfw.get(f"p{at}", 0.0)) for at, row in enumerate(similarity)]
+    scores = [ImageScore(at, {"similarity": row, "nsfw": nsfw.get(f"p{at}", 0.0)}) for at, row in enumerate(similarity)]
     return [page], images, [DocumentScores("k", scores)]
 
 
@@ -66,9 +66,9 @@ def test_each_drop_has_its_stage_and_reason() -> None:
     images[0] = replace(images[0], offset=512, length=700)
     images[1] = Image("k", 1, images[1].url, http_status=404, reason=Reason.HTTP_ERROR)
     marked = [item for item in scores.images if item.position != 1]
-    marked[0] = replace(marked[0], ad=0.25)
-    marked[1] = ImageScore(2, [], reason=Reason.CORRUPT)
-    marked[3] = ImageScore(4, [0.1, 0.14], nsfw=0.0)
+    marked[0] = replace(marked[0], values={**marked[0].values, "ad": 0.25})
+    marked[1] = ImageScore(2, {}, reason=Reason.CORRUPT)
+    marked[3] = ImageScore(4, {"similarity": [0.1, 0.14], "nsfw": 0.0})
     (document,) = cut(([page], images, [DocumentScores("k", marked)]))
     assert document.dropped == {
         5: (Stage.PAGES, Drop(Reason.URL_TOKEN, "url")),
@@ -141,9 +141,9 @@ def scored_shards(draw: st.DrawFn) -> Data:
                 nsfw = draw(st.sampled_from([0.0, 0.0, 0.05, 0.5]))
                 corrupt = draw(st.integers(0, 9)) == 0
                 score = (
-                    ImageScore(image.position, [], reason=Reason.CORRUPT)
+                    ImageScore(image.position, {}, reason=Reason.CORRUPT)
                     if corrupt
-                    else ImageScore(image.position, row, nsfw=nsfw)
+                    else ImageScore(image.position, {"similarity": row, "nsfw": nsfw})
                 )
                 rows.append(score)
         if rows:
@@ -180,8 +180,9 @@ def test_placed_images_follow_the_rules(data: Data) -> None:
         if len(sentences) <= len(document.page.sentences):
             assert len(set(sentences)) == len(sentences)
         for item in document.placed:
-            assert item.score.nsfw is not None
-            assert item.score.nsfw <= 0.1
+            nsfw = item.score.number("nsfw")
+            assert nsfw is not None
+            assert nsfw <= 0.1
             assert max(item.score.similarity) >= 0.15
             assert item.similarity == pytest.approx(item.score.similarity[item.sentence])
 

@@ -53,7 +53,9 @@ def documents() -> list[CutDocument]:
             )
             for link in links
         ]
-        scores.append(DocumentScores(key, [ImageScore(at, row, nsfw=0.0) for at, row in enumerate(similarity)]))
+        scores.append(
+            DocumentScores(key, [ImageScore(at, {"similarity": row, "nsfw": 0.0}) for at, row in enumerate(similarity)])
+        )
     return list(cut_shard(pages, images, scores, load_recipe("mmc4")))
 
 

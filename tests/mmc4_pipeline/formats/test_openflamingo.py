@@ -38,7 +38,10 @@ def documents(number: int = 3) -> list[CutDocument]:
             for at in range(2)
         ]
         worst = 0.0 if item == 1 else 0.4
-        rows = [ImageScore(at, [0.1, worst + at / 10, 0.123456789 * (item != 1)], nsfw=0.0) for at in range(2)]
+        rows = [
+            ImageScore(at, {"similarity": [0.1, worst + at / 10, 0.123456789 * (item != 1)], "nsfw": 0.0})
+            for at in range(2)
+        ]
         scores.append(DocumentScores(key, rows))
     return list(cut_shard(pages, images, scores, load_recipe("mmc4")))
 

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from beam_jobs.command_line import OWN_OPTIONS, parse
-from beam_jobs.options.score import scorer_settings
+from beam_jobs.options.score import chosen_scorers
 from beam_jobs.score import require_models
-from mmc4_pipeline.clip.settings import ScorerSettings
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
-from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.models.folder import identify, models_folder
 from mmc4_pipeline.recipe import load_recipe
+from mmc4_pipeline.scorers.clip import Clip
 
 
 @pytest.fixture
@@ -25,7 +24,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def nsfw(*argv: str) -> str | None:
-    return scorer_settings(parse(list(argv), "mmc4 score", "", OWN_OPTIONS)).nsfw_weights
+    (clip,) = chosen_scorers(parse(list(argv), "mmc4 score", "", OWN_OPTIONS))
+    assert isinstance(clip, Clip)
+    return clip.nsfw_weights
 
 
 def test_the_folder_is_the_environment_s_or_the_user_s_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -49,12 +50,12 @@ def test_the_fetched_head_is_used_if_it_is_needed_and_fits(folder: Path) -> None
 
 
 def test_missing_weights_are_refused_with_the_command_that_fetches_them(tmp_path: Path) -> None:
-    settings = ScorerSettings(ClipChoice("ViT-L-14", "random"))
+    clip = Clip("ViT-L-14", "random")
     with pytest.raises(UserError, match=r"filters\.nsfw .*--nsfw_weights: .*`mmc4 models fetch` .*nsfw_torch\.pt"):
-        require_models(load_recipe("mmc4"), settings)
+        require_models(load_recipe("mmc4"), [clip])
     (tmp_path / "nsfw_torch.pt").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"nsfw_torch\.pt: .*sha256 .*`mmc4 models fetch`"):
-        require_models(load_recipe("mmc4"), replace(settings, nsfw_weights=str(tmp_path / "nsfw_torch.pt")))
+        require_models(load_recipe("mmc4"), [replace(clip, nsfw_weights=str(tmp_path / "nsfw_torch.pt"))])
 
 
 def test_a_file_is_identified_by_content_and_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

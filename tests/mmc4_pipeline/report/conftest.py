@@ -61,7 +61,7 @@ def make_document() -> Callable[..., CutDocument]:
         for position, similarity in enumerate(similarities):
             row = [similarity if number == position else -0.5 for number in range(len(sentences))]
             image = Image(key, position, image_url, width=size[0], height=size[1], length=25_000)
-            score = ImageScore(position, row, nsfw=heads[0], face=heads[1])
+            score = ImageScore(position, {"similarity": row, "nsfw": heads[0], "face": heads[1]})
             placed.append(Placed(image, score, position, similarity, before=position))
         images, scores = ({item.image.position: part(item) for item in placed} for part in (_image, _score))
         dropped = {} if reason is None else {item.image.position: (Stage.CUT, Drop(reason)) for item in placed}

@@ -34,8 +34,8 @@ def seen(chromium: str, folder: StageFolder, size: tuple[int, int]) -> Look:
 @pytest.mark.parametrize("size", SIZES)
 def test_empty_dataset_says_none(size: tuple[int, int], chromium: str, make_dataset: MakeDataset) -> None:
     page = seen(chromium, make_dataset([]), size).result
-    assert [figure["marks"] for figure in page["histograms"]] == [0] * 9
-    assert [figure["summary"] for figure in page["histograms"]] == ["none"] * 7 + ["not scored"] * 2
+    assert [figure["marks"] for figure in page["histograms"]] == [0] * 10
+    assert [figure["summary"] for figure in page["histograms"]] == ["none"] * 7 + ["not scored"] * 3
     assert (page["sites"], page["pictures"], page["heat_maps"]) == (0, 0, [])
 
 
@@ -44,8 +44,8 @@ def test_one_document_without_the_heads_scores(
     size: tuple[int, int], chromium: str, make_document: MakeDocument, make_dataset: MakeDataset
 ) -> None:
     page = seen(chromium, make_dataset([make_document("a" * 32, [0.3])]), size).result
-    assert [figure["marks"] for figure in page["histograms"]] == [1] * 5 + [2, 1, 0, 0]
-    assert [figure["summary"] for figure in page["histograms"][-2:]] == ["not scored"] * 2
+    assert [figure["marks"] for figure in page["histograms"]] == [1] * 5 + [2, 1, 0, 0, 0]
+    assert [figure["summary"] for figure in page["histograms"][-3:]] == ["not scored"] * 3
     assert page["sites"] > 0
     assert (len(page["heat_maps"]), page["photos"]) == (1, 1)
 

@@ -96,7 +96,7 @@ def test_dataset_of_an_earlier_version_says_what_was_not_counted(
     storage.write_json(path, note)
     folder.finish()
     page = page_of(folder)
-    assert len(re.findall("<span>not counted[^<]*</span>", page)) == 8
+    assert len(re.findall("<span>not counted[^<]*</span>", page)) == 9
     assert "<span>2 counted, median 1</span>" in page
     assert len(re.findall("<p>Not counted[^<]*</p>", page)) == 2
     assert "<td>not counted</td>" in page

@@ -44,6 +44,7 @@ def test_statistics_count_what_was_planted(make_document: MakeDocument) -> None:
         "stored_bytes": {"2": 2},
         "nsfw": {"0": 2, "5": 2},
         "face": {"49": 2},
+        "ad": {},
         "sites": {
             "count": 2,
             "top": {
@@ -128,10 +129,10 @@ def test_statistics_of_shards_add_up_to_those_of_the_whole_in_any_grouping(
     assert Statistics.from_json(whole.to_json()) == whole
     kept = [document for document in documents if document.reason is None]
     assert whole.images.total() == whole.share_illustrated.total() == len(kept)
-    assert whole.matched_similarity.total() == sum(len(document.placed) for document in kept)
+    assert whole.scores["matched_similarity"].total() == sum(len(document.placed) for document in kept)
     scored = [score for document in documents for score in document.scores.values()]
-    assert whole.best_similarity.total() == whole.decoded_short_side.total() == len(scored)
-    assert whole.nsfw.total() == sum(score.nsfw is not None for score in scored)
+    assert whole.scores["best_similarity"].total() == whole.decoded_short_side.total() == len(scored)
+    assert whole.scores["nsfw"].total() == sum(score.number("nsfw") is not None for score in scored)
     for _, site in [*whole.sites.by_kept(), *whole.sites.by_dropped()]:
         assert site.links == site.kept + site.dropped.total()
 
@@ -139,5 +140,5 @@ def test_statistics_of_shards_add_up_to_those_of_the_whole_in_any_grouping(
 def test_statistics_of_an_earlier_version_can_still_be_read() -> None:
     earlier = {"images": {"2": 7}, "best_similarity": {"-3": 1, "12": 5}}
     read = Statistics.from_json(earlier)
-    assert (read.images, read.best_similarity) == ({2: 7}, {-3: 1, 12: 5})
-    assert (read.nsfw.total(), read.sites.count, read.duplicates.largest()) == (0, 0, [])
+    assert (read.images, read.scores) == ({2: 7}, {"best_similarity": {-3: 1, 12: 5}})
+    assert (read.short_side.total(), read.sites.count, read.duplicates.largest()) == (0, 0, [])

@@ -13,7 +13,8 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.takedown.transaction import Transaction
 from mmc4_pipeline.verify.dataset import verify
-from schemas.ledger import LedgerRow
+from schemas.columns import CLIP_COLUMNS
+from schemas.ledger import LedgerRow, ledger_record
 from schemas.page import hashed
 from tests.mmc4_pipeline.planted_dataset import jpeg, write_dataset
 
@@ -26,7 +27,7 @@ def url(document: int, at: int) -> str:
 
 def ledger(folder: StageFolder) -> Iterator[LedgerRow]:
     for path in sorted(Path(folder.path).glob("ledger/*.parquet")):
-        yield from storage.read_records(str(path), LedgerRow)
+        yield from storage.read_records(str(path), ledger_record(CLIP_COLUMNS))
 
 
 def stored_urls(folder: StageFolder) -> dict[str, set[str]]:

@@ -11,7 +11,8 @@ from filters.image_text_ratio import ImageTextRatio
 from filters.images_in_a_row import ImagesInARow
 from mmc4_pipeline.takedown.counts import counts_of_shard
 from mmc4_pipeline.takedown.verdicts import Verdict, verdicts_of
-from schemas.ledger import LedgerRow
+from schemas.columns import CLIP_COLUMNS
+from schemas.ledger import LedgerRow, ledger_record
 from schemas.reasons import Drop, Stage
 from schemas.statistics import Counts
 
@@ -29,7 +30,7 @@ class ImagesPerSentence(DocumentFilter):
 
 def row(document: str, position: int, *, stage: Stage | None = None, reason: str | None = None) -> LedgerRow:
     page, kept = f"https://{document}.example/", reason is None
-    return LedgerRow(
+    return ledger_record(CLIP_COLUMNS)(
         page,
         f"{page}{position}.jpg",
         position,
