@@ -76,6 +76,9 @@ class ImageClient:
             transfer.set_url(address, addresses, target.route.pool_name(origin_of(url).host))
             transfer.set_fresh(self._interruptions.woken)
             response, refused = await self._read(transfer, target, stack)
+            if transfer.has_wrong_length:  # browsers ignore it
+                with transfer.until_closed():
+                    response, refused = await self._read(transfer, target, stack)
             if response.status is not None:
                 self._interruptions.note_answer(transfer.peer)
         if response.status is not None and not response.is_complete:
@@ -91,6 +94,8 @@ class ImageClient:
         try:
             body = await asyncio.to_thread(decoded, outcome.result.body, codings)
         except ValueError as error:
+            if target.is_host_file:  # the lines that can be read count (RFC 9309, 2.3.1.5)
+                return outcome
             return failed(target, Reason.CORRUPT, str(error))
         max_bytes = self._settings.max_bytes
         if len(body) > max_bytes and not target.is_host_file:

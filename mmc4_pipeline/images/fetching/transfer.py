@@ -5,7 +5,8 @@ import hashlib
 import re
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -23,6 +24,7 @@ _IDLE_SECONDS = 15  # for which an unused connection is kept
 # "identity": images are compressed already, and what is not sent compressed can't be a decompression bomb.
 _HEADERS = ["Accept: image/*,*/*;q=0.5", "Accept-Encoding: identity"]
 _STATUS = re.compile(rb"HTTP/[\d.]+\s+(\d{3})")
+_WRONG_LENGTH = "Invalid Content-Length"  # how libcurl's message starts
 _BUFFER = 128 << 10  # bytes that are read at a time
 
 
@@ -110,6 +112,23 @@ class Transfer:
         """Return the address and port that the last request was sent to."""
         return str(self.curl.getinfo(pycurl.PRIMARY_IP)), int(self.curl.getinfo(pycurl.PRIMARY_PORT))
 
+    @property
+    def has_wrong_length(self) -> bool:
+        """Return whether the request failed for a Content-Length that is not a number, and not for a second one."""
+        is_second = any(line.lower().startswith(b"content-length") for line in self._lines)
+        return self.response.message.startswith(_WRONG_LENGTH) and not is_second
+
+    @contextmanager
+    def until_closed(self) -> Iterator[None]:
+        """Read bodies to the end of the connection, whatever length their header has, until the `with` block ends."""
+        self.curl.setopt(pycurl.IGNORE_CONTENT_LENGTH, 1)
+        self.curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_0)  # so that the server closes it
+        try:
+            yield
+        finally:
+            self.curl.setopt(pycurl.IGNORE_CONTENT_LENGTH, 0)
+            self.curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+
     def start(self, choose: Callable[[Response], Body | None]) -> None:
         """Start the request whose URL is set. `choose` is called after the header; None gives up the body at once."""
         self.response = Response()
@@ -147,6 +166,10 @@ class Transfer:
     def _end(self, code: int, message: str) -> None:
         response = self.response
         response.code, response.message = code, message
+        if code == pycurl.E_FTP_WEIRD_SERVER_REPLY and response.status is None and self._lines:
+            found = _STATUS.match(self._lines[0])
+            if found and int(found[1]) >= HTTPStatus.BAD_REQUEST:  # whatever else is wrong, that much is said
+                response.status = int(found[1])
         response.is_complete = code == 0
         self._is_ended = True
         if self._timer is not None:

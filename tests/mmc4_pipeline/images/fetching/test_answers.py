@@ -90,11 +90,9 @@ def test_an_image_is_read_however_it_is_framed_and_coded(raw: bytes) -> None:
 
 MALFORMED = {
     "a line without a colon": response(IMAGE, b"garbage"),
-    "an empty Content-Length": response(IMAGE, b"Content-Length:", length=False),
     "not HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
     "HTTP 0.9": IMAGE,
     "different lengths": response(IMAGE, b"Content-Length: 5"),
-    "a length that is not a number": response(IMAGE, b"Content-Length: long", length=False),
     "a header of a megabyte": response(IMAGE, b"X: " + b"a" * (1 << 20)),
     "an unknown Transfer-Encoding": response(IMAGE, b"Transfer-Encoding: chunk"),
     "a gzip that is not one, twice": response(gzip.compress(IMAGE), b"Content-Encoding: gzip, gzip"),
@@ -148,3 +146,39 @@ def test_a_robots_txt_that_breaks_off_is_requested_again(raw: bytes) -> None:
     (image, private), server = answers_of(answer, "/a.jpg", "/private/a.jpg", robots_txt=True)
     assert (image.body, image.reason, private.reason) == (IMAGE, None, Reason.ROBOTS)
     assert server.targets == ["/robots.txt", "/robots.txt", "/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reasons"),
+    [
+        (response(ROBOTS, b"Content-Encoding: gzip"), [None, Reason.ROBOTS]),
+        (response(b"\x1f\x8b\x08broken\n" + ROBOTS, b"Content-Encoding: gzip"), [None, Reason.ROBOTS]),
+        (response(b"\xff\x00 :::\n\r" + ROBOTS), [None, Reason.ROBOTS]),
+        (response(b"", b"no field", status=b"HTTP/1.1 404 Not Found"), [None, None]),
+        (response(b"", b"no field", status=b"HTTP/1.1 500 Oops"), [Reason.HOST_UNAVAILABLE] * 2),
+        (response(ROBOTS, b"no field"), [Reason.HOST_UNAVAILABLE] * 2),
+    ],
+)
+def test_of_a_malformed_robots_txt_whatever_can_be_read_counts(answer: bytes, reasons: list[Reason | None]) -> None:
+    def answers(target: str, _before: int) -> bytes:
+        return answer if target == "/robots.txt" else response(IMAGE)
+
+    results, _ = answers_of(answers, "/a.jpg", "/private/a.jpg", robots_txt=True)
+    assert [result.reason for result in results] == reasons
+
+
+@pytest.mark.parametrize("length", [b"", b" ", b" all", b" -1"])
+def test_a_length_that_is_not_a_number_does_not_count(length: bytes) -> None:
+    (image,), server = answers_of(
+        lambda _target, _before: response(IMAGE, b"Content-Length:" + length, length=False), "/a.jpg"
+    )
+    assert (image.reason, image.body) == (None, IMAGE)
+    assert len(server.targets) == 2
+
+
+def test_after_a_wrong_length_others_count_again() -> None:
+    def answer(target: str, _before: int) -> bytes:
+        return response(IMAGE, b"Content-Length:", length=False) if target == "/a.jpg" else response(IMAGE)[:-2]
+
+    (image, broken), _ = answers_of(answer, "/a.jpg", "/b.jpg")
+    assert (image.body, broken.reason) == (IMAGE, Reason.CORRUPT)
