@@ -112,18 +112,18 @@ def before_each(matched: Sequence[int], assignment: Assignment, gaps: Gaps, sent
     if not assignment.needs_places and assignment.method != "published":
         return list(matched)
     return [
-        gap if gap is not None and _follows(gap, sentences) == sentence else sentence
+        gap if gap is not None and sentence_after(gap, sentences) == sentence else sentence
         for sentence, gap in zip(matched, gaps, strict=True)
     ]
 
 
-def _follows(gap: int, sentences: int) -> int:
-    """Return the sentence that page order gives to an image."""
+def sentence_after(gap: int, sentences: int) -> int:
+    """Return the sentence that page order gives to an image: the one after its gap, or the last one."""
     return min(gap, sentences - 1)
 
 
 def _in_page_order(gaps: Gaps, matrix: Matrix) -> npt.NDArray[np.int64]:
-    known = [_follows(gap, matrix.shape[1]) for gap in gaps if gap is not None]
+    known = [sentence_after(gap, matrix.shape[1]) for gap in gaps if gap is not None]
     if len(known) != len(matrix):
         raise ValueError("page order needs the place of every image in the matrix")
     return np.array(known, dtype=np.int64)
@@ -135,7 +135,7 @@ def _in_reach(gaps: Gaps, matrix: Matrix, window: int) -> npt.NDArray[np.bool_]:
     reach = np.ones(matrix.shape, dtype=bool)
     for row, gap in zip(reach, gaps, strict=True):
         if gap is not None:
-            row[:] = abs(every - _follows(gap, len(every))) <= window
+            row[:] = abs(every - sentence_after(gap, len(every))) <= window
     return reach
 
 

@@ -22,9 +22,11 @@ class LedgerRow:
     as received, `stored_bytes` is the size of the JPEG that was stored for them. `sentence` (index from 0) comes from
     the assignment and is null for dropped images. `sentences` and `words` are the numbers of sentences and words of the
     page's document, null if the page was taken down. `after_sentence` and `inside_text` are the link's place in the
-    text (schemas/page.py), null if it is not known. `published_sentence` and `published_similarity` are what the
-    publisher of the document recorded, and `remeasured_similarity` is the similarity to that sentence as it was
-    computed now; they are null unless the document is from a published dataset.
+    text (schemas/page.py), null if it is not known. `best_sentence` is the sentence that CLIP finds most similar (the
+    first of several), and `page_similarity` the similarity to the sentence that page order gives, null if the place is
+    not known. Every scored image has both, whatever the assignment. `published_sentence` and `published_similarity` are
+    what the publisher of the document recorded, and `remeasured_similarity` is the similarity to that sentence as it
+    was computed now; they are null unless the document is from a published dataset.
 
     The columns of scores are not here, because each dataset has its own: see `ledger_record`.
     """
@@ -47,6 +49,8 @@ class LedgerRow:
     words: int | None = None
     after_sentence: int | None = None
     inside_text: bool | None = None
+    best_sentence: int | None = None
+    page_similarity: Float32 | None = None
     published_sentence: int | None = None
     published_similarity: Float32 | None = None
     remeasured_similarity: Float32 | None = None

@@ -10,6 +10,7 @@ import msgspec
 
 from schemas.columns import Column
 from schemas.comparison import Comparison
+from schemas.placement import Placement
 from schemas.tables import DuplicateGroups, Sites
 
 SCORE_BINS = 50  # from 0 to the largest number of a column's range
@@ -72,6 +73,7 @@ class Statistics:
     Empty bins are left out. The share of a document's sentences that have an image is in bins of 0.05, short sides are
     in bins of 50 pixels, stored images in bins of 10 kB; images and sentences of kept documents are as they are.
     `decoded_short_side` counts each link whose image could be decoded, the others count what was kept.
+    `place_distance` is how many sentences are between the one that page order gives and the most similar one.
 
     `scores` has a histogram for each of the ledger's columns of scores that has numbers, by its name, in bins of
     `score_bin`. Values for an assigned sentence (`matched_`) are counted for kept images, others for scored ones.
@@ -83,7 +85,9 @@ class Statistics:
     short_side: Counter[int] = field(default_factory=Counter)
     decoded_short_side: Counter[int] = field(default_factory=Counter)
     stored_bytes: Counter[int] = field(default_factory=Counter)
+    place_distance: Counter[int] = field(default_factory=Counter)
     scores: dict[str, Counter[int]] = field(default_factory=dict)
+    placement: Placement = field(default_factory=Placement)
     sites: Sites = field(default_factory=Sites)
     duplicates: DuplicateGroups = field(default_factory=DuplicateGroups)
     published: Comparison = field(default_factory=Comparison)
@@ -94,6 +98,7 @@ class Statistics:
             getattr(self, name).update(getattr(other, name))
         for name, counts in other.scores.items():
             self.scores.setdefault(name, Counter()).update(counts)
+        self.placement += other.placement
         self.sites += other.sites
         self.duplicates += other.duplicates
         self.published += other.published
@@ -120,13 +125,14 @@ class Statistics:
         return cls(
             **histograms,
             scores=counted,
+            placement=Placement.from_json(statistics.get("placement", {})),
             sites=Sites.from_json(statistics.get("sites", {})),
             duplicates=DuplicateGroups.from_json(statistics.get("duplicates", [])),
             published=Comparison.from_json(statistics.get("published", {})),
         )
 
 
-_TABLES = ("sites", "duplicates", "published")
+_TABLES = ("placement", "sites", "duplicates", "published")
 _HISTOGRAMS = [item.name for item in fields(Statistics) if item.name not in ("scores", *_TABLES)]
 COUNTED = [item.name for item in fields(Statistics) if item.name != "scores"]  # in every note of this version
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from filters.base import AssignedDocument, DeclarationFilter, DocumentFilter, PageFilter
 from mmc4_pipeline.apply_filters import Candidate, apply_filters, first_drop
-from mmc4_pipeline.assignment import Assignment, assign, before_each
+from mmc4_pipeline.assignment import Assignment, assign, before_each, sentence_after
 from mmc4_pipeline.cut_document import CutDocument, Placed
 from mmc4_pipeline.dataset.weighing import check_rows, weighted, without_scores
 from mmc4_pipeline.errors import UserError
@@ -167,6 +167,8 @@ def ledger_rows(
             words=words or None,
             after_sentence=link.after_sentence,
             inside_text=link.inside_text,
+            best_sentence=_most_similar(score.similarity),
+            page_similarity=_at(score.similarity, _page_sentence(link, len(score.similarity))),
             published_sentence=link.published_sentence,
             published_similarity=link.published_similarity,
             remeasured_similarity=_at(score.similarity, link.published_sentence),
@@ -183,8 +185,18 @@ def _at(similarities: Sequence[float], sentence: int | None) -> float | None:
     return None if sentence is None or not similarities else similarities[sentence]
 
 
+def _most_similar(similarities: Sequence[float]) -> int | None:
+    return similarities.index(max(similarities)) if similarities else None
+
+
 def _in_ledger(column: LedgerColumn, score: ImageScore, placed: Placed | None) -> float | str | None:
     name = column.column.name
     if column.is_matched:
         return score.at(name, placed.sentence) if placed else None
     return score.values.get(name) if column.column.shape is Shape.TEXT else score.number(name)
+
+
+def _page_sentence(link: ImageLink, sentences: int) -> int | None:
+    """Return the sentence that page order gives to an image, None if its place is not known."""
+    gap = _gap(link)
+    return None if gap is None else sentence_after(gap, sentences)

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from mmc4_pipeline.assignment import sentence_after
 from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.dataset.cut import ledger_rows
 from mmc4_pipeline.naming import site_of
-from schemas.columns import CLIP_COLUMNS, Column, LedgerColumn, Shape, ledger_columns
+from schemas.columns import CLIP_COLUMNS, SIMILARITY, Column, LedgerColumn, Shape, best, ledger_columns, matched
 from schemas.comparison import CHANGE_BINS, Comparison
 from schemas.image import Image
 from schemas.ledger import LedgerRow
@@ -106,10 +107,19 @@ def _count_kept(rows: Sequence[LedgerRow], result: Statistics) -> None:
     """Count a document by the rows of its kept images."""
     _count_sentences(rows[0].sentences, len(rows), len({row.sentence for row in rows}), result)
     for row in rows:
+        _count_place(row, result)
         if row.width is not None and row.height is not None:
             result.short_side[min(row.width, row.height) // SIDE_BIN] += 1
         if row.stored_bytes is not None:
             result.stored_bytes[row.stored_bytes // BYTES_BIN] += 1
+
+
+def _count_place(row: LedgerRow, result: Statistics) -> None:
+    """Count how far an image's place is from its most similar sentence, if its place is known."""
+    if row.after_sentence is None or row.best_sentence is None or row.page_similarity is None or not row.sentences:
+        return
+    result.place_distance[abs(sentence_after(row.after_sentence + 1, row.sentences) - row.best_sentence)] += 1
+    result.placement.count(row.page_similarity, getattr(row, best(SIMILARITY)), getattr(row, matched(SIMILARITY)))
 
 
 def _count_sentences(sentences: int | None, images: int, illustrated: int, result: Statistics) -> None:

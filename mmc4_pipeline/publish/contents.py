@@ -41,6 +41,8 @@ _LEDGER_FIELDS = {
     "words": "number of words of the document",
     "after_sentence": "index of the last sentence that ends before the image on the page; -1 before the first",
     "inside_text": "whether the image is between the first and the last sentence on the page",
+    "best_sentence": "index of the sentence that CLIP finds most similar to the image, from 0",
+    "page_similarity": "similarity to the sentence that follows the image on its page; null if its place is not known",
     "published_sentence": "index of the sentence to which the publisher of the document had assigned the image",
     "published_similarity": "similarity to that sentence as it was published",
     "remeasured_similarity": "similarity to that sentence as it was computed for this dataset",

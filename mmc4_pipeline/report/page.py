@@ -19,8 +19,11 @@ from mmc4_pipeline.report.figures.funnel_bars import funnel_bars
 from mmc4_pipeline.report.figures.histograms import histograms
 from mmc4_pipeline.report.figures.site_bars import site_bars
 from mmc4_pipeline.report.funnel import funnel
+from mmc4_pipeline.report.orders import both_orders
+from mmc4_pipeline.report.placement import placements
 from mmc4_pipeline.report.published import published_name, rates
-from mmc4_pipeline.report.samples import Sample, samples
+from mmc4_pipeline.report.samples import samples
+from mmc4_pipeline.report.stored_documents import first_documents
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.columns import Column, Shape, ledger_columns
 from schemas.manifest import CutPlan, Manifest, ShardNote
@@ -36,18 +39,24 @@ Json = dict[str, Any]
 def write_report(folder: StageFolder) -> str:
     """Write the page of a finished dataset into its folder and return its path. The same dataset gives the same bytes.
 
-    Few of the shards' notes are in memory at a time. No shards are read except the first ones, for sample documents,
-    and one range for each picture of a duplicate.
+    Few of the shards' notes are in memory at a time. No shards and ledgers are read except the first ones, for sample
+    documents, and one range for each picture of a duplicate.
     """
     manifest = folder.manifest(CutPlan)
     formats = list(DatasetSettings.of(manifest).formats.values())
-    documents, scale = samples(folder, formats, folder.notes())
-    found = statistics_of(folder.notes(), manifest.plan.input.all_columns)
-    content = _content(folder, manifest, *found) | {"scale": scale}
-    page = _render(content, documents)
-    while len(page) > MAX_BYTES and documents:
-        documents.pop()
-        page = _render(content, documents)
+    statistics, uncounted = statistics_of(folder.notes(), manifest.plan.input.all_columns)
+    stored = first_documents(folder, formats, folder.notes())
+    documents, scale = samples(stored)
+    orders = both_orders(folder, folder.notes(), stored) if statistics.placement.images else []
+    content = _content(folder, manifest, statistics, uncounted) | {
+        "scale": scale,
+        "samples": documents,
+        "orders": orders,
+    }
+    page = _render(content)
+    while len(page) > MAX_BYTES and (documents or orders):
+        (documents or orders).pop()
+        page = _render(content)
     path = folder.file(NAME)
     storage.write_bytes(path, page)
     return path
@@ -78,6 +87,7 @@ def _content(folder: StageFolder, manifest: Manifest[CutPlan], statistics: Stati
         "rates": rates(name, manifest, statistics, uncounted),
         "histograms": histograms(statistics, manifest.plan.recipe, manifest.plan.input.all_columns, uncounted),
         "uncounted": uncounted,
+        "placements": placements(statistics, manifest.plan.recipe),
         "sites": statistics.sites.count,
         "site_figures": [
             ("Sites with the most kept images", site_bars(statistics.sites.by_kept())),
@@ -87,13 +97,14 @@ def _content(folder: StageFolder, manifest: Manifest[CutPlan], statistics: Stati
     }
 
 
-def _render(content: Json, documents: list[Sample]) -> bytes:
-    return _template().render(**content, samples=documents).encode("utf-8", "replace")
+def _render(content: Json) -> bytes:
+    return _template().render(**content).encode("utf-8", "replace")
 
 
 def _recipe_rows(recipe: Json) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return the recipe as sections of keys and values; values that are not set (null) are left out."""
     plain = {key: value for key, value in recipe.items() if not isinstance(value, dict)}
+    plain["assignment"] = recipe["assignment"]
     sections = {"": plain, "links": recipe["links"], "images": recipe["images"], **recipe["filters"]}
     return [
         (key, [(name, _text(value)) for name, value in keys.items() if value is not None])

@@ -131,6 +131,20 @@ _OF_IMAGES = (
 )
 
 
+_DISTANCE = _Definition(
+    "Distance between page order and CLIP",
+    "place_distance",
+    _NUMBER,
+    "distance in sentences",
+    "kept images",
+)
+
+
+def distance_histogram(statistics: Statistics) -> Histogram:
+    """Return the histogram of how far images are from their most similar sentence, for images whose place is known."""
+    return _histogram(_DISTANCE, statistics, {}, ())
+
+
 def histograms(
     statistics: Statistics,
     recipe: dict[str, Any],

@@ -3,16 +3,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
+from mmc4_pipeline import storage
 from mmc4_pipeline.cut_document import CutDocument, Placed
+from mmc4_pipeline.dataset.cut import ledger_rows
 from mmc4_pipeline.dataset.statistics import statistics_of_documents
 from mmc4_pipeline.dataset.write_shards import write_shard
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo
 from mmc4_pipeline.naming import site_of
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
+from schemas.ledger import LedgerRow
 from schemas.manifest import CutPlan, Manifest, ShardNote
 from schemas.page import ImageLink
 from schemas.reasons import Drop, Reason, Stage
@@ -53,9 +57,11 @@ def make_document() -> Callable[..., CutDocument]:
         size: tuple[int, int] = (400, 300),
         reason: Reason | None = None,
         heads: tuple[float | None, float | None] = (None, None),
+        places: list[int | None] | None = None,
     ) -> CutDocument:
         sentences = sentences or [f"Sentence {number} of {key}." for number in range(len(similarities) + 2)]
-        links = [ImageLink(position, image_url, "", None, None) for position in range(len(similarities))]
+        after = places or [None] * len(similarities)
+        links = [ImageLink(at, image_url, "", None, None, after_sentence=after[at]) for at in range(len(similarities))]
         page = new_page(key, sentences, links, url=url, site=site_of(url))
         placed = []
         for position, similarity in enumerate(similarities):
@@ -95,6 +101,9 @@ def make_dataset(tmp_path: Path) -> Callable[..., StageFolder]:
         for number, documents in enumerate(shards):
             kept = [document for document in documents if document.reason is None]
             files = write_shard(folder, [OpenFlamingo()], number, len(shards), kept, lambda _: body)
+            rows = (row for document in documents for row in ledger_rows(document, "shard"))
+            ledger = storage.write_records(folder.shard_file("ledger/ledger", number, len(shards)), rows, LedgerRow)
+            files.append(msgspec.structs.replace(ledger, name=f"ledger/{ledger.name}"))
             counts = {"documents": Counts(seen=len(documents)), "links": Counts()}
             counts["documents"].decide(document.reason for document in documents)
             counts["links"].decide(reason for document in documents for reason in document.cut_reasons())

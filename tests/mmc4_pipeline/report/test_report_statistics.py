@@ -3,6 +3,7 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.dataset.statistics import statistics_of_documents
 from schemas.image import Image
 from schemas.page import ImageLink
+from schemas.placement import Placement
 from schemas.reasons import Drop, Reason, Stage
 from schemas.statistics import Statistics
 
@@ -45,6 +47,8 @@ def test_statistics_count_what_was_planted(make_document: MakeDocument) -> None:
         "nsfw": {"0": 2, "5": 2},
         "face": {"49": 2},
         "ad": {},
+        "place_distance": {},
+        "placement": {"images": 0, "page": 0, "best": 0, "matched": 0},
         "sites": {
             "count": 2,
             "top": {
@@ -72,6 +76,31 @@ def test_images_that_share_a_sentence_illustrate_it_once(make_document: MakeDocu
     for place, expected in ((0, {10: 1}), (1, {19: 1})):
         object.__setattr__(document.placed[1], "sentence", place)
         assert statistics_of_documents([document], 0).share_illustrated == expected
+
+
+def test_images_with_a_place_are_counted_by_their_distance_from_the_most_similar_sentence(
+    make_document: MakeDocument,
+) -> None:
+    made = make_document(
+        "a" * 32, [0.3, 0.2, 0.1], sentences=["One.", "Two.", "Three.", "Four."]
+    )  # most similar: 0, 1, 2
+    for places, distances, page in (
+        ([3, None, 1], {3: 1, 0: 1}, -500_000 + 100_000),  # after the last sentence; before the third
+        ([-1, 0, -1], {0: 2, 2: 1}, 300_000 + 200_000 - 500_000),
+        ([None, None, None], {}, 0),
+    ):
+        links = [
+            msgspec.structs.replace(link, after_sentence=after)
+            for link, after in zip(made.page.links, places, strict=True)
+        ]
+        found = statistics_of_documents([replace(made, page=replace(made.page, links=links))], 0)
+        placed = [
+            similarity
+            for similarity, after in zip((300_000, 200_000, 100_000), places, strict=True)
+            if after is not None
+        ]
+        assert found.place_distance == distances
+        assert found.placement == Placement(len(placed), page, sum(placed), sum(placed))
 
 
 def test_duplicates_are_grouped_by_hash_and_reason_with_the_first_as_an_example(make_document: MakeDocument) -> None:
