@@ -7,6 +7,7 @@ import yaml
 
 from filters.base import DeclarationFilter, PageFilter
 from mmc4_pipeline import storage
+from mmc4_pipeline.assignment import Assignment, as_mapping
 from mmc4_pipeline.plug_ins import known_filters
 from mmc4_pipeline.publish.contents import (
     CRAWL_TERMS,
@@ -20,6 +21,7 @@ from mmc4_pipeline.publish.contents import (
     ledger_fields,
 )
 from mmc4_pipeline.stage_folder import StageFolder
+from schemas.columns import SIMILARITY
 from schemas.manifest import CutPlan, Manifest
 from schemas.reasons import Stage
 
@@ -30,10 +32,14 @@ missing, and where a kept image came from."""
 
 _LIMITATIONS = """- Texts and images come from the open web. Filters reduce offensive, private, advertising and
   duplicate content, but do not remove all of it. Their thresholds are in the recipe; their scores are estimates.
-- Images are assigned to sentences by CLIP's similarity, not by their place on the page. An assignment does not mean
-  that the sentence describes the image.
+- {placement}
 - Texts, filters and models favour English. Other languages, and the regions that use them, are underrepresented.
 - Images were fetched later than Common Crawl captured their pages. Some may have changed in between."""
+
+_PLACED = {
+    "page": "which are in the order of the page; otherwise it follows",
+    "published": "assigned to sentences as its publisher had assigned them; otherwise it follows",
+}
 
 _PERSONAL = """The data may contain names and other personal information, and images may show people, also where no face
 was detected. To remove a page, a host or an image from all files, add it to a deny-list and run `mmc4 takedown`;
@@ -86,7 +92,7 @@ def card(manifest: Manifest[CutPlan], name: str) -> str:
         ("### Processing", _processing(manifest)),
         ("### What was dropped", _table(("stage", "what", "in", "kept", "dropped, by reason"), _count_rows(manifest))),
         ("## Considerations for using the data", ""),
-        ("### Biases and limitations", _LIMITATIONS),
+        ("### Biases and limitations", _limitations(manifest)),
         ("### Personal and sensitive information", _PERSONAL),
         ("## Licence", _licence(manifest)),
         ("## Citation", _CITATION),
@@ -130,12 +136,41 @@ def _configurations(groups: list[FileGroup]) -> list[FileGroup]:
 
 def _summary(manifest: Manifest[CutPlan]) -> str:
     documents, links = manifest.counts["documents"], manifest.counts["links"]
+    assignment = _assignment(manifest)
+    placed = _PLACED.get(assignment.method, f"assigned to sentences by {_scores(assignment)}, as in")
     return (
         f"An interleaved image-text dataset: {documents.kept:,} documents with {links.kept:,} images. A document has "
-        "the sentences of a web page and images of the same page, assigned to sentences by CLIP's similarity, "
-        f"as in [Multimodal C4]({PAPER}) (MMC4). It is meant for training and studying models that read images and "
+        "the sentences of a web page and images of the same page, "
+        f"{placed} [Multimodal C4]({PAPER}) (MMC4). It is meant for training and studying models that read images and "
         "text together. A ledger says for each image link of each page why it was kept or dropped."
     )
+
+
+def _assignment(manifest: Manifest[CutPlan]) -> Assignment:
+    return Assignment(**as_mapping(manifest.plan.recipe["assignment"]))
+
+
+def _scores(assignment: Assignment) -> str:
+    """Return what the assignment maximises."""
+    by_similarity = list(assignment.by) == [SIMILARITY]
+    return "CLIP's similarity" if by_similarity else f"the scores {' and '.join(f'`{name}`' for name in assignment.by)}"
+
+
+def _limitations(manifest: Manifest[CutPlan]) -> str:
+    assignment = _assignment(manifest)
+    described = "An assignment does not mean that the sentence describes the image."
+    match assignment.method:
+        case "page":
+            placement = "Images are in the order of the page. An image need not belong to the sentence that follows it."
+        case "published":
+            placement = f"Images are assigned to sentences as their publisher had assigned them. {described}"
+        case _ if assignment.window is not None:
+            near = f"at most {assignment.window} sentences away from their place on the page"
+            placement = f"Images are assigned to sentences by {_scores(assignment)}, {near}. {described}"
+        case _:
+            far = "not by their place on the page"
+            placement = f"Images are assigned to sentences by {_scores(assignment)}, {far}. {described}"
+    return _LIMITATIONS.format(placement=placement)
 
 
 def _files(name: str, groups: list[FileGroup]) -> str:

@@ -70,6 +70,20 @@ def test_a_recipe_without_consent_does_not_claim_it(make_dataset: MakeDataset) -
     assert re.search("filters `page_robots`, `ai_txt`[^.]*`declaration`", text)
 
 
+def test_the_card_claims_similarity_only_if_images_were_assigned_by_it(make_dataset: MakeDataset) -> None:
+    manifest = make_dataset(recipe="mmc4").manifest(CutPlan)
+    by_clip = {}
+    for assignment in ("hungarian", "max", {"method": "max", "window": 7}, "page", "published"):
+        plan = msgspec.structs.replace(manifest.plan, recipe={**manifest.plan.recipe, "assignment": assignment})
+        text = card(msgspec.structs.replace(manifest, plan=plan), "mmc4")
+        by_clip[str(assignment)] = len(re.findall(r"assigned\s+to\s+sentences by\s+CLIP's similarity", text))
+        assert (" 7 sentences away" in text) == isinstance(assignment, dict)
+    assert list(by_clip.values()) == [2, 2, 2, 0, 0]
+    by = {"method": "max", "by": {"similarity": 0.5, "itm": 0.5}}
+    plan = msgspec.structs.replace(manifest.plan, recipe={**manifest.plan.recipe, "assignment": by})
+    assert card(msgspec.structs.replace(manifest, plan=plan), "mmc4").count("`similarity` and `itm`") == 2
+
+
 def test_every_field_is_explained(make_dataset: MakeDataset) -> None:
     schema = json.loads((Path(__file__).parents[3] / "schemas/mmc4_document.schema.json").read_text())
     manifest = make_dataset(recipe="mmc4").manifest(CutPlan)
