@@ -19,8 +19,7 @@ import selectors
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
 from typing import Any, TypeVar
@@ -28,6 +27,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from mmc4_pipeline.estimate.host_limits import group_seconds
 from mmc4_pipeline.estimate.web import (
@@ -44,6 +44,7 @@ from mmc4_pipeline.estimate.web import (
     SITES,
     site_sizes,
 )
+from mmc4_pipeline.images.fetching.client import Held
 from mmc4_pipeline.images.fetching.fetch_loop import FetchLoop
 from mmc4_pipeline.images.fetching.fetcher import Fetcher
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
@@ -134,7 +135,7 @@ class ModelledWeb:
     most_open: Counter[str] = field(default_factory=Counter)
     sites: dict[str, int] = field(default_factory=dict)
 
-    async def request(self, target: Target, url: str, _stack: AsyncExitStack) -> Outcome:
+    async def request(self, target: Target, url: str, _held: Held) -> Outcome:
         """Respond as the host would."""
         parts = urlsplit(url)
         name, loop = parts.hostname or "", asyncio.get_running_loop()

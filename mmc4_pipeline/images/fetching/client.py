@@ -2,28 +2,55 @@
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from urllib.parse import SplitResult
 
+from msgspec.structs import replace
+
 from filters.short_cache import NAME_LENGTH, short_cache
-from filters.web_url import parts_of, web_url
+from filters.web_url import parts_of
 from mmc4_pipeline.images.fetching import robots
 from mmc4_pipeline.images.fetching.content_coding import decoded
 from mmc4_pipeline.images.fetching.curl_loop import CurlLoop
 from mmc4_pipeline.images.fetching.interruptions import Interruptions
 from mmc4_pipeline.images.fetching.names import Names
-from mmc4_pipeline.images.fetching.origins import origin_of
+from mmc4_pipeline.images.fetching.origins import normal_url, origin_of
 from mmc4_pipeline.images.fetching.outcomes import Outcome, Target, failed, outcome_of, result_of
 from mmc4_pipeline.images.fetching.settings import FetchSettings
-from mmc4_pipeline.images.fetching.transfer import Body, Response, Transfer
+from mmc4_pipeline.images.fetching.transfer import ENCODING, Body, Response, Transfer
 from schemas.reasons import Drop, Reason
 
 MAX_LARGE_BODIES = 64  # in memory at a time
 _DRAIN_BYTES, _DRAIN_SECONDS = 64 << 10, 2.0  # at most this much of the body of an error or redirect is read
 _ABANDONED_SECONDS = 1.0  # for which a slot stays taken after a response was not read to its end
+_DRAIN = Body(_DRAIN_BYTES, is_collected=False, seconds=_DRAIN_SECONDS)
+
+
+class Held:
+    """What a request must hold until its result has been used; `release` must be called then."""
+
+    __slots__ = ("_large", "is_abandoned")
+
+    def __init__(self) -> None:
+        """Hold nothing."""
+        self._large: asyncio.Semaphore | None = None
+        self.is_abandoned = False  # a response was not read to its end: the server may still be sending it
+
+    async def hold(self, large: asyncio.Semaphore) -> None:
+        """Wait for the room for a large body, and hold it."""
+        await large.acquire()
+        self._large = large
+
+    async def release(self) -> None:
+        """Release all, after some time if the response was abandoned."""
+        try:
+            if self.is_abandoned:
+                await asyncio.sleep(_ABANDONED_SECONDS)
+        finally:
+            if self._large is not None:
+                self._large.release()
 
 
 class ImageClient:
@@ -33,7 +60,10 @@ class ImageClient:
         """Use an open loop; see `open`."""
         self._loop, self._names, self._interruptions, self._settings = loop, names, interruptions, settings
         self._unused: list[Transfer] = []
+        self._time = asyncio.get_running_loop().time
         self._large = asyncio.Semaphore(MAX_LARGE_BODIES)
+        self._image = Body(settings.max_bytes, is_collected=True)
+        self._host_file = Body(robots.MAX_BYTES, is_collected=True)
 
     @classmethod
     @asynccontextmanager
@@ -48,20 +78,21 @@ class ImageClient:
             loop.close()
             names.close()
 
-    async def request(self, target: Target, url: str, stack: AsyncExitStack) -> Outcome:
-        """Make one request. `stack` releases what must be held until the result has been used.
+    async def request(self, target: Target, url: str, held: Held) -> Outcome:
+        """Make one request. `held` gets what must be held until the result has been used.
 
         A failure that is this machine's is excused, once its connection works again. Raises UserError if this machine
         can't open more connections.
         """
-        started = asyncio.get_running_loop().time()
-        outcome = await self._request(target, url, stack)
+        started = self._time()
+        outcome = await self._request(target, url, held)
         if outcome.may_retry and await self._interruptions.excuse(started, target.deadline):
             return replace(outcome, is_excused=True)
         return outcome
 
-    async def _request(self, target: Target, url: str, stack: AsyncExitStack) -> Outcome:
-        address = web_url(target.route.address(url))
+    async def _request(self, target: Target, url: str, held: Held) -> Outcome:
+        route = target.route
+        address = normal_url(route.address(url))
         if address is None:
             return failed(target, Reason.HTTP_ERROR, "no valid URL")
         try:
@@ -72,21 +103,24 @@ class ImageClient:
             return failed(target, Reason.HOST_UNAVAILABLE, f"{type(error).__name__}: {error}", may_retry=True)
         except ValueError:  # from Python's IDNA codec
             return failed(target, Reason.HTTP_ERROR, "no valid URL")
-        with self._transfer() as transfer:
-            transfer.set_url(address, addresses, target.route.pool_name(origin_of(url).host))
+        transfer = self._unused.pop() if self._unused else Transfer(self._loop, self._settings)
+        try:
+            transfer.set_url(address, addresses, route.pool_name(origin_of(url).host) if route.is_replay else None)
             transfer.set_fresh(self._interruptions.woken)
-            response, refused = await self._read(transfer, target, stack)
+            response, refused = await self._read(transfer, target, held)
             if transfer.has_wrong_length:  # browsers ignore it
                 with transfer.until_closed():
-                    response, refused = await self._read(transfer, target, stack)
+                    response, refused = await self._read(transfer, target, held)
             if response.status is not None:
                 self._interruptions.note_answer(transfer.peer)
-        if response.status is not None and not response.is_complete:
-            stack.push_async_callback(asyncio.sleep, _ABANDONED_SECONDS)
+        finally:
+            transfer.stop()
+            self._unused.append(transfer)
+        held.is_abandoned = response.status is not None and not response.is_complete
         if refused is not None:
             return Outcome(replace(result_of(response, target), reason=refused.reason, filter=refused.filter))
         outcome = outcome_of(response, target, address, self._settings.max_bytes)
-        codings = response.headers.get("content-encoding")
+        codings = response.headers.get(ENCODING)
         return await self._decoded(outcome, target, codings) if codings and outcome.result.body else outcome
 
     async def _decoded(self, outcome: Outcome, target: Target, codings: list[str]) -> Outcome:
@@ -103,19 +137,11 @@ class ImageClient:
             return replace(outcome, result=result)
         return replace(outcome, result=replace(outcome.result, body=body))
 
-    @contextmanager
-    def _transfer(self) -> Iterator[Transfer]:
-        transfer = self._unused.pop() if self._unused else Transfer(self._loop, self._settings)
-        try:
-            yield transfer
-        finally:
-            transfer.stop()
-            self._unused.append(transfer)
-
     async def _addresses(self, address: str) -> str | None:
         """Return libcurl's RESOLVE entry for the host of an address; None if it is an IP address."""
-        host, port = _host_and_port(*parts_of(address)[:2])
-        if ":" in host or host.rpartition(".")[2].isdecimal():  # an IP address
+        scheme, authority, _ = parts_of(address)
+        host, port = _name_and_port(scheme, authority)
+        if host is None:
             return None
         found = self._names.known(host)
         if found is None:
@@ -123,30 +149,33 @@ class ImageClient:
                 found = await self._names.look_up(host)
         return f"+{host}:{port}:{','.join(found)}"
 
-    async def _read(self, transfer: Transfer, target: Target, stack: AsyncExitStack) -> tuple[Response, Drop | None]:
+    async def _read(self, transfer: Transfer, target: Target, held: Held) -> tuple[Response, Drop | None]:
         refused: Drop | None = None
 
         def choose(response: Response) -> Body | None:
             nonlocal refused
             if response.status != HTTPStatus.OK:
-                return Body(_DRAIN_BYTES, is_collected=False, seconds=_DRAIN_SECONDS)
+                return _DRAIN
             found = result_of(response, target)
             refused = target.handler.refuse(found.robots_tag or "", found.declarations or "")
             if refused is not None:
                 return None
-            return Body(robots.MAX_BYTES if target.is_host_file else self._settings.max_bytes, is_collected=True)
+            return self._host_file if target.is_host_file else self._image
 
         transfer.start(choose)
         while await transfer.until_large():
-            await stack.enter_async_context(self._large)
+            await held.hold(self._large)
             transfer.go_on()
         return transfer.response, refused
 
 
 @short_cache(65536, NAME_LENGTH)
-def _host_and_port(scheme: str, authority: str) -> tuple[str, int]:
+def _name_and_port(scheme: str, authority: str) -> tuple[str | None, int]:
+    """Return the host, None if it is an IP address, and the port."""
     parts = SplitResult(scheme, authority, "", "", "")
-    return parts.hostname or "", parts.port or (443 if scheme == "https" else 80)
+    host = parts.hostname or ""
+    is_address = ":" in host or host.rpartition(".")[2].isdecimal()
+    return None if is_address else host, parts.port or (443 if scheme == "https" else 80)
 
 
 def _raise_open_files_limit(wanted: int) -> None:

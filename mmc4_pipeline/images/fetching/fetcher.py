@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from math import inf
 
-from mmc4_pipeline.images.fetching.client import ImageClient
+from msgspec.structs import replace
+
+from mmc4_pipeline.images.fetching.client import Held, ImageClient
 from mmc4_pipeline.images.fetching.host_files import HostFiles
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler, ImageRequest
 from mmc4_pipeline.images.fetching.origins import origin_of
@@ -105,7 +106,8 @@ class Fetcher:
         found = await self._files.judge(target, url)
         if isinstance(found, FetchResult):
             return target, found
-        target = replace(target, declarations=found)
+        if found != target.declarations:
+            target = replace(target, declarations=found)
         drop = target.handler.refuse("", "\n".join(found)) if found else None
         if drop is None:
             return target, None
@@ -120,18 +122,16 @@ class Fetcher:
         outcome, failures, excused, refusals, name = None, 0, 0, None, origin_of(url).host
         while True:
             try:
-                async with self._hosts.slot(name, target.deadline) as host, AsyncExitStack() as stack:
-                    started = asyncio.get_running_loop().time()
-                    outcome = await self._client.request(target, url, stack)
-                    excused += outcome.is_excused
-                    if outcome.is_excused and excused <= MAX_EXCUSED:
-                        continue
-                    _record(host, outcome, started)
-                    if outcome.result.reason is None and outcome.location is None:
-                        reason = await target.handler.receive(outcome.result)
-                        return Outcome(replace(outcome.result, reason=reason)) if reason else outcome
+                host = await self._hosts.acquire(name, target.deadline)
             except SkippedRequestError as skipped:
                 return Outcome(_skipped(target.empty_result, outcome, skipped))
+            try:
+                outcome = await self._request_once(target, url, host, may_excuse=excused < MAX_EXCUSED)
+            finally:
+                self._hosts.release(host)
+            if outcome.is_excused and excused < MAX_EXCUSED:
+                excused += 1
+                continue
             if outcome.result.status == HTTPStatus.SERVICE_UNAVAILABLE:
                 refusals = refusals or _Refusals(host)
                 if refusals.show_a_broken_address():
@@ -142,6 +142,23 @@ class Fetcher:
             _log.debug("%s: %s; will be retried", url, outcome.result.error)
             if outcome.may_retry:
                 await asyncio.sleep(_FIRST_BACKOFF * 2 ** (failures - 1))
+
+    async def _request_once(self, target: Target, url: str, host: Host, *, may_excuse: bool) -> Outcome:
+        """Make a request in the slots of its host, and pass on the image.
+
+        A failure counts against the host unless it is excused, and may be.
+        """
+        held, started = Held(), host.time()
+        try:
+            outcome = await self._client.request(target, url, held)
+            if not (may_excuse and outcome.is_excused):
+                _record(host, outcome, started)
+            if outcome.result.reason is None and outcome.location is None:
+                reason = await target.handler.receive(outcome.result)
+                return Outcome(replace(outcome.result, reason=reason)) if reason else outcome
+            return outcome
+        finally:
+            await held.release()
 
 
 class _Refusals:

@@ -3,8 +3,10 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
+
+from msgspec.structs import replace
 
 from mmc4_pipeline.images.fetching.declaration_files import READERS, DeclarationFile
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler

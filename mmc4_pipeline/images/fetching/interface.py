@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
+
 from schemas.reasons import Drop
 
 
@@ -15,8 +17,7 @@ class ImageRequest:
     timestamp: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class FetchResult:
+class FetchResult(msgspec.Struct, frozen=True):
     """How a request ended: with a body, or with the reason why there is none.
 
     `robots_tag` has one X-Robots-Tag per line, and `declarations` one other declaration (schemas/declarations.py).

@@ -1,18 +1,19 @@
 """What is requested for an image, and what its answer means: an image, a reason why there is none, or another try."""
 
 import errno
-from dataclasses import dataclass, replace
 from http import HTTPStatus
 from math import inf
 
+import msgspec
 import pycurl
+from msgspec.structs import replace
 
 from filters.web_url import web_url, without_fragment
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.fetching.addresses import ForbiddenAddressError
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler
 from mmc4_pipeline.images.fetching.routes import Route
-from mmc4_pipeline.images.fetching.transfer import Response
+from mmc4_pipeline.images.fetching.transfer import LOCATION, RESERVATION, RETRY_AFTER, ROBOTS_TAG, USAGE, Response
 from mmc4_pipeline.storage.http.client import retry_after
 from schemas.declarations import TDM_HEADER, USAGE_HEADER, bounded
 from schemas.reasons import Reason
@@ -35,8 +36,7 @@ _MALFORMED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """An image, or a file of its host such as robots.txt, to download by one route. `url` names its result.
 
     No request for it begins after `deadline`, in the event loop's time. `declarations` are those of its host's files.
@@ -55,8 +55,7 @@ class Target:
         return FetchResult(self.url, self.route.template, declarations="\n".join(self.declarations) or None)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How one request ended. The result is final unless one of the others is set.
 
     `pushback` is set if the host is busy (429 or 503): how many seconds it asked to wait, 0 if it did not say.
@@ -83,13 +82,17 @@ def failed(target: Target, reason: Reason, error: str, *, may_retry: bool = Fals
 
 def result_of(response: Response, target: Target) -> FetchResult:
     """Return a result with what the header of an answer says."""
-    fields = response.headers
-    robots_tag = "\n".join(fields.get("x-robots-tag", ())) or None
-    result = replace(target.empty_result, status=response.status, robots_tag=robots_tag)
-    found = [f"{TDM_HEADER}: {value}" for value in fields.get("tdm-reservation", ())]
-    if usage := fields.get("content-usage"):  # several fields are one dictionary (RFC 9110, section 5.3)
+    fields, lines = response.headers, target.declarations
+    found = [f"{TDM_HEADER}: {value}" for value in fields.get(RESERVATION, ())]
+    if usage := fields.get(USAGE):  # several fields are one dictionary (RFC 9110, section 5.3)
         found.append(f"{USAGE_HEADER}: {', '.join(usage)}")
-    return replace(result, declarations="\n".join(bounded([*target.declarations, *found]))) if found else result
+    return FetchResult(
+        target.url,
+        target.route.template,
+        response.status,
+        robots_tag="\n".join(fields.get(ROBOTS_TAG, ())) or None,
+        declarations="\n".join(bounded([*lines, *found]) if found else lines) or None,
+    )
 
 
 def outcome_of(response: Response, target: Target, address: str, max_bytes: int) -> Outcome:
@@ -105,7 +108,7 @@ def outcome_of(response: Response, target: Target, address: str, max_bytes: int)
         if response.is_too_long and not target.is_host_file:
             return Outcome(replace(result, reason=Reason.TOO_LARGE, error=f"more than {max_bytes} bytes"))
         return Outcome(replace(result, body=response.body))
-    if status in _REDIRECTS and (location := response.headers.get("location")):
+    if status in _REDIRECTS and (location := response.headers.get(LOCATION)):
         target_url = web_url(location[0], address)
         if target_url is None:
             return failed(target, Reason.HTTP_ERROR, f"redirected to {location[0][:200]!r}")
@@ -115,7 +118,7 @@ def outcome_of(response: Response, target: Target, address: str, max_bytes: int)
 
 
 def _wait(response: Response) -> float:
-    values = response.headers.get("retry-after")
+    values = response.headers.get(RETRY_AFTER)
     return retry_after({"Retry-After": values[0]} if values else {})
 
 

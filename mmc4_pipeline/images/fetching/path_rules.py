@@ -101,8 +101,9 @@ class PathRules:
 
         Raises UndecidableError.
         """
-        found = self.matching(url)
-        most = max((rule.length for rule in found), default=0)
+        if not (found := self.matching(url)):
+            return []
+        most = max(rule.length for rule in found)
         return [rule for rule in found if rule.length == most]
 
 

@@ -13,8 +13,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
@@ -65,13 +64,11 @@ class Domain:
     delay: float
     next_start: float = 0.0
 
-    async def wait_for_start(self) -> None:
-        """Wait for a start time of its own, so that the hosts of the domain start requests one after another."""
-        now = asyncio.get_running_loop().time()
+    def take_start(self, now: float) -> float:
+        """Take a start time, so that the hosts of the domain start requests one after another; return it."""
         start = max(now, self.next_start)
         self.next_start = start + self.delay
-        if start > now:
-            await asyncio.sleep(start - now)
+        return start
 
 
 @dataclass(slots=True)
@@ -81,6 +78,7 @@ class Host:
     name: str
     limits: Limits
     domain: Domain
+    time: Callable[[], float]  # the event loop's
     crawl_delay: float = 0.0
     sites: Counter[str] = field(default_factory=Counter)  # pending images by the site of their page
     start_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -153,7 +151,7 @@ class Host:
         if seconds > MAX_PAUSE:
             self._skip(SkippedRequestError(Reason.DEFERRED, f"host busy: asked to wait {seconds:.0f} s"), seconds)
         elif seconds:
-            end = asyncio.get_running_loop().time() + seconds
+            end = self.time() + seconds
             if end > self.next_start + seconds / 2:  # otherwise another request has just got the same response
                 level = logging.WARNING if seconds >= _NOTABLE_PAUSE else logging.INFO
                 _log.log(level, "%s: busy, no requests for %.0f s", self.name, seconds)
@@ -163,26 +161,26 @@ class Host:
         """Halve the rate, once for all requests that were open together; return whether it was halved."""
         if started < self._slowed_at:
             return False
-        self._slowed_at = asyncio.get_running_loop().time()
+        self._slowed_at = self.time()
         self.health = max(_SLOWEST, self.health / 2)
         return True
 
     def _skip(self, error: SkippedRequestError, seconds: float = SKIPPED_SECONDS) -> None:
         if not self.is_skipped:
             _log.warning("%s: no more requests: %s", self.name, error.text)
-            self.skipped, self.skipped_until = error, asyncio.get_running_loop().time() + seconds
+            self.skipped, self.skipped_until = error, self.time() + seconds
             self.failures = self.pushbacks = 0
         self.notify()
 
     @property
     def is_skipped(self) -> bool:
         """Return whether the host gets no requests at present."""
-        return self.skipped is not None and asyncio.get_running_loop().time() < self.skipped_until
+        return self.skipped is not None and self.time() < self.skipped_until
 
     @property
     def is_idle(self) -> bool:
         """Return whether nothing would be lost if this state were forgotten."""
-        now = asyncio.get_running_loop().time()
+        now = self.time()
         busy = self.open or self.sites or self.start_lock.locked() or self.is_skipped
         return not busy and self.health == 1.0 and self.next_start <= now
 
@@ -223,7 +221,8 @@ class Hosts:
         if known is None:
             if len(self._hosts) >= _MAX_IDLE_HOSTS:
                 self._forget_idle_hosts()
-            known = self._hosts[name] = Host(name, self._limits, self._domain(name))
+            time = asyncio.get_running_loop().time
+            known = self._hosts[name] = Host(name, self._limits, self._domain(name), time)
         return known
 
     def _domain(self, host: str) -> Domain:
@@ -240,9 +239,8 @@ class Hosts:
         used = {id(host.domain) for host in self._hosts.values()}
         self._domains = {name: domain for name, domain in self._domains.items() if id(domain) in used}
 
-    @asynccontextmanager
-    async def slot(self, name: str, deadline: float) -> AsyncIterator[Host]:
-        """Wait until a request to a host may begin, and hold its slots for the `with` block.
+    async def acquire(self, name: str, deadline: float) -> Host:
+        """Wait until a request to a host may begin, and take its slots, which `release` returns.
 
         Raises SkippedRequestError if the request must not be made, or could not begin before the deadline.
         """
@@ -252,34 +250,36 @@ class Hosts:
                 await self._wait(host, deadline)
                 await host.domain.slots.acquire()
                 await self._slots.acquire()
-                now = asyncio.get_running_loop().time()
+                now = host.time()
                 if not host.is_skipped and host.next_start <= now and host.open < host.max_open:
                     break
                 self._release(host)  # it pushed back while the request waited for the others
             host.open += 1
             host.next_start = max(host.next_start, now + host.delay)
-        try:
-            yield host
-        finally:
-            host.open -= 1
-            self._release(host)
-            host.notify()
+        return host
+
+    def release(self, host: Host) -> None:
+        """Return the slots of a request that has ended, and whose result has been used."""
+        host.open -= 1
+        self._release(host)
+        host.notify()
 
     async def _wait(self, host: Host, deadline: float) -> None:
         """Wait until the host and its domain are ready for a request."""
-        now = asyncio.get_running_loop().time
         while True:
             if host.is_skipped and host.skipped is not None:
                 raise host.skipped
-            start = host.next_start
-            if max(start, now()) >= deadline:
+            start, now = host.next_start, host.time()
+            if start >= deadline or now >= deadline:
                 raise SkippedRequestError(Reason.DEFERRED, "the shard's time was over before its turn came")
             if host.open >= host.max_open:
-                await host.wait(deadline - now())
-            elif start > now():
-                await host.wait(start - now())
+                await host.wait(deadline - now)
+            elif start > now:
+                await host.wait(start - now)
             else:
-                return await host.domain.wait_for_start()
+                break
+        if (seconds := host.domain.take_start(now) - now) > 0:
+            await asyncio.sleep(seconds)
 
     def _release(self, host: Host) -> None:
         self._slots.release()

@@ -109,7 +109,7 @@ class Robots:
             found = self.access.longest(url)
         except UndecidableError as error:
             return str(error)
-        return None if any(rule.value == _ALLOW for rule in found) or not found else found[0].pattern
+        return None if not found or any(rule.value == _ALLOW for rule in found) else found[0].pattern
 
     def declarations(self, url: str) -> list[str]:
         """Return what the file declares about the use of what is at a URL."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from filters.hosts import split
 from filters.web_url import web_url, without_fragment
 from mmc4_pipeline.images.fetching.addresses import is_public
+from mmc4_pipeline.images.fetching.origins import normal_url
 from schemas.reasons import Reason
 
 LIVE = "{url}"
@@ -38,7 +39,7 @@ class Route:
 
     def start_url(self, url: str) -> str:
         """Return the URL, of the web or of an archive, that is requested first for an image."""
-        url = without_fragment(web_url(url) or url)
+        url = without_fragment(normal_url(url) or url)
         return url if self.is_replay else self._filled(url)
 
     def address(self, url: str) -> str:
@@ -65,7 +66,7 @@ class Route:
         return reason in _REFUSALS and (self.is_replay or self.template == LIVE)
 
     def _filled(self, url: str) -> str:
-        return self.template.format(url=url, timestamp=self.timestamp)
+        return url if self.template == LIVE else self.template.format(url=url, timestamp=self.timestamp)
 
 
 def _is_private(prefix: str) -> bool:

@@ -23,8 +23,13 @@ _CONNECT_SECONDS = 10.0  # for opening a connection; the whole request has more 
 _IDLE_SECONDS = 15  # for which an unused connection is kept
 # "identity": images are compressed already, and what is not sent compressed can't be a decompression bomb.
 _HEADERS = ["Accept: image/*,*/*;q=0.5", "Accept-Encoding: identity"]
+# The fields of a header that are kept.
+ENCODING, LOCATION, RESERVATION = "content-encoding", "location", "tdm-reservation"
+RETRY_AFTER, ROBOTS_TAG, USAGE = "retry-after", "x-robots-tag", "content-usage"
+_KEPT = {name.encode(): name for name in (ENCODING, LOCATION, RESERVATION, RETRY_AFTER, ROBOTS_TAG, USAGE)}
 _STATUS = re.compile(rb"HTTP/[\d.]+\s+(\d{3})")
 _WRONG_LENGTH = "Invalid Content-Length"  # how libcurl's message starts
+_HEADER_END = (b"\r\n", b"\n")
 _BUFFER = 128 << 10  # bytes that are read at a time
 
 
@@ -44,6 +49,7 @@ class Body:
 class Response:
     """An answer as far as it was read. `status` is None if there was none.
 
+    `headers` has the fields that say something about an image, by their names in lower case.
     `is_complete` says whether all of it was read; `is_too_long` whether its body was longer than its limit. `code` and
     `message` are libcurl's if it failed. `os_error` is why no socket was opened.
     """
@@ -69,12 +75,14 @@ class Transfer:
     def __init__(self, loop: CurlLoop, settings: FetchSettings) -> None:
         """Set what is the same for all requests."""
         self._loop = loop
+        self._events = asyncio.get_running_loop()
         self._is_any_allowed = settings.allow_private_hosts
         self._has_pool_name = False
         self.curl = curl = pycurl.Curl()
         for option, value in _options(settings):
             curl.setopt(option, value)
         self._timer: asyncio.TimerHandle | None = None
+        self._origin, self._is_fresh = "", False  # what libcurl has as its URL, and as FRESH_CONNECT
         curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
         curl.setopt(pycurl.HEADERFUNCTION, self._receive_header)
         curl.setopt(pycurl.WRITEFUNCTION, self._receive_body)
@@ -97,7 +105,10 @@ class Transfer:
             curl.setopt(pycurl.CONNECT_TO, [])
             curl.setopt(pycurl.HTTPHEADER, _HEADERS)
         self._has_pool_name = pool_name is not None
-        curl.setopt(pycurl.URL, f"{scheme}://{host}/")
+        origin = f"{scheme}://{host}/"
+        if origin != self._origin:
+            curl.setopt(pycurl.URL, origin)
+            self._origin = origin
         curl.setopt(pycurl.REQUEST_TARGET, path)  # as it is; libcurl would change %e2 to %E2
 
     def set_fresh(self, woken: float) -> None:
@@ -105,7 +116,10 @@ class Transfer:
 
         Such a connection may be dead without a sign. `woken` is when the machine woke up, in the event loop's time.
         """
-        self.curl.setopt(pycurl.FRESH_CONNECT, asyncio.get_running_loop().time() - woken <= _IDLE_SECONDS)
+        is_fresh = self._events.time() - woken <= _IDLE_SECONDS
+        if is_fresh != self._is_fresh:
+            self.curl.setopt(pycurl.FRESH_CONNECT, is_fresh)
+            self._is_fresh = is_fresh
 
     @property
     def peer(self) -> tuple[str, int]:
@@ -139,7 +153,7 @@ class Transfer:
         self._may_be_large = self._is_ended = False
         self._error: BaseException | None = None
         self._timer = None
-        self._event = asyncio.get_running_loop().create_future()
+        self._event = self._events.create_future()
         self._loop.start(self.curl, self._end)
 
     async def until_large(self) -> bool:
@@ -154,7 +168,7 @@ class Transfer:
         if self._is_ended:
             return
         self._may_be_large = True
-        self._event = asyncio.get_running_loop().create_future()
+        self._event = self._events.create_future()
         self.curl.pause(pycurl.PAUSE_CONT)
 
     def stop(self) -> None:
@@ -188,11 +202,10 @@ class Transfer:
             return pycurl.SOCKET_BAD
 
     def _receive_header(self, line: bytes) -> int | None:
-        if line not in (b"\r\n", b"\n"):
-            if self._body is None:  # afterwards these are trailers
-                self._lines.append(line)
+        if self._body is not None:  # these are trailers
             return None
-        if self._body is not None:
+        if line not in _HEADER_END:
+            self._lines.append(line)
             return None
         response = self.response
         lines, self._lines = self._lines, []
@@ -211,7 +224,7 @@ class Transfer:
         if self._body is None:
             return -1
         if self._body.seconds is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._body.seconds, self._give_up)
+            self._timer = self._events.call_later(self._body.seconds, self._give_up)
         return None
 
     def _receive_body(self, chunk: bytes) -> int | None:
@@ -235,21 +248,27 @@ class Transfer:
 
 
 def _fields(lines: list[bytes]) -> dict[str, list[str]]:
-    """Return the header's fields by their names in lower case, the values of repeated ones in order."""
+    """Return the header's fields that are kept, the values of repeated ones in order."""
     fields: dict[str, list[str]] = {}
-    values: list[str] = []
-    for line in lines:
-        try:
-            text = line.decode()
-        except UnicodeDecodeError:
-            text = line.decode("latin-1")
-        if text[0] in " \t" and values:  # a folded line (RFC 9112, 5.2)
-            values[-1] = f"{values[-1]} {text.strip()}"
+    values: list[str] | None = None  # those of the line before, if they are kept
+    for number, line in enumerate(lines):
+        if number and line[0] in b" \t":  # a folded line (RFC 9112, 5.2)
+            if values is not None:
+                values[-1] = f"{values[-1]} {_text(line).strip()}"
             continue
-        name, _, value = text.partition(":")
-        values = fields.setdefault(name.strip().lower(), [])
-        values.append(value.strip())
+        found, _, value = line.partition(b":")
+        name = _KEPT.get(found.strip().lower())
+        values = None if name is None else fields.setdefault(name, [])
+        if values is not None:
+            values.append(_text(value).strip())
     return fields
+
+
+def _text(octets: bytes) -> str:
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return octets.decode("latin-1")
 
 
 def _options(settings: FetchSettings) -> list[tuple[int, object]]:

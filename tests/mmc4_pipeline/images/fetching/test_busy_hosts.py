@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import pytest
 
 from benchmarks.crawl_simulation import MOMENT, SETTINGS, HostModel, Job, ModelledWeb, open_fetcher, run
@@ -28,16 +29,16 @@ class Answering(ModelledWeb):
     async def _respond(self, host: HostModel, target: Target, path: str, loop: asyncio.AbstractEventLoop) -> Outcome:
         empty = target.empty_result
         if path == "/robots.txt":
-            return Outcome(replace(empty, status=404, reason=Reason.HTTP_ERROR))
+            return Outcome(msgspec.structs.replace(empty, status=404, reason=Reason.HTTP_ERROR))
         times = self.starts.setdefault(path, [])
         times.append(loop.time())
         status = self.answer(path, len(times), loop.time())
         await asyncio.sleep(0.1)
         if status == GOOD:
-            return Outcome(replace(empty, status=status, body=b"x"))
+            return Outcome(msgspec.structs.replace(empty, status=status, body=b"x"))
         if status == BROKEN_OFF:
-            return Outcome(replace(empty, reason=Reason.CORRUPT, error="broke off"), may_retry=True)
-        result = replace(empty, status=status, reason=Reason.HTTP_ERROR, error=f"HTTP {status}")
+            return Outcome(msgspec.structs.replace(empty, reason=Reason.CORRUPT, error="broke off"), may_retry=True)
+        result = msgspec.structs.replace(empty, status=status, reason=Reason.HTTP_ERROR, error=f"HTTP {status}")
         return Outcome(result, pushback=self.retry_after)
 
 
