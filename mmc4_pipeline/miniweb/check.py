@@ -22,6 +22,7 @@ class Truth:
     opted_out_kept: int
     right_reason: float  # of the links that should be dropped
     wrongly_dropped: float  # of the links that should be kept
+    right_places: float  # of all links; of none if the pages were not read from HTML
 
     def summary(self) -> str:
         """Return the result in one line."""
@@ -31,7 +32,7 @@ class Truth:
             f"duplicates dropped, {self.distinct_dropped_as_duplicates:.2%} of distinct images dropped as duplicates, "
             f"{self.opted_out_kept} opted-out images kept, "
             f"{self.right_reason:.1%} of drops with the planted reason, "
-            f"{self.wrongly_dropped:.2%} of the links to keep dropped"
+            f"{self.wrongly_dropped:.2%} of the links to keep dropped, {self.right_places:.1%} of places right"
         )
 
 
@@ -41,6 +42,7 @@ def compare(truth_file: Path, dataset: Path) -> Truth:
     rows = pq.read_table(dataset / "ledger").to_pylist()
     ledger = {(row["page_url"], row["position"]): row for row in rows}
     links = [(link, ledger[link["page_url"], link["position"]]) for link in planted]
+    has_places = any(row["after_sentence"] is not None for row in rows)
     sentences = _sentences_in_shards(dataset)
     kept = [(link, sentences[link["page_url"], link["image_url"]]) for link, row in links if row["reason"] is None]
     return Truth(
@@ -57,6 +59,11 @@ def compare(truth_file: Path, dataset: Path) -> Truth:
         opted_out_kept=sum(row["reason"] is None for link, row in links if link["reason"] == "opted_out"),
         right_reason=_share(row["reason"] == link["reason"] for link, row in links if link["reason"]),
         wrongly_dropped=1 - _share(row["reason"] is None for link, row in links if not link["reason"]),
+        right_places=_share(
+            (row["after_sentence"], row["inside_text"]) == (link["after_sentence"], link["inside_text"])
+            for link, row in links
+            if has_places
+        ),
     )
 
 

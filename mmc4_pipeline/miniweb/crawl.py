@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import io
 import json
 import uuid
@@ -19,11 +18,13 @@ import pyarrow.parquet as pq
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
+from mmc4_pipeline.miniweb.layout import NAVIGATION, render
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from mmc4_pipeline.miniweb.sites import Link, Page
+    from mmc4_pipeline.miniweb.sites import Page
 
 CRAWL = "CC-MAIN-2019-18"
 # The segment and the name of each WARC file.
@@ -54,7 +55,6 @@ INDEX_SCHEMA = pa.schema(
         ("warc_segment", pa.string()),
     ],
 )
-_NAVIGATION = (("/", "Home"), ("/gallery/", "Gallery"), ("/visit/", "Visit"), ("contact.html", "Contact"))
 _HTTP_HEADERS = {"Content-Type": "text/html; charset=utf-8", "Server": "nginx"}
 
 
@@ -74,33 +74,6 @@ class Capture:
 def timestamp(time: datetime) -> str:
     """Return a time in the format of C4 and of WARC headers."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _img(link: Link) -> str:
-    alt = "" if link.alt is None else f' alt="{html.escape(link.alt)}"'
-    size = f' width="{link.declared[0]}" height="{link.declared[1]}"' if link.declared else ""
-    return f'<img src="{html.escape(link.src)}"{alt}{size}>'
-
-
-def render(page: Page) -> bytes:
-    """Return the page's HTML: its images in order, spread evenly among its paragraphs."""
-    # Each block with its place on the page, from 0 (top) to 1 (bottom).
-    blocks = [
-        ((number + 1) / len(page.paragraphs), f"<p>{html.escape(' '.join(sentences))}</p>")
-        for number, sentences in enumerate(page.paragraphs)
-    ]
-    blocks += [
-        ((number + 0.5) / len(page.links), f"<figure>{_img(link)}</figure>") for number, link in enumerate(page.links)
-    ]
-    body = "\n".join(block for _, block in sorted(blocks, key=lambda block: block[0]))
-    navigation = " ".join(f'<a href="{href}">{words}</a>' for href, words in _NAVIGATION)
-    title = html.escape(page.title)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        f'<meta name="viewport" content="width=device-width">\n</head>\n<body>\n<nav>{navigation}</nav>\n'
-        f"<main>\n<h1>{title}</h1>\n{body}\n</main>\n"
-        f'<footer><a href="/imprint">Imprint</a></footer>\n</body>\n</html>\n'
-    ).encode()
 
 
 def _record_id(page: Page, part: str) -> str:
@@ -169,7 +142,7 @@ def write_warc(root: Path, segment: str, name: str, pages: Sequence[Page]) -> li
 
 def _links(page: Page) -> list[dict[str, str]]:
     """Return the page's links in the format of a WAT record, in the order of the HTML."""
-    links = [{"path": "A@/href", "url": href, "text": words} for href, words in _NAVIGATION]
+    links = [{"path": "A@/href", "url": href, "text": words} for href, words in NAVIGATION]
     for link in page.links:
         entry = {"path": "IMG@/src", "url": link.src}
         if link.alt is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmc4_pipeline.miniweb import crawl, sites
+from mmc4_pipeline.miniweb.layout import before, caption
 from mmc4_pipeline.miniweb.planting import DUPLICATES
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _write_responses(folder: Path, responses: Mapping[str, Response]) -> None:
             tar.addfile(member, io.BytesIO(body))
 
 
-def _link_truth(page: Page, position: int, link: Link) -> dict[str, Any]:
+def _link_truth(page: Page, position: int, link: Link, before: int) -> dict[str, Any]:
     return {
         "page_url": page.url,
         "image_url": link.image_url,
@@ -68,6 +69,10 @@ def _link_truth(page: Page, position: int, link: Link) -> dict[str, Any]:
         "sentence": link.sentence,
         "duplicate_of": link.duplicate_of,
         "duplicate": DUPLICATES.get(link.plant.variant),
+        "layout": page.layout,
+        "after_sentence": before - 1,
+        "inside_text": 0 < before < sum(map(len, page.paragraphs)),
+        "caption": caption(page, link, before),
     }
 
 
@@ -78,7 +83,11 @@ def truth(web: Web) -> dict[str, Any]:
         for group, located in ((web.pages, True), (web.missing, False))
         for page in group
     }
-    links = [_link_truth(page, position, link) for page in web.pages for position, link in enumerate(page.links)]
+    links = [
+        _link_truth(page, position, link, place)
+        for page in web.pages
+        for position, (link, place) in enumerate(zip(page.links, before(page), strict=True))
+    ]
     return {"pages": pages, "links": links}
 
 

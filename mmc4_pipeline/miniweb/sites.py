@@ -11,6 +11,7 @@ from urllib.parse import urljoin, urlsplit
 import numpy as np
 
 from mmc4_pipeline.miniweb import planting, text
+from mmc4_pipeline.miniweb.layout import LAYOUTS
 from mmc4_pipeline.miniweb.planting import DUPLICATES, PLANTS, TOKENS, Picture, Plant, Response, Shown
 
 SITES = (
@@ -51,6 +52,7 @@ class Page:
     links: list[Link] = field(default_factory=list)
     language: str = "eng"
     capture: int = 0
+    layout: str = LAYOUTS[0]
 
 
 @dataclass
@@ -166,7 +168,8 @@ def _new_page(number: int, rng: np.random.Generator) -> Page:
     ending = str(rng.choice([".html", "/", ""]))
     title = f"{topic.replace('-', ' ').capitalize()} | {SITES[number % len(SITES)].replace('-', ' ').title()}"
     url = f"{scheme}://{host}/{rng.choice(_SECTIONS)}/{topic}-{number}{ending}"
-    return Page(url, title, _CRAWL_START + timedelta(seconds=977 * number + int(rng.integers(900))))
+    time = _CRAWL_START + timedelta(seconds=977 * number + int(rng.integers(900)))
+    return Page(url, title, time, layout=LAYOUTS[number % len(LAYOUTS)])
 
 
 def _deal(count: int, rng: np.random.Generator) -> list[list[Plant]]:

@@ -38,6 +38,20 @@ def test_the_dataset_is_what_was_planted(web: Web, built: Path) -> None:
     assert truth.opted_out_kept == 0
     assert truth.right_reason >= 0.98
     assert truth.wrongly_dropped <= 0.02
+    assert truth.right_places == 1
+
+
+def test_the_places_are_those_that_were_planted(web: Web, built: Path) -> None:
+    planted = json.loads((web.folder / "truth.json").read_text())["links"]
+    links = {(page["url"], link["position"]): link for page in pages_of(built, ()) for link in page["links"]}
+    for layout in ("before", "after", "gallery", "sidebar"):
+        wanted = [link for link in planted if link["layout"] == layout]
+        assert len(wanted) > 20
+        assert len({link["after_sentence"] for link in wanted}) > 2
+        for link in wanted:
+            found = links[link["page_url"], link["position"]]
+            assert {name: found[name] for name in PLACES} == {name: link[name] for name in PLACES}
+    assert {link["inside_text"] for link in planted} == {True, False}
 
 
 @pytest.mark.parametrize("stage", STAGES)

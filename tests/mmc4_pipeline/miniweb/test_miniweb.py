@@ -170,6 +170,26 @@ def test_the_sentence_splitter_returns_the_planted_sentences(
         assert link["sentence"] is None or truth["pages"][link["page_url"]]["sentences"].count(link["sentence"]) == 1
 
 
+def test_each_layout_is_planted(truth: dict[str, Any]) -> None:
+    pages = [(links, truth["pages"][url]["sentences"]) for url, links in _by_page(truth).items()]
+    own: dict[str, list[int]] = {"before": [], "after": []}
+    rows: list[int] = []
+    for links, sentences in pages:
+        layout, places = links[0]["layout"], [link["after_sentence"] for link in links]
+        assert places == sorted(places)
+        if layout in own:
+            own[layout] += [
+                sentences.index(link["sentence"]) - link["after_sentence"] for link in links if link["sentence"]
+            ]
+        elif layout == "gallery":
+            rows += Counter(places).values()
+        else:
+            assert set(places) <= {-1, len(sentences) - 1}
+    assert Counter(own["before"])[1] > 0.5 * len(own["before"])  # directly before the image's own sentence
+    assert Counter(own["after"])[0] > 0.5 * len(own["after"])
+    assert 3 in rows
+
+
 def test_reasons_that_follow_from_the_url(truth: dict[str, Any]) -> None:
     for link in truth["links"]:
         image = urlsplit(link["image_url"])
