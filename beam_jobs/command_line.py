@@ -9,7 +9,7 @@ from beam_jobs.engines import LOCAL_RUNNER, check_engine
 from beam_jobs.options.common import CommonOptions
 from beam_jobs.options.dataset import CutOptions, DatasetOptions
 from beam_jobs.options.images import ImagesOptions
-from beam_jobs.options.locate import LocateOptions
+from beam_jobs.options.locate import ChoiceOptions, LocateOptions
 from beam_jobs.options.pages import PagesOptions
 from beam_jobs.options.score import ScoreOptions, ScoreWorkersOptions
 from beam_jobs.options.web import WebOptions
@@ -20,6 +20,7 @@ from mmc4_pipeline.errors import UserError
 OWN_OPTIONS = (
     CommonOptions,
     LocateOptions,
+    ChoiceOptions,
     PagesOptions,
     WebOptions,
     ImagesOptions,

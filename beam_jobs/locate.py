@@ -24,7 +24,7 @@ from beam_jobs.locate_documents import InputDocuments
 from beam_jobs.locate_rows import EPOCH, Reference, capture_of, in_packs, unpacked
 from beam_jobs.metrics import begin_shard, finish_shard, timed
 from beam_jobs.options.common import CommonOptions, output_folder
-from beam_jobs.options.locate import LocateOptions
+from beam_jobs.options.locate import ChoiceOptions, LocateOptions
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.stage_runner import refuse_nothing_kept, run_stage
@@ -58,7 +58,7 @@ Example:
   mmc4 locate --output out --c4 'c4/en/*.json.gz' \\
       --cc_root https://data.commoncrawl.org
 """
-OPTIONS = (CommonOptions, LocateOptions, WebOptions)
+OPTIONS = (CommonOptions, LocateOptions, ChoiceOptions, WebOptions)
 DOCUMENTS_PER_SHARD = 36_000  # whose references and captures fit any worker
 URLS_PER_FILTER = 4 << 20  # a filter's file is then 5 MB for all of C4, and some 13 MB at most
 
@@ -91,13 +91,14 @@ class LocateWork:
 
 def run(options: PipelineOptions) -> Manifest[LocatePlan]:
     """Run the stage and return its manifest."""
-    own, recipe = options.view_as(LocateOptions), recipe_of(options)
+    own, choice, recipe = options.view_as(LocateOptions), options.view_as(ChoiceOptions), recipe_of(options)
     if not own.c4 or not own.cc_root:
         raise UserError("--c4 and --cc_root are required: the C4 files, and the folder or URL of Common Crawl")
-    _check_numbers(own)
+    _check_numbers(choice)
     fields, inputs = parse_fields(own.c4_fields, FORMATS[own.documents_format]), Inputs(http_settings(options))
-    chosen = choose(inputs, document_files(inputs, own.c4), fields, own.limit)
-    folder, expected = stage_folder(output_folder(options), Stage.LOCATE), min(chosen.expected, own.sample or maxsize)
+    chosen = choose(inputs, document_files(inputs, own.c4), fields, choice.limit)
+    folder = stage_folder(output_folder(options), Stage.LOCATE)
+    expected = min(chosen.expected, choice.sample or maxsize)
     shards = max(1, ceil(expected / DOCUMENTS_PER_SHARD))
     several = fields.crawl is not None or fields.warc is not None
     index, described = choose_index(
@@ -106,7 +107,7 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
     work = LocateWork(
         folder=folder,
         documents=InputDocuments(
-            inputs=inputs, files=tuple(chosen.sizes), fields=fields, first=chosen.first, sample=own.sample
+            inputs=inputs, files=tuple(chosen.sizes), fields=fields, first=chosen.first, sample=choice.sample
         ),
         index=index,
         shards=shards,
@@ -119,8 +120,8 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
             c4=chosen.sizes,
             c4_fields=fields.named(),
             c4_first=chosen.first,
-            limit=own.limit,
-            sample=own.sample,
+            limit=choice.limit,
+            sample=choice.sample,
             cc_root=own.cc_root,
             **described,
         ),
@@ -133,11 +134,11 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
     return manifest
 
 
-def _check_numbers(own: LocateOptions) -> None:
-    if own.limit is not None and own.sample is not None:
+def _check_numbers(choice: ChoiceOptions) -> None:
+    if choice.limit is not None and choice.sample is not None:
         raise UserError("--limit and --sample: choose one of them")
     for name in ("limit", "sample"):
-        number = getattr(own, name)
+        number = getattr(choice, name)
         if number is not None and number < 1:
             raise UserError(f"--{name}: must be at least 1")
 

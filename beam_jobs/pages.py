@@ -14,7 +14,7 @@ from beam_jobs.command_line import parse
 from beam_jobs.engines import runs_here
 from beam_jobs.metrics import begin_shard, finish_shard, timed
 from beam_jobs.options.common import CommonOptions, output_folder
-from beam_jobs.options.locate import LocateOptions
+from beam_jobs.options.locate import ChoiceOptions, LocateOptions
 from beam_jobs.options.pages import PagesOptions
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
@@ -40,7 +40,7 @@ from mmc4_pipeline.stage_folder import StageFolder, add_up
 from mmc4_pipeline.storage import Inputs
 from mmc4_pipeline.url_filter import url_filter, urls_of
 from schemas.document import Document, RejectedDocument
-from schemas.manifest import Manifest, PagesPlan, ShardNote
+from schemas.manifest import LocateInput, LocatePlan, Manifest, PagesPlan, ShardNote
 from schemas.page import OutcomeKind, Page, PageOutcome
 from schemas.reasons import Reason, Stage
 from schemas.statistics import Counts
@@ -59,7 +59,7 @@ Examples:
   mmc4 pages --output out
   mmc4 pages --output out --warcs 'crawl/*.warc.gz' --recipe page-text
 """
-OPTIONS = (CommonOptions, PagesOptions, WebOptions)
+OPTIONS = (CommonOptions, ChoiceOptions, PagesOptions, WebOptions)
 READ = "read"  # the parts of the crawl that were read, each with its note
 TEXTS = "texts"  # the same for the C4 files
 _Loaded = bytes | tuple[str, int, Slice]  # a slice of what was read; or the step and part that it is in, and where
@@ -89,10 +89,10 @@ def check(options: PipelineOptions) -> None:
 
 
 def _check_warcs(options: PipelineOptions, own: PagesOptions, recipe: Recipe) -> None:
-    given = options.view_as(LocateOptions)
-    if given.c4:
+    choice = options.view_as(ChoiceOptions)
+    if options.view_as(LocateOptions).c4:
         raise UserError("--warcs: makes its own documents; leave out --c4, or --warcs")
-    if given.limit is not None or given.sample is not None:
+    if choice.limit is not None or choice.sample is not None:
         raise UserError("--limit and --sample: choose among documents of --c4; with --warcs, give fewer WARC files")
     if own.page_source != "warc":
         raise UserError(f"--warcs: reads whole WARC files; leave out --page_source {own.page_source}")
@@ -103,6 +103,13 @@ def _check_warcs(options: PipelineOptions, own: PagesOptions, recipe: Recipe) ->
         )
 
 
+def _check_choice(choice: ChoiceOptions, located: LocateInput) -> None:
+    """Raise UserError if other documents are to be chosen than those that were located."""
+    for name in ("limit", "sample"):
+        if getattr(choice, name) not in (None, getattr(located, name)):
+            raise UserError(f"--{name}: the documents were chosen when they were located; give it to `mmc4 locate`")
+
+
 def run(options: PipelineOptions) -> Manifest[PagesPlan]:
     """Run the stage and return its manifest. Documents are those of the locate stage, or the pages of WARC files."""
     check(options)
@@ -110,11 +117,13 @@ def run(options: PipelineOptions) -> Manifest[PagesPlan]:
     inputs = Inputs(http_settings(options))
     filters = LoadedFilters.read(recipe.of_stage(Stage.PAGES), inputs)
     if own.published:
-        source: PageSource = PublishedPages.of(own, recipe, inputs)
+        source: PageSource = PublishedPages.of(options, recipe, inputs)
     elif own.warcs:
         source = WarcPages.of(own, inputs)
     else:
-        source = LocatedPages.of(stage_folder(output, Stage.LOCATE), own, recipe, inputs)
+        located = stage_folder(output, Stage.LOCATE)
+        _check_choice(options.view_as(ChoiceOptions), located.manifest(LocatePlan).plan.input)
+        source = LocatedPages.of(located, own, recipe, inputs)
     folder = stage_folder(output, Stage.PAGES)
     work = PagesWork(
         source=source,

@@ -7,7 +7,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 
-from beam_jobs.options.locate import LocateOptions
+from beam_jobs.options.locate import ChoiceOptions, LocateOptions
 from beam_jobs.options.pages import PagesOptions
 from beam_jobs.page_sources import Outcome, PageSource
 from filters.base import PageFilter
@@ -28,12 +28,14 @@ from schemas.statistics import Counts
 
 def check_published(options: PipelineOptions, recipe: Recipe) -> None:
     """Raise UserError if an option or the recipe needs something that a published dataset does not have."""
-    own, given = options.view_as(PagesOptions), options.view_as(LocateOptions)
-    for other, values in (("c4", given.c4), ("warcs", own.warcs)):
+    own, choice = options.view_as(PagesOptions), options.view_as(ChoiceOptions)
+    for other, values in (("c4", options.view_as(LocateOptions).c4), ("warcs", own.warcs)):
         if values:
             raise UserError(f"--published: has its own documents; leave out --{other}, or --published")
-    if given.limit is not None or given.sample is not None:
-        raise UserError("--limit and --sample: choose among documents of --c4; with --published, give fewer files")
+    if choice.sample is not None:
+        raise UserError("--sample: chooses among documents of --c4; with --published, use --limit, or give fewer files")
+    if choice.limit is not None and choice.limit < 1:
+        raise UserError("--limit: must be at least 1")
     if own.page_source != "warc":
         raise UserError(f"--published: no pages are read; leave out --page_source {own.page_source}")
     if recipe.links.main_content:
@@ -54,14 +56,16 @@ class PublishedPages(PageSource):
 
     files: tuple[str, ...]
     layout: str
+    first: dict[str, int]
 
     @classmethod
-    def of(cls, own: PagesOptions, recipe: Recipe, inputs: Inputs) -> "PublishedPages":
-        """Find the files of --published.
+    def of(cls, options: PipelineOptions, recipe: Recipe, inputs: Inputs) -> "PublishedPages":
+        """Find the files of --published, and with --limit the first ones.
 
         Raises UserError if one is missing or has an unknown layout, or if the recipe needs what the layout lacks.
         """
-        found = find_published(inputs, own.published)
+        limit = options.view_as(ChoiceOptions).limit
+        found = find_published(inputs, options.view_as(PagesOptions).published, limit)
         if not LAYOUTS[found.layout].has_places and (needing := recipe.needing_places):
             raise UserError(
                 f"--published: {found.layout} does not say where images are in the text, but recipe {recipe.name} "
@@ -71,11 +75,12 @@ class PublishedPages(PageSource):
             inputs=inputs,
             parts_with_pages=len(found.sizes),
             options={},
-            input=PagesInput(published=found.sizes, layout=found.layout),
+            input=PagesInput(published=found.sizes, layout=found.layout, limit=limit, first=found.first),
             places=LAYOUTS[found.layout].has_places,
             remedy="Check --published, and the recipe's text filters",
             files=tuple(found.sizes),
             layout=found.layout,
+            first=found.first,
         )
 
     def parts(self, pipeline: beam.Pipeline, done: frozenset[int]) -> PCollection[tuple[int, Iterable[str]]]:
@@ -90,7 +95,8 @@ class PublishedPages(PageSource):
         """Read all documents of a part's files, and count the files' records."""
         for path in items:
             records = Counts()
-            for number, found in enumerate(read_published(self.inputs, path, LAYOUTS[self.layout]), start=1):
+            rows = read_published(self.inputs, path, LAYOUTS[self.layout], self.first.get(path))
+            for number, found in enumerate(rows, start=1):
                 source = f"{path}:{number}"
                 page = page_of_published(found, source, sorter)
                 records.seen += 1

@@ -5,7 +5,7 @@ from os import cpu_count
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.options.common import output_folder
-from beam_jobs.options.locate import LocateOptions
+from beam_jobs.options.locate import ChoiceOptions, LocateOptions
 from beam_jobs.options.pages import PagesOptions
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.score import ScoreOptions
@@ -37,7 +37,7 @@ def print_preview(options: PipelineOptions, inputs: Inputs, missing: list[Publis
     """
     locate = options.view_as(LocateOptions)
     names = parse_fields(locate.c4_fields, FORMATS[locate.documents_format])
-    documents = count_documents(inputs, document_files(inputs, locate.c4), names, locate.limit)
+    documents = count_documents(inputs, document_files(inputs, locate.c4), names, options.view_as(ChoiceOptions).limit)
     console.print(f"{documents:,} documents of {' '.join(locate.c4)}, into {output_folder(options)}", soft_wrap=True)
     with console.status("measuring this machine"):
         weights = {file.what: inputs.size(file.url) for file in missing}

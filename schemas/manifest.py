@@ -71,7 +71,9 @@ class LocatePlan(Plan, frozen=True, kw_only=True, tag=Stage.LOCATE.value):
 class PagesInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Either the fingerprint of the locations, or whole WARC files or files of a published dataset, with their sizes.
 
-    `layout` is that of the published dataset, one of those in `mmc4_pipeline/published/`. Sizes are in bytes.
+    `layout` is that of the published dataset, one of those in `mmc4_pipeline/published/`. With a `limit`, only the
+    files are listed that its documents are in; `first` has the number of rows that are read of the last one. Sizes are
+    in bytes.
 
     `lists` has the sha256 of each file that a filter reads, by path.
     """
@@ -80,6 +82,8 @@ class PagesInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warcs: dict[str, int] | None = None
     published: dict[str, int] | None = None
     layout: str | None = None
+    limit: int | None = None
+    first: dict[str, int] = {}
     lists: dict[str, str] | None = None
 
 

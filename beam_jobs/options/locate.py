@@ -22,15 +22,6 @@ class LocateOptions(PipelineOptions):
             "hf://datasets/allenai/c4/en/FILE, s3:// and others",
         )
         group.add_argument(
-            "--limit", type=int, metavar="N", help="use only the first N documents, and read only what they need"
-        )
-        group.add_argument(
-            "--sample",
-            type=int,
-            metavar="N",
-            help="use N documents chosen by a hash of URL and time: the same ones in every run; all files are read",
-        )
-        group.add_argument(
             "--cc_root",
             metavar="FOLDER",
             help="folder or URL of Common Crawl, the one that contains crawl-data/ and cc-index/, for example "
@@ -47,3 +38,21 @@ class LocateOptions(PipelineOptions):
             "0.3 MB each until most blocks are read); auto takes the one of which fewer bytes are read (default: auto)",
         )
         add_documents_format(group)
+
+
+class ChoiceOptions(PipelineOptions):
+    """Which of the documents are used, of --c4 or --published."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("choice of documents")
+        group.add_argument(
+            "--limit", type=int, metavar="N", help="use only the first N documents, and read only what they need"
+        )
+        group.add_argument(
+            "--sample",
+            type=int,
+            metavar="N",
+            help="use N documents of --c4 chosen by a hash of URL and time: the same ones in every run; all files are "
+            "read",
+        )

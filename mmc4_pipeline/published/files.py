@@ -1,7 +1,7 @@
 """Find the files of a published dataset, recognise their layout by their fields, and read their documents."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -15,23 +15,29 @@ from mmc4_pipeline.published.obelics import Obelics
 from mmc4_pipeline.published.omnicorpus import OmniCorpus
 from mmc4_pipeline.published.parquet import kinds_of_columns, rows_of_parquet
 from mmc4_pipeline.storage import Inputs, for_each
+from mmc4_pipeline.storage.foreign_parquet import footer
 
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (Mmc4(), Obelics(), OmniCorpus(), Mint1t())}
 _KINDS: dict[type, Kind] = {str: Kind.TEXT, list: Kind.LIST, dict: Kind.OBJECT}
+_MAX_FIELDS = 1000  # characters
 _MAX_DETAIL = 300  # characters: a message may quote the row
 _INSPECTED = 100  # lines in which a document is looked for, to recognise a layout
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedFiles:
-    """The files of a dataset with their sizes in bytes, and the name of their layout."""
+    """The files of a dataset with their sizes in bytes, and the name of their layout.
+
+    `first` has the number of rows that are read of a file of which not all are read.
+    """
 
     sizes: dict[str, int]
     layout: str
+    first: dict[str, int] = field(default_factory=dict)
 
 
-def find_published(inputs: Inputs, patterns: list[str]) -> PublishedFiles:
-    """Return the files that match the patterns, sorted.
+def find_published(inputs: Inputs, patterns: list[str], limit: int | None = None) -> PublishedFiles:
+    """Return the files that match the patterns, sorted, or only as many as the first `limit` documents are in.
 
     Raises UserError for a pattern without a match, a file of another layout, and files of several layouts.
     """
@@ -41,14 +47,31 @@ def find_published(inputs: Inputs, patterns: list[str]) -> PublishedFiles:
         if not files:
             raise UserError(f"--published {pattern}: no such file; give a file, or a glob pattern in quotes")
         found.update(files)
-    known = for_each(sorted(found), lambda path: (inputs.size(path), layout_of(inputs, path)))
+    paths, first = sorted(found), dict[str, int]()
+    if limit is not None:
+        paths, first = _first_files(inputs, paths, limit)
+    known = for_each(paths, lambda path: (inputs.size(path), layout_of(inputs, path)))
     layouts = {name: path for path, (_, name) in known.items() if name is not None}
     if len(layouts) > 1:
         examples = ", ".join(f"{path} is {name}" for name, path in sorted(layouts.items()))
         raise UserError(f"--published: files of several layouts ({examples}); build a dataset from each of them")
     if not layouts:
         raise UserError(f"--published {' '.join(patterns)}: the files have no documents")
-    return PublishedFiles({path: size for path, (size, _) in known.items()}, *layouts)
+    return PublishedFiles({path: size for path, (size, _) in known.items()}, next(iter(layouts)), first)
+
+
+def _first_files(inputs: Inputs, paths: list[str], limit: int) -> tuple[list[str], dict[str, int]]:
+    """Return the files in which the first rows are, and how many rows are read of the last one."""
+    remaining = limit
+    for number, path in enumerate(paths, start=1):
+        if is_parquet(path):
+            rows = footer(inputs, path)[0].num_rows
+        else:
+            rows = sum(1 for _ in islice(rows_of_lines(inputs, path, whole=False), remaining))
+        if rows >= remaining:
+            return paths[:number], {path: remaining}
+        remaining -= rows
+    return paths, {}
 
 
 def layout_of(inputs: Inputs, path: str) -> str | None:
@@ -56,23 +79,27 @@ def layout_of(inputs: Inputs, path: str) -> str | None:
 
     Raises UserError, with the fields that were found, if the layout is not known.
     """
-    if is_parquet(path):
-        found = [kinds_of_columns(inputs, path)]
-    else:
-        rows = list(islice(rows_of_lines(inputs, path, whole=False), _INSPECTED))
-        if not rows:
-            return None
-        found = [_kinds_of_row(row) for row in rows if isinstance(row, dict)]
-    for layout in LAYOUTS.values():
-        if any(all(kinds.get(name) is kind for name, kind in layout.fields.items()) for kinds in found):
-            return layout.name
-    fields = ", ".join(f"{name} ({kind.value})" for name, kind in (found[0] if found else {}).items()) or "none"
+    found: list[dict[str, Kind]] = []
+    for kinds in _kinds(inputs, path):
+        for layout in LAYOUTS.values():
+            if all(kinds.get(name) is kind for name, kind in layout.fields.items()):
+                return layout.name
+        found.append(kinds)
+    if not found:
+        return None
+    fields = ", ".join(f"{name} ({kind.value})" for name, kind in max(found, key=len).items())[:_MAX_FIELDS] or "none"
     known = "; ".join(f"{layout.name}: {', '.join(layout.fields)}" for layout in LAYOUTS.values())
     raise UserError(f"{path}: not the layout of a published dataset that can be read (found: {fields}; known: {known})")
 
 
-def _kinds_of_row(row: dict[str, Any]) -> dict[str, Kind]:
-    return {name: _KINDS.get(type(value), Kind.OTHER) for name, value in row.items()}
+def _kinds(inputs: Inputs, path: str) -> Iterator[dict[str, Kind]]:
+    """Yield the kinds of the fields in the first rows, no kinds for an invalid one."""
+    if is_parquet(path):
+        yield kinds_of_columns(inputs, path)
+        return
+    for row in islice(rows_of_lines(inputs, path, whole=False), _INSPECTED):
+        fields = row.items() if isinstance(row, dict) else ()
+        yield {name: _KINDS.get(type(value), Kind.OTHER) for name, value in fields}
 
 
 def read_published(
@@ -89,10 +116,11 @@ def read_published(
     else:
         rows = rows_of_lines(inputs, path, whole=first is None)
     for row in islice(rows, first):
-        yield row if isinstance(row, str) else _document(layout, row, path)
+        yield row if isinstance(row, str) else document_of_row(layout, row, path)
 
 
-def _document(layout: Layout, row: dict[str, Any], path: str) -> PublishedDocument | str:
+def document_of_row(layout: Layout, row: dict[str, Any], path: str) -> PublishedDocument | str:
+    """Return the document of a row of the file at that path, or why it is invalid, whatever it contains."""
     try:
         return layout.document(row, path)
     except InvalidRowError as error:

@@ -17,7 +17,7 @@ from mmc4_pipeline.storage import Inputs
 MAX_LINE = 64 << 20  # bytes; the largest documents of MMC4 have a tenth of it, most of it their matrix
 _MAX_EXPANSION = 200  # bytes per compressed byte; MMC4's files have 5
 _ALWAYS_ALLOWED = 64 << 20  # bytes: a small file may be compressed better
-_BUFFER = 1 << 20
+_BUFFER, _SMALL_BUFFER = 1 << 20, 1 << 16  # of a whole file, and of the beginning of one
 _COMPRESSED = (".gz", ".zst", ".zip")
 
 # The end of a zip file: signature, 4 numbers of disks and members, size of the directory, its offset, comment's length.
@@ -60,7 +60,7 @@ def _content(inputs: Inputs, path: str, *, whole: bool) -> Iterator[io.BufferedI
     open_file = inputs.open_stream if whole and not is_zip else inputs.open_beginning
     bound = _ALWAYS_ALLOWED + _MAX_EXPANSION * inputs.size(path) if path.endswith(_COMPRESSED) else None
     with open_file(path) as raw, _unpacked(path, raw) as stream:
-        yield io.BufferedReader(_Bounded(path, stream, bound), _BUFFER)
+        yield io.BufferedReader(_Bounded(path, stream, bound), _BUFFER if whole else _SMALL_BUFFER)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import msgspec
 
 from mmc4_pipeline.naming import site_of
 from mmc4_pipeline.pages.content import PageContent
+from mmc4_pipeline.pages.guard import guarded
 from mmc4_pipeline.pages.links import PageUrls
 from mmc4_pipeline.pages.page_sorter import PageSorter
 from mmc4_pipeline.published.layout import PublishedDocument
@@ -38,8 +39,12 @@ def page_of_published(found: PublishedDocument | str, source: str, sorter: PageS
         length=0,
         could_have_url_duplicate=found.could_have_url_duplicate,
     )
-    page = sorter.page(PageContent(location, list(_links(found))), found.text, found.sentences)
+    page = guarded(location, _page, found, location, sorter)
     return replace(page, source=source) if isinstance(page, RejectedDocument) else page
+
+
+def _page(found: PublishedDocument, location: Location, sorter: PageSorter) -> Page | RejectedDocument:
+    return sorter.page(PageContent(location, list(_links(found))), found.text, found.sentences)
 
 
 def key_of_published(document: PublishedDocument) -> str:

@@ -174,27 +174,45 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(exported: Path, tmp_path: 
         path.unlink()
     succeeded(mmc4("pages", "--output", str(half), *run, "--resume"))
     assert contents(half, "pages/**/*") == contents(tmp_path / "out", "pages/**/*")
+    limited = mmc4("pages", "--output", str(half), *run, "--resume", "--limit", "5")
+    assert "input.limit" in refusal(limited)
     (tmp_path / "3.jsonl").write_bytes(lines_of(exported)[0])
     assert "input.published" in refusal(mmc4("pages", "--output", str(half), *run, "--resume"))
 
 
 def test_obelics_keeps_each_image_before_its_sentence(exported: Path, tmp_path: Path) -> None:
     files = ["--published", str(exported / "obelics/*.parquet")]
-    succeeded(mmc4("pages", "--output", str(tmp_path), *files, "--recipe", RECIPE))
-    found = {
+    succeeded(mmc4("pages", "--output", str(tmp_path / "all"), *files, "--recipe", RECIPE))
+    found = sentences_of_images(tmp_path / "all")
+    assert found == {place: texts[index] for place, (index, texts) in assigned(lines_of(exported)).items()}
+    succeeded(mmc4("pages", "--output", str(tmp_path / "first"), *files, "--recipe", RECIPE, "--limit", "7"))
+    assert counts(tmp_path / "first", "pages")["documents"]["in"] == 7
+    assert sentences_of_images(tmp_path / "first").items() <= found.items()
+
+
+def sentences_of_images(output: Path) -> dict[tuple[str, str], str]:
+    """Return the sentence to which the publisher assigned each image."""
+    return {
         (page["url"], link["url"]): page["sentences"][link["published_sentence"]]
-        for page in rows(tmp_path, "pages/pages-*.parquet")
+        for page in rows(output, "pages/pages-*.parquet")
         for link in page["links"]
     }
-    assert found == {place: texts[index] for place, (index, texts) in assigned(lines_of(exported)).items()}
+
+
+def test_only_documents_with_assignments_can_keep_them(web: Web, built: Path, published: Path, tmp_path: Path) -> None:
+    for stage in ("pages", "cut"):
+        command = [stage, "--output", str(built), "--recipe", RECIPE, "--set", "assignment=published", "--resume"]
+        assert "published" in refusal(mmc4(*command))
+    assert "--c4" in refusal(mmc4("build", *web.build_arguments(tmp_path, published=str(published))))
+    assert "--limit" in refusal(mmc4("pages", "--output", str(built), "--recipe", RECIPE, "--limit", "5", "--resume"))
 
 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--c4", "a.json"], "--c4"),
         (["--warcs", "a.warc.gz"], "--warcs"),
-        (["--limit", "5"], "--limit"),
+        (["--sample", "5"], "--limit"),
+        (["--limit", "0"], "--limit"),
         (["--page_source", "wat"], "--page_source"),
         (["--set", "links.main_content=true"], "links.main_content=false"),
         (["--recipe", "mmc4-consent"], "--set filters.page_robots=null"),
