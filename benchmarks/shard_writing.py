@@ -6,7 +6,8 @@ The peer has the steps of open_flamingo/scripts/convert_mmc4_to_wds.py: it reads
 image file with PIL, converts it, encodes it as JPEG again and as base64, and writes with webdataset's ShardWriter. Ours
 copies the bytes that the images stage has encoded. They run in turns, and times are CPU seconds. `ratio` compares the
 writing alone. `ratio_with_cut` compares everything that the cut stage does with a shard (reading Parquet, filters and
-assignment, all twice, then shard and ledger) with the same peer, which makes no decisions. The last line is JSON:
+assignment, all twice, then shard and ledger) with the same peer, which makes no decisions. `formats` is the writing
+alone in each format, with the files that describe its shards; formats of links write no images. The last line is JSON:
 medians in images per second and core, ratios (medians of the turns), and the microseconds of an assignment of 10 images
 to 25 sentences.
 """
@@ -38,8 +39,10 @@ from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
 from mmc4_pipeline.dataset.shard_numbers import kept_size, numbered
 from mmc4_pipeline.dataset.write_shards import write_shard
+from mmc4_pipeline.formats.base import FinishedShard
 from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl
 from mmc4_pipeline.formats.openflamingo import OpenFlamingo
+from mmc4_pipeline.formats.registry import known_formats, parse_formats
 from mmc4_pipeline.naming import document_key, image_name
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.scoring.files import read_scores, write_scores
@@ -71,9 +74,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bytes_of_images = generate(Path(folder), arguments.documents, arguments.images)
         ours, peer = Ours(Path(folder)), Peer(Path(folder))
-        turns = [
-            (seconds(ours.write), seconds(ours.cut_and_write), seconds(peer.convert)) for _ in range(arguments.repeats)
-        ]
+        formats = {name: ours.writing(name) for name in known_formats()}
+        turns, of_formats = [], []
+        for _ in range(arguments.repeats):
+            turns.append((seconds(ours.write), seconds(ours.cut_and_write), seconds(peer.convert)))
+            of_formats.append({name: seconds(write) for name, write in formats.items()})
         if ours.places() != peer.places():
             raise AssertionError("the two have not written the same documents")
     images = arguments.documents * arguments.images
@@ -83,6 +88,9 @@ def main() -> None:
         "images_per_s": round(statistics.median(images / own for own, _, _ in turns)),
         "images_per_s_with_cut": round(statistics.median(images / whole for _, whole, _ in turns)),
         "images_per_s_openflamingo": round(statistics.median(images / other for _, _, other in turns)),
+        "formats": {
+            name: round(statistics.median(images / turn[name] for turn in of_formats)) for name in known_formats()
+        },
         "ratio": round(statistics.median(other / own for own, _, other in turns), 1),
         "ratio_with_cut": round(statistics.median(other / whole for _, whole, other in turns), 1),
         "assignment_10x25_us": round(assignment_seconds() * 1e6, 1),
@@ -156,6 +164,24 @@ class Ours:
     def write(self) -> None:
         """Write the documents that were cut before."""
         self._write(self._documents)
+
+    def writing(self, name: str) -> Callable[[], None]:
+        """Return a function that writes the documents that were cut before in one format."""
+        (item,) = parse_formats([name]).values()
+        dataset = StageFolder(f"{self._folder}/formats", Stage.CUT)
+
+        def write() -> None:
+            with storage.open_read(f"{self._folder}/images.tar") as tar:
+
+                def read(image: Image) -> bytes:
+                    return read_image(tar, image.offset or 0, image.length or 0)
+
+                (file,) = write_shard(dataset, [item], 0, 1, self._documents, read)
+            for _, content in item.index_files(dataset.path, [FinishedShard(file, len(self._documents))]):
+                content.read()
+
+        write()  # imports what the format needs
+        return write
 
     def cut_and_write(self) -> None:
         """Cut once to count, cut again, and write the shard and the ledger."""

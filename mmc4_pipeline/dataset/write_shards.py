@@ -20,7 +20,10 @@ _FILLING = "across image shards"  # in the plan, so that a resumed cut has no sh
 
 def as_json(formats: Mapping[str, Format]) -> list[Json]:
     """Return formats as plans and manifests record them."""
-    return [{"name": name, **asdict(item)} for name, item in formats.items()]  # type: ignore[call-overload]
+    return [
+        {"name": name, **asdict(item)} | ({"version": item.version} if item.version > 1 else {})  # type: ignore[call-overload]
+        for name, item in formats.items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class DatasetSettings:
         """Return the settings of a dataset, with the formats in which it was written after it was cut."""
         options = manifest.plan.options
         chosen = [dict(item) for item in (*options.formats, *manifest.exported)]
+        for item in chosen:
+            item.pop("version", None)
         formats = {name: format_of(name, item) for item in chosen if (name := item.pop("name"))}
         return cls(formats, options.shard_bytes)
 

@@ -49,12 +49,14 @@ class Format(ABC):
     `folder` holds its shards, below the dataset's own folder. A shard has the same number in every format.
     `needs_images` is false for a format that stores only links: no image is read to write it.
     `loader` is the builder of Hugging Face `datasets` that loads its shards, None if no builder does.
+    `version` is raised when the bytes of its shards change, so that a resumed cut never mixes them.
     `in_order` is true if `read_shard` reads the file from its beginning to its end and never seeks.
     """
 
     folder: ClassVar[str]
     needs_images: ClassVar[bool] = True
     loader: ClassVar[str | None] = None
+    version: ClassVar[int] = 1
     in_order: ClassVar[bool] = False
 
     def require(self) -> None:  # noqa: B027 - most formats need nothing

@@ -68,6 +68,7 @@ class Energon(WebDataset):
     """Tars with an index."""
 
     folder = "energon"
+    version = 1
 
     def require(self) -> None:
         """Raise UserError if Energon is not installed."""

@@ -34,6 +34,7 @@ class WebDataset(Format):
     extension = "tar"
     media_type = "application/x-tar"
     loader = "webdataset"
+    version = 2  # since the documents have their sequence
     in_order = True
 
     @contextmanager
@@ -85,7 +86,8 @@ class WebDataset(Format):
                 remaining = with_chosen(document, choose)
                 if remaining is None:
                     continue
-                add_file(tar, f"{key}.json", _json(key, remaining))
+                has_sequence = _SEQUENCE[0] in document  # shards of version 1 do not have it
+                add_file(tar, f"{key}.json", _json(key, remaining) if has_sequence else orjson.dumps(remaining))
                 kept = [number for number, info in enumerate(document["image_info"]) if info in remaining["image_info"]]
                 for new, number in enumerate(kept):
                     add_file(tar, f"{key}.{new}.jpg", sample[f"{number}.jpg"])

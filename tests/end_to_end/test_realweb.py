@@ -18,12 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from filters.web_url import web_url
+from mmc4_pipeline.formats.registry import known_formats
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink
 from tests.end_to_end import engines
 from tests.end_to_end.running import contents, data_of, mmc4, succeeded, wait_for_server
 from tests.engines import flink
+from tests.sequences import assert_all_formats_hold_the_same
 
 REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
 pytestmark = pytest.mark.skipif(not REALWEB.is_dir(), reason="no ../shared/realweb")
@@ -215,3 +217,12 @@ def test_vit_l_14_on_the_first_five_documents(server: str, tmp_path: Path) -> No
     assert counts(output, "locations")["documents"]["kept"] == 5
     assert counts(output, "scores/ViT-L-14_random")["links"]["kept"] > 0
     assert (output / "dataset/recipe/shard-00000.tar").stat().st_size > 0
+
+
+@pytest.mark.engines
+def test_real_pages_are_the_same_in_every_format(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    (dataset,) = (built[0] / "dataset").iterdir()
+    copy = shutil.copytree(dataset, tmp_path / "dataset")
+    succeeded(mmc4("export", str(copy), "--formats", *known_formats()))
+    succeeded(mmc4("verify", str(copy)))
+    assert_all_formats_hold_the_same(copy)

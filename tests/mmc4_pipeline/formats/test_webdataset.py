@@ -6,15 +6,19 @@ import tarfile
 from collections.abc import Callable
 
 import numpy as np
+import orjson
 import pytest
 import webdataset
 from PIL import Image as Picture
 
 from mmc4_pipeline.cut_document import CutDocument
+from mmc4_pipeline.dataset.write_shards import as_json as as_plan
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.mmc4_jsonl import as_json
 from mmc4_pipeline.formats.webdataset import WebDataset
 from mmc4_pipeline.sequence import images_of, sequence_of, texts_of
+from mmc4_pipeline.storage import HashingWriter
+from mmc4_pipeline.tar import add_file, open_tar, read_files
 from tests.mmc4_pipeline.formats.pictures import jpeg
 
 
@@ -81,3 +85,20 @@ def test_the_sequence_names_the_files_as_mint_1t_does(in_page_order: list[CutDoc
         pictures = [jpeg(item.image) for item in document.placed]
         parts = [part if isinstance(part, str) else pictures[part] for part in sequence_of(document)]
         assert found[document.page.key] == parts
+
+
+def test_a_copy_of_an_earlier_version_s_shard_is_one(documents: list[CutDocument], write: Callable) -> None:
+    path = write(WebDataset(), documents)
+    earlier, target = io.BytesIO(), io.BytesIO()
+    with path.open("rb") as stream, open_tar(earlier) as tar:
+        for name, data in read_files(stream, str(path)):
+            document = json.loads(data) if name.endswith(".json") else {}
+            old = {field: document[field] for field in document if field not in ("texts", "images")}
+            add_file(tar, name, orjson.dumps(old) if old else data)
+    earlier.seek(0)
+    WebDataset().copy_shard(earlier, "a.tar", HashingWriter(target), "a", lambda _, urls: [True] * len(urls))
+    assert target.getvalue() == earlier.getvalue()
+
+
+def test_a_plan_records_the_version() -> None:
+    assert as_plan({"webdataset": WebDataset()}) == [{"name": "webdataset", "version": 2}]
