@@ -18,7 +18,7 @@ from mmc4_pipeline.clip.memory import HalvingBatches, rows_that_fit
 from mmc4_pipeline.clip.pixels import Pixels
 from mmc4_pipeline.clip.precision import find_precision, name_of
 from mmc4_pipeline.clip.settings import Precision
-from mmc4_pipeline.clip.tokens import Tokenizer
+from mmc4_pipeline.clip.tokens import load_tokenizer
 from mmc4_pipeline.clip.weights import feature_width, load
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models.clip_choice import ClipChoice
@@ -66,7 +66,7 @@ class ClipModel:
         # The reference is open_clip on a CPU in float32. In half precision faster, slightly different pixels cost less
         # accuracy than the precision itself.
         self.pixels = Pixels(transform, exact=self._dtype is torch.float32 or not self._on_cuda)
-        self.tokenize = Tokenizer(open_clip.get_tokenizer(choice.model_name))
+        self.tokenize = load_tokenizer(choice)
         self._compiled = compiled
         encode = torch.compile(self._encode_pixels, dynamic=False) if compiled else self._encode_pixels
         self._images = HalvingBatches(encode, self._image_batch_size())

@@ -8,6 +8,7 @@ import open_clip
 import orjson
 import torch
 
+from mmc4_pipeline.clip.tokens import load_tokenizer
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
 from mmc4_pipeline.models.clip_choice import RANDOM, ClipChoice
@@ -22,6 +23,7 @@ def require_weights(choice: ClipChoice) -> None:
     Raises UserError if they are not.
     """
     _register(choice)
+    load_tokenizer(choice)
     if choice.pretrained == RANDOM:
         return
     if file := clip_weights(choice):

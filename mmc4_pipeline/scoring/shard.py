@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mmc4_pipeline.scoring.picture import Picture
 from schemas.image import Image
 from schemas.page import Page
-from schemas.score import DocumentScores
+from schemas.score import DocumentScores, ImageScore, Values
 
 Features = Mapping[tuple[str, int], npt.NDArray[np.floating]]  # by document and position, of length 1
 
@@ -58,6 +58,13 @@ class Shard:
     def pictures(self) -> Iterator[tuple[Place, Picture]]:
         """Yield each distinct stored image with its place. They are not kept in memory: read them once, in order."""
         return zip(self.places, self.read(), strict=True)
+
+    def scores_of_images(self, values: Mapping[Place, Values]) -> list[DocumentScores]:
+        """Return the scores of all images, given the values of each stored image; those without any are null."""
+        return [
+            DocumentScores(page.key, [ImageScore(image.position, values.get(place_of(image), {})) for image in images])
+            for page, images in self.documents
+        ]
 
 
 def documents_of(pages: Sequence[Page], images: Sequence[Image]) -> list[Document]:

@@ -1,4 +1,4 @@
-"""The example plug-in, installed next to an installed mmc4: its filter and its format work like the built-in ones."""
+"""The example plug-in, installed next to an installed mmc4: its filter, scorer and format work like built-in ones."""
 
 import gzip
 import json
@@ -17,6 +17,7 @@ from tests.end_to_end.running import MINIWEB
 from tests.end_to_end.sources import ROOT, copy_sources
 
 EXAMPLE = ROOT / "examples" / "mmc4_plugin_example"
+COLOURFUL = 30.0
 SHARDS = "interleaved_jsonl/shard-*.jsonl.gz"
 
 
@@ -55,12 +56,19 @@ def documents(dataset: Path) -> dict[str, list[str]]:
     }
 
 
-def test_its_filter_and_format_work_like_the_built_in_ones(built: Path, installed: Path, tmp_path: Path) -> None:
+def test_its_filter_scorer_and_format_work_like_the_built_in_ones(built: Path, installed: Path, tmp_path: Path) -> None:
     output = shutil.copytree(built, tmp_path / "out")
     before = [row for row in rows(built, "dataset/miniweb/ledger/*.parquet") if row["shard"]]
     limit = median(row["byte_size"] / row["width"] / row["height"] for row in before)
     recipe = tmp_path / "own.yaml"
-    recipe.write_text(f"extends: {MINIWEB}/miniweb.yaml\nfilters: {{bytes_per_pixel: {{min: {limit}}}}}\n")
+    recipe.write_text(
+        f"extends: {MINIWEB}/miniweb.yaml\nscores: [clip, colourfulness]\nfilters:\n"
+        f"  bytes_per_pixel: {{min: {limit}}}\n"
+        f"  colourful: {{filter: at_least, column: colourfulness, min: {COLOURFUL}}}\n"
+    )
+    clip = {path: path.read_bytes() for path in output.glob("scores/clip_clip/*.*")}
+    mmc4(installed, "score", "--output", str(output), "--recipe", str(recipe), "--scorer", "colourfulness")
+    assert clip == {path: path.read_bytes() for path in output.glob("scores/clip_clip/*.*")}
     formats = ("--formats", "interleaved_jsonl", "webdataset")
     mmc4(installed, "cut", "--output", str(output), "--recipe", str(recipe), *formats)
 
@@ -73,15 +81,25 @@ def test_its_filter_and_format_work_like_the_built_in_ones(built: Path, installe
     assert expected <= {row["image_url"] for row in dropped}
     kept = [row for row in ledger if row["shard"]]
     assert kept
+    grey = {row["image_url"]: row["colourfulness"] for row in ledger if row["filter"] == "colourful"}
+    assert grey
+    assert {row["reason"] for row in ledger if row["filter"] == "colourful"} == {"colourfulness"}
+    assert max(grey.values()) < COLOURFUL <= min(row["colourfulness"] for row in kept)
     assert {row["shard"].partition("/")[0] for row in kept} == {"interleaved_jsonl"}
     assert sorted((row["page_url"], row["image_url"]) for row in kept) == sorted(
         (url, image) for url, images in documents(dataset).items() for image in images
     )
     mmc4(installed, "verify", str(dataset))
     mmc4(installed, "report", str(dataset))
-    assert "bytes_per_pixel" in (dataset / "report.html").read_text()
+    report = (dataset / "report.html").read_text()
+    assert "bytes_per_pixel" in report
+    assert "Colourfulness of scored images" in report
     mmc4(installed, "card", str(dataset), "--url", "https://example.org/own")
-    assert SHARDS in (dataset / "README.md").read_text()
+    described = (dataset / "README.md").read_text()
+    assert SHARDS in described
+    assert "| `colourfulness` |" in described
+    fields = {field["name"] for field in json.loads((dataset / "croissant.json").read_text())["recordSet"][0]["field"]}
+    assert {"colourfulness", "best_similarity"} < fields
 
     removed = kept[0]
     (tmp_path / "removals.txt").write_text(removed["image_url"] + "\n")

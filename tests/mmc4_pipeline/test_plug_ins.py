@@ -48,7 +48,7 @@ def forget_modules(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
-HELPERS = {"__init__", "base", "hosts", "web_url", "robots_directives", "usage_preferences"}
+HELPERS = {"__init__", "base", "hosts", "short_cache", "web_url", "robots_directives", "usage_preferences"}
 
 
 def test_every_built_in_filter_is_known_by_its_module() -> None:
