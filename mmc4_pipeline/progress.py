@@ -24,6 +24,10 @@ from mmc4_pipeline.terminal import Console
 _EVERY = {True: 0.5, False: 15.0}  # seconds between two checks of the folder, local or not
 
 
+_PERIOD = 3600.0  # seconds whose notes tell how much time remains: the next note may be minutes away
+_SINGULAR = {"shards": "shard", "parts of the crawl": "part of the crawl"}
+
+
 @dataclass(frozen=True, slots=True)
 class Notes:
     """The notes that progress counts: those of the stage's slowest step, how many there will be, and of what."""
@@ -39,9 +43,9 @@ def showing_progress(folder: StageFolder, notes: Notes) -> Iterator[None]:
 
     If the error stream is not a terminal, one line is printed when a stage starts and one when it ends.
     """
-    console = Console(stderr=True)
+    console, what = Console(stderr=True), notes.what if notes.total != 1 else _SINGULAR.get(notes.what, notes.what)
     if not sys.stderr.isatty():
-        console.print(f"{folder.stage}: {notes.total} {notes.what} into {folder.path}", soft_wrap=True, highlight=False)
+        console.print(f"{folder.stage}: {notes.total} {what} into {folder.path}", soft_wrap=True, highlight=False)
         yield
         console.print(f"{folder.stage}: done", highlight=False)
         return
@@ -49,12 +53,12 @@ def showing_progress(folder: StageFolder, notes: Notes) -> Iterator[None]:
         TextColumn("{task.description:>8}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(notes.what + "  {task.fields[rate]}"),
+        TextColumn(what + "  {task.fields[rate]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=_PERIOD) as progress:
         before = len(folder.done(notes.folder))
         task = progress.add_task(folder.stage.value, total=notes.total, completed=before, rate="")
         stop = threading.Event()

@@ -23,8 +23,9 @@ from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import ImageLink
 from tests.end_to_end import engines
-from tests.end_to_end.running import contents, data_of, mmc4, succeeded, wait_for_server
+from tests.end_to_end.running import WEIGHTS, contents, data_of, mmc4, succeeded, wait_for_server
 from tests.engines import flink
+from tests.mmc4_pipeline.file_server import serving
 from tests.sequences import assert_all_formats_hold_the_same
 
 REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
@@ -226,3 +227,36 @@ def test_real_pages_are_the_same_in_every_format(built: tuple[Path, dict[str, An
     succeeded(mmc4("export", str(copy), "--formats", *known_formats()))
     succeeded(mmc4("verify", str(copy)))
     assert_all_formats_hold_the_same(copy)
+
+
+@pytest.mark.engines
+def test_a_build_of_the_first_documents_reads_what_they_need_and_is_a_subset(
+    server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    whole, some = tmp_path / "whole", tmp_path / "some"
+    for stage in ("locations", "pages", "images"):
+        shutil.copytree(built[0] / stage, whole / stage)
+    clip = {"clip_model": str(WEIGHTS / "clip.json"), "clip_pretrained": str(WEIGHTS / "clip.pt")}  # fast
+    succeeded(mmc4("build", *build_arguments(server, whole, **clip), "--resume"))
+
+    roots = {"": REALWEB / "commoncrawl", "/c4": REALWEB / "c4"}
+    paths = {f"{root}/{path.relative_to(top)}": path for root, top in roots.items() for path in top.rglob("*.*")}
+    with serving({url: path.read_bytes() for url, path in paths.items() if path.is_file()}) as mirror:
+        (c4,) = (mirror.address + url for url in paths if url.startswith("/c4"))
+        before = stats(server)["requests"]
+        arguments = build_arguments(server, some, c4=c4, cc_root=mirror.address, index="cdx", limit="20", **clip)
+        succeeded(mmc4("build", *arguments))
+        sent = Counter[str]()
+        for request in mirror.finished():
+            sent[request.path] += request.sent
+    found = pq.read_table(
+        sorted(some.glob("locations/locations-*.parquet")), columns=["warc_filename", "offset", "length"]
+    ).to_pylist()
+    assert len(found) == counts(some, "locations")["documents"]["kept"] == 20
+    for warc in {row["warc_filename"] for row in found}:  # neighbouring records come with one request
+        own = [(row["offset"], row["offset"] + row["length"]) for row in found if row["warc_filename"] == warc]
+        assert 0 < sent.pop(f"/{warc}") <= max(end for _, end in own) - min(start for start, _ in own)
+    assert not [path for path in sent if "crawl-data" in path]
+    requested = {row["image_url"].partition("#")[0] for row in ledger(some) if row["route"]}
+    assert len(requested) <= stats(server)["requests"] - before <= 3 * len(requested)
+    succeeded(mmc4("verify", str(some / "dataset/recipe"), "--subset_of", str(whole / "dataset/recipe")))
