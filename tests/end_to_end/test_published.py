@@ -190,6 +190,21 @@ def test_obelics_keeps_each_image_before_its_sentence(exported: Path, tmp_path: 
     assert sentences_of_images(tmp_path / "first").items() <= found.items()
 
 
+@pytest.mark.engines
+def test_obelics_gives_the_same_images_and_assignments(exported: Path, web: Web, tmp_path: Path) -> None:
+    files, output = str(exported / "obelics/*.parquet"), tmp_path / "out"
+    options = {"formats": "mmc4_jsonl:compression=zip", "assignment": "published"}
+    succeeded(mmc4("build", *arguments(web, output, files, **options)))
+    dataset = output / "dataset/miniweb"
+    assert kept(rows(dataset, "ledger/*.parquet")) == kept(rows(exported, "ledger/*.parquet"))
+    ours, theirs = (
+        {place: texts[index] for place, (index, texts) in assigned(lines_of(folder)).items()}
+        for folder in (dataset, exported)
+    )
+    assert ours == theirs
+    succeeded(mmc4("verify", str(dataset)))
+
+
 def sentences_of_images(output: Path) -> dict[tuple[str, str], str]:
     """Return the sentence to which the publisher assigned each image."""
     return {
