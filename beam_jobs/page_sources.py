@@ -1,4 +1,4 @@
-"""The two sources of the pages stage: located documents in Common Crawl, and whole WARC files.
+"""Sources of the pages stage: located documents in Common Crawl, and whole WARC files.
 
 A source is read in parts, because reading a crawl can take days: a resumed run does not read a finished part again.
 """
@@ -50,10 +50,10 @@ Outcome = Page | RejectedDocument
 class PageSource(ABC):
     """Where pages come from. `options` and `input` are for the stage's plan, `remedy` for its error message.
 
-    `parts_with_pages` are the parts in which there is anything to read. `places` is whether the text of the pages is
-    read, so that images have places in it. `c4` are the files with the documents' texts,
-    empty if the texts are the pages' own. Only the rows in `c4_first` are read of a file that it lists, and only texts
-    are needed whose key is not after `last_key`.
+    `parts_with_pages` are the parts in which there is anything to read, and `unit` is what they are called. `places` is
+    whether the text of the pages is read, so that images have places in it. `c4` are the files with the documents'
+    texts, empty if the texts are the pages' own. Only the rows in `c4_first` are read of a file that it lists, and only
+    texts are needed whose key is not after `last_key`.
     """
 
     inputs: Inputs
@@ -62,6 +62,7 @@ class PageSource(ABC):
     input: PagesInput
     remedy: str
     places: bool = True
+    unit: str = "parts of the crawl"
     c4: tuple[str, ...] = ()
     c4_fields: DocumentFields = _DEFAULT_FIELDS
     c4_first: dict[str, int] = field(default_factory=dict)

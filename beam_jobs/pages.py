@@ -156,7 +156,7 @@ def _run(work: "PagesWork", plan: PagesPlan, options: PipelineOptions) -> Manife
     `plan` is the stage's plan without the shards.
     """
     folder, resume = work.folder, options.view_as(CommonOptions).resume
-    progress = Notes(READ, work.source.parts_with_pages, "parts of the crawl")
+    progress = Notes(READ, work.source.parts_with_pages, work.source.unit)
     sites = work.source.site_shards(work.limit)
     if sites is None and folder.has_begun():
         before = storage.read_json(folder.file("plan.json"), PagesPlan)

@@ -74,6 +74,7 @@ class PublishedPages(PageSource):
         return cls(
             inputs=inputs,
             parts_with_pages=len(found.sizes),
+            unit="published files",
             options={},
             input=PagesInput(published=found.sizes, layout=found.layout, limit=limit, first=found.first),
             places=LAYOUTS[found.layout].has_places,

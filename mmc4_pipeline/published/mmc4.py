@@ -56,8 +56,11 @@ def _image(info: Any, place: str, sentences: int) -> PublishedImage:
         raise InvalidRowError(f"{place}.raw_url is missing or not a text")
     index = info.get("matched_text_index")
     is_sentence = isinstance(index, int) and not isinstance(index, bool) and 0 <= index < sentences
+    # In our own files an image may stand after the last sentence.
+    is_at_end = is_sentence and index == sentences - 1 and info.get("follows_sentence") is True
     return PublishedImage(
         info["raw_url"],
+        after_sentence=index if is_at_end else None,
         sentence=index if is_sentence else None,
         similarity=similarity_of(info.get("matched_sim")) if is_sentence else None,
     )

@@ -90,6 +90,17 @@ def test_lone_surrogates_in_sentences_become_replacement_characters(tmp_path: Pa
     assert document.sentences == ["a \ufffd b"]
 
 
+@pytest.mark.parametrize(
+    ("change", "after"), [({}, 2), ({"matched_text_index": 1}, None), ({"follows_sentence": 1}, None)]
+)
+def test_an_image_after_the_last_sentence_stays_there(
+    tmp_path: Path, change: dict[str, Any], after: int | None
+) -> None:
+    line = json.dumps(changed(**({"follows_sentence": True} | change))).encode()
+    ((_, place, _),) = places(documents(written(tmp_path / "a.jsonl", line))[0])
+    assert place == after
+
+
 def test_only_the_first_rows_are_read(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", json.dumps(MMC4).encode() + b"\nnonsense\n")
     assert len(documents(path, 1)) == 1
