@@ -140,12 +140,15 @@ def pages_of(output: Path, without: Collection[str]) -> list[dict[str, Any]]:
     return pages
 
 
-NEEDING_PLACES = ("--set", "filters.inside_text={}", "--set", "filters.images_in_a_row={max: 3}")
+NEEDING_PLACES = (
+    *("--set", "filters.inside_text={}", "--set", "filters.images_in_a_row={max: 3}"),
+    *("--set", "assignment.window=3"),
+)
 
 
 def test_a_recipe_that_needs_places_is_refused_before_wat_files_are_read(web: Web, tmp_path: Path) -> None:
     said = refusal(mmc4("build", *web.build_arguments(tmp_path / "out", page_source="wat"), *NEEDING_PLACES))
-    assert re.search("--page_source wat: .*filters.inside_text, filters.images_in_a_row.*warc_scan", said)
+    assert re.search("--page_source wat: .*filters.inside_text, filters.images_in_a_row, assignment.*warc_scan", said)
     assert not (tmp_path / "out").exists()
 
 
@@ -156,7 +159,7 @@ def test_a_cut_that_needs_places_is_refused_if_the_pages_have_none(built: Path, 
     assert read.pop("places") is True  # as with WAT files, or after an earlier version
     file.write_text(json.dumps(read))
     said = refusal(mmc4("cut", "--output", str(output), "--recipe", "mmc4", *NEEDING_PLACES))
-    assert re.search("filters.inside_text: .*filters.images_in_a_row: .*--page_source warc", said)
+    assert re.search("filters.inside_text: .*filters.images_in_a_row: .*assignment: .*--page_source warc", said)
 
 
 def test_another_recipe_cuts_a_subset_of_the_same_scores(built: Path, tmp_path: Path) -> None:

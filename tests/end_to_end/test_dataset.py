@@ -10,19 +10,24 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 
 from mmc4_pipeline import storage
+from mmc4_pipeline.cut_document import CutDocument
+from mmc4_pipeline.dataset.cut import cut_shard
 from mmc4_pipeline.dataset.subsets import missing_from
 from mmc4_pipeline.formats.registry import known_formats
 from mmc4_pipeline.naming import site_of
+from mmc4_pipeline.recipe import Recipe, load_recipe
+from mmc4_pipeline.scoring.files import read_scores
 from schemas.columns import CLIP_COLUMNS
 from schemas.image import Image
 from schemas.ledger import ledger_record
 from schemas.page import Page
-from tests.end_to_end.running import contents, mmc4, refusal, succeeded
+from tests.end_to_end.running import Web, contents, mmc4, refusal, succeeded
 from tests.sequences import assert_all_formats_hold_the_same
 
 SHARD_BYTES = 60_000
@@ -259,3 +264,70 @@ def test_a_document_in_core_that_the_full_dataset_lacks_is_found(subsets: dict[s
     storage.write_records(str(path), rows, ledger_record(CLIP_COLUMNS))
     (missing,) = missing_from(str(subsets["mmc4"]), str(core))
     assert (missing.document, missing.position, missing.ledger) == (rows[at].document, rows[at].position, str(path))
+
+
+Planted = dict[str, dict[str, Any]]  # by the URL of a page: its sentences, and the gap of each link by position
+
+
+@pytest.fixture(scope="module")
+def planted(web: Web) -> Planted:
+    truth = json.loads((web.folder / "truth.json").read_text())
+    pages: Planted = {url: {"sentences": page["sentences"], "gaps": {}} for url, page in truth["pages"].items()}
+    for link in truth["links"]:
+        pages[link["page_url"]]["gaps"][link["position"]] = link["after_sentence"] + 1
+    return pages
+
+
+def in_order(page: dict[str, Any], images: dict[int, str]) -> list[tuple[str, str]]:
+    """Return a planted page as text and images, by position: an image goes into its gap, and text becomes one part."""
+    sequence: list[tuple[str, str]] = []
+    for number in range(len(page["sentences"]) + 1):
+        sequence += [("image", url) for at, url in sorted(images.items()) if page["gaps"][at] == number]
+        for sentence in page["sentences"][number : number + 1]:
+            joined = sequence.pop()[1] + " " if sequence and sequence[-1][0] == "text" else ""
+            sequence.append(("text", joined + sentence))
+    return sequence
+
+
+def test_page_order_is_the_planted_order_as_hugging_face_reads_it(
+    output: Path, planted: Planted, tmp_path: Path
+) -> None:
+    dataset = cut(output, "mmc4-page", "--formats", "obelics")
+    images: dict[str, dict[int, str]] = {}
+    for row in ledger(dataset):
+        if row["reason"] is None:
+            images.setdefault(row["page_url"], {})[row["position"]] = row["image_url"]
+    files = str(dataset / "obelics/*.parquet")
+    read = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
+    assert len(read) > 20
+    for row in read:
+        url = json.loads(row["general_metadata"])["url"]
+        parts = [
+            ("image", image) if image else ("text", text)
+            for image, text in zip(row["images"], row["texts"], strict=True)
+        ]
+        assert parts == in_order(planted[url], images[url])
+    assert any(one and other for row in read for one, other in pairwise(row["images"]))  # several in a row
+    assert {row["images"][-1] is None for row in read} == {row["images"][0] is None for row in read} == {True, False}
+
+
+def cut_by(output: Path, recipe: Recipe) -> Iterator[CutDocument]:
+    """Cut what the stages wrote, in this process."""
+    names = ("pages/pages", "images/images", "scores/clip_clip/scores")
+    for pages, images, scores in zip(*(sorted(output.glob(f"{name}-*.parquet")) for name in names), strict=True):
+        read = [list(storage.read_records(str(path), kind)) for path, kind in ((pages, Page), (images, Image))]
+        yield from cut_shard(*read, list(read_scores(str(scores), CLIP_COLUMNS)), recipe)
+
+
+@pytest.mark.parametrize("window", [0, 2])
+def test_a_window_keeps_images_near_their_planted_places(output: Path, planted: Planted, window: int) -> None:
+    recipe = load_recipe("mmc4", ("assignment=max", f"assignment.window={window}"))
+    distances: Counter[int] = Counter()
+    for document in cut_by(output, recipe):
+        page = planted[document.page.url]
+        for item in document.placed:
+            gap = page["gaps"][item.image.position]
+            follows = min(gap, len(page["sentences"]) - 1)
+            assert item.before == (gap if item.sentence == follows else item.sentence)
+            distances[abs(item.sentence - follows)] += 1
+    assert sorted(distances) == list(range(window + 1))
