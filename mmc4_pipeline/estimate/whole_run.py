@@ -53,7 +53,7 @@ def estimate_run(
     return Estimate(
         Given(corpus, crawl, speeds, *score, crawl_delays, resources, prices),
         locate_needs(corpus.documents, crawl, speeds, resources, prices),
-        [item for item in pages if item.way != "wat" or has_all_for(reader)],
+        [item for item in pages if item.way != "wat" or (has_all_for(reader) and not recipe.needing_places)],
         [
             images_needs(corpus, speeds, crawl_delays, resources, prices),
             score_needs(corpus, score[0], resources, prices),

@@ -5,6 +5,7 @@ on which their time depends are limited first. Sizes and not time, so that every
 """
 
 import logging
+import re
 from typing import Any
 
 from trafilatura import bare_extraction, load_html
@@ -16,6 +17,8 @@ from mmc4_pipeline.pages.tree import MAX_ATTRIBUTES, has_endless_tag
 
 MAX_CHARACTERS = 1 << 20  # of a page; the rest is not read. Common Crawl truncated pages at 1 MiB when C4 was made
 MAX_ELEMENTS = 20_000  # of a page; a table that is all cells then takes some seconds
+# Putting combining marks in order takes quadratic time: half a minute for 80,000 in a row.
+_NORMALIZED_AT_ONCE = re.compile(r"[\0-\x7f]?[^\0-\x7f]{1,256}")
 
 logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # it logs an error for each page without text
 
@@ -57,4 +60,5 @@ def _as_text(body: Any) -> str:
         row.tag = "div"
     for cell in body.iter("cell"):
         cell.tag = "p"
-    return normalize_unicode(xmltotxt(body, include_formatting=False))
+    text = xmltotxt(body, include_formatting=False)
+    return _NORMALIZED_AT_ONCE.sub(lambda found: normalize_unicode(found[0]), text)

@@ -72,7 +72,7 @@ def test_all_of_c4_is_cheapest_by_wat() -> None:
     assert number(table["cut"]["stored"]) > 10e12
 
 
-@pytest.mark.parametrize("recipe", ["mmc4-links", "page-text"])
+@pytest.mark.parametrize("recipe", ["mmc4-links", "page-text", "mmc4-page"])
 def test_a_source_without_what_the_recipe_needs_is_not_suggested(recipe: str) -> None:
     out = succeeded(mmc4("plan", "--documents", "365000000", "--recipe", recipe, *GIVEN)).stdout
     assert {row["way"] for row in rows(out).values()} == {"warc", "warc_scan", None}

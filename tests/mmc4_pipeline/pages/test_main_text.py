@@ -30,6 +30,10 @@ def test_paragraphs_are_lines_and_furniture_is_none() -> None:
     assert "All rights reserved" not in text(PAGE)
 
 
+def test_characters_are_composed() -> None:
+    assert "Caf\u00e9 and shop" in text(PAGE.replace("Caf&eacute;", "Cafe\u0301"))
+
+
 @pytest.mark.parametrize(
     "html", ["", " ", "no markup", "<", "<html></html>", "<img src=a.jpg>", "\x00", "<![CDATA[", "{}"]
 )
@@ -59,6 +63,7 @@ def test_any_text_is_a_page(html: str) -> None:
         "<!--" * 200_000,
         "&amp;" * 200_000,
         "<p>" + "word " * 400_000,
+        f"<p>{PARAGRAPH}<p>a" + "\u0301\u0323" * 200_000,
         "\n\t " * 300_000,
     ],
     ids=lambda html: html[:20],
