@@ -15,7 +15,7 @@ import pytest
 import webdataset as wds
 
 from mmc4_pipeline.miniweb.check import compare
-from tests.end_to_end.running import Web, contents, mmc4, refusal, succeeded
+from tests.end_to_end.running import RECIPE, Web, contents, mmc4, refusal, succeeded
 
 STAGES = ["locations", "pages", "images", "scores/clip_clip", "dataset/miniweb"]
 
@@ -160,6 +160,26 @@ def test_a_cut_that_needs_places_is_refused_if_the_pages_have_none(built: Path, 
     file.write_text(json.dumps(read))
     said = refusal(mmc4("cut", "--output", str(output), "--recipe", "mmc4", *NEEDING_PLACES))
     assert re.search("filters.inside_text: .*filters.images_in_a_row: .*assignment: .*--page_source warc", said)
+
+
+def test_filters_of_places_can_be_added_when_cutting(built: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(built, tmp_path / "out")
+    recipe = tmp_path / "placed.yaml"
+    recipe.write_text(f"extends: {RECIPE}\nfilters: {{inside_text: {{}}, images_in_a_row: {{max: 2}}}}\n")
+    succeeded(mmc4("cut", "--output", str(output), "--recipe", str(recipe)))
+    before, after = ledger(output), ledger(output, "placed")
+    inside = [row for row in before if row["reason"] is None and row["inside_text"]]
+    galleries = {
+        document
+        for (document, _), count in Counter((row["document"], row["after_sentence"]) for row in inside).items()
+        if count > 2
+    }
+    assert galleries
+    kept = {(row["document"], row["position"]) for row in after if row["reason"] is None}
+    assert kept == {(row["document"], row["position"]) for row in inside if row["document"] not in galleries}
+    reasons = Counter(row["reason"] for row in after)
+    assert reasons["images_in_a_row"] == len(inside) - len(kept)
+    assert reasons["outside_text"] >= sum(row["reason"] is None for row in before) - len(inside)  # it comes early
 
 
 def test_another_recipe_cuts_a_subset_of_the_same_scores(built: Path, tmp_path: Path) -> None:
