@@ -33,8 +33,8 @@ class ImageLink(msgspec.Struct, gc=False):  # not a dataclass: billions are made
 
     `after_sentence` is the number of the last sentence that ends before the image, -1 before the first sentence, and
     null if the place is not known. `inside_text` is whether the image is between the document's sentences, and
-    `caption` the text of the `figcaption` in its figure. `published_sentence` and `published_similarity` are the sentence
-    to which the publisher of the document had assigned the image, and their similarity as published.
+    `caption` the text of the `figcaption` in its figure. `published_sentence` and `published_similarity` are the
+    sentence to which the publisher of the document had assigned the image, and their similarity as published.
     """
 
     position: int

@@ -123,7 +123,7 @@ class _Search:
         return starts
 
     def _last(self, item: str, low: int, high: int) -> int:
-        """Return the last start between two offsets, of which there is one at least. str.rfind would take quadratic time."""
+        """Return the last of the starts between two offsets. str.rfind would take quadratic time."""
         end = len(self._text)
         found = self._backwards.find(item[::-1], end - high, end - low)
         return end - found - len(item)
