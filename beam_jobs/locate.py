@@ -38,6 +38,7 @@ from mmc4_pipeline.pages.site_shards import position
 from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import Inputs
+from mmc4_pipeline.terminal import Console
 from mmc4_pipeline.url_filter import url_filter
 from schemas.capture import Location
 from schemas.document import DocumentReference, RejectedDocument
@@ -96,14 +97,15 @@ def run(options: PipelineOptions) -> Manifest[LocatePlan]:
         raise UserError("--c4 and --cc_root are required: the C4 files, and the folder or URL of Common Crawl")
     _check_numbers(choice)
     fields, inputs = parse_fields(own.c4_fields, FORMATS[own.documents_format]), Inputs(http_settings(options))
-    chosen = choose(inputs, document_files(inputs, own.c4), fields, choice.limit)
     folder = stage_folder(output_folder(options), Stage.LOCATE)
-    expected = min(chosen.expected, choice.sample or maxsize)
-    shards = max(1, ceil(expected / DOCUMENTS_PER_SHARD))
     several = fields.crawl is not None or fields.warc is not None
-    index, described = choose_index(
-        own.index, inputs, own.cc_root, recipe.crawl, folder, expected, shards, several_crawls=several
-    )
+    with Console(stderr=True).status("locate: inspecting the documents and Common Crawl's index"):
+        chosen = choose(inputs, document_files(inputs, own.c4), fields, choice.limit)
+        expected = min(chosen.expected, choice.sample or maxsize)
+        shards = max(1, ceil(expected / DOCUMENTS_PER_SHARD))
+        index, described = choose_index(
+            own.index, inputs, own.cc_root, recipe.crawl, folder, expected, shards, several_crawls=several
+        )
     work = LocateWork(
         folder=folder,
         documents=InputDocuments(

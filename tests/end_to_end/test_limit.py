@@ -1,6 +1,7 @@
 """Builds of some of the documents: their pages are those of the whole build, and their dataset is a part of it."""
 
 import gzip
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -38,7 +39,9 @@ def test_no_stage_reads_on_after_the_last_document(web: Web, tmp_path: Path) -> 
 def test_a_build_of_the_first_documents_is_a_subset(web: Web, tmp_path: Path) -> None:
     large = {"documents_per_shard": "1000"}  # both have one shard
     succeeded(mmc4("build", *web.build_arguments(tmp_path / "some", limit="20", **large)))
-    succeeded(mmc4("build", *web.build_arguments(tmp_path / "all", **large)))
+    out = succeeded(mmc4("build", *web.build_arguments(tmp_path / "all", **large))).stdout
+    (report,) = re.findall(r"^report +(.*)$", out, re.MULTILINE)
+    assert Path(report).is_file()
     some, whole = (str(next((tmp_path / name / "dataset").iterdir())) for name in ("some", "all"))
     succeeded(mmc4("verify", some, "--subset_of", whole))
 
