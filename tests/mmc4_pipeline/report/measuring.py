@@ -45,6 +45,7 @@ MEASURE = """(() => {
     sites: all(".sites i").filter(drawn).length,
     pictures: all(".pictures img").length,
     photos: all(".pair img").length,
+    orders: all(".orders img").filter(drawn).length,
     broken: [...document.images].filter(image => !image.complete || !image.naturalWidth || !drawn(image)).length,
     heat_maps: all(".heat").map(map => ({
       cells: all("path", map).filter(drawn).length, marks: all("rect", map).filter(drawn).length})),

@@ -66,6 +66,7 @@ def test_hostile_and_huge_values_stay_within_the_page(
             heads=(0.5, None),
             size=(5000, 8000 * (number + 1)),
             reason=Reason.DOCUMENT if number == 3 else None,
+            places=[number] * 8 if number == 1 else None,
         )
         for number in range(4)
     ]
@@ -79,3 +80,4 @@ def test_hostile_and_huge_values_stay_within_the_page(
     assert page["histograms"][0]["top"] == "1,500,000,000"
     assert page["scripts"] == 0
     assert len(page["heat_maps"]) == 3
+    assert page["orders"] > 8  # images, once in each order
