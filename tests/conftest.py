@@ -1,8 +1,13 @@
 """What all tests share: the order in which they run, and the mark of those that need other programs."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.engines import install
+
+# A busy machine is not a failure: what hypothesis finds must not depend on the time that an example takes.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 # Files that take minutes start first: started last, they would run on alone after all others have ended.
 LONG = (

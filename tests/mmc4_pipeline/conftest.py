@@ -4,7 +4,6 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from hypothesis import HealthCheck, settings
 
 from mmc4_pipeline.stage_folder import StageFolder
 from mmc4_pipeline.storage import paths
@@ -12,10 +11,6 @@ from tests.mmc4_pipeline.file_server import FileServer, serving
 from tests.mmc4_pipeline.hub import serving_hub
 from tests.mmc4_pipeline.planted_dataset import write_dataset
 from tests.mmc4_pipeline.virtual_clock import VirtualClock
-
-# A busy machine is no failure: what hypothesis finds must not depend on the time that an example takes.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
 
 
 @pytest.fixture
