@@ -22,6 +22,8 @@ RECIPE = str(MINIWEB / "miniweb.yaml")
 STAGES = tuple(f"{stage.value}: " for stage in Stage)  # how progress lines begin
 
 
+# Two CLIPs in one run, which share the decoding of images; the dataset is cut by the first.
+TWO_SCORERS = ("--scorer", "clip", "clip:pretrained=random", "--set", "scores=clip_clip")
 STAGE_OPTIONS = {  # what each stage takes besides --recipe and --output
     "locate": ("c4", "cc_root"),
     "pages": ("documents_per_shard",),

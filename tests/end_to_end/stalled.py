@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.end_to_end.running import Web
+from tests.end_to_end.running import TWO_SCORERS, Web
 from tests.engines import flink
 
 COPIES = "filters.corpus_copies={max_copies: 10, max_distance: 5}"
@@ -10,7 +10,7 @@ COPIES = "filters.corpus_copies={max_copies: 10, max_distance: 5}"
 
 def stalled_build(web: Web, output: Path) -> list[str]:
     """Return the arguments of a build with both kinds of corpus filters, in more shards than any engine has workers."""
-    return web.build_arguments(output, documents_per_shard="8", set=COPIES)
+    return [*web.build_arguments(output, documents_per_shard="8", set=COPIES), *TWO_SCORERS]
 
 
 def on_cluster(cluster: flink.Cluster) -> list[str]:

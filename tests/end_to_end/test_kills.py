@@ -15,7 +15,7 @@ import pytest
 from mmc4_pipeline import cli
 from mmc4_pipeline.images import answers
 from schemas.reasons import Stage
-from tests.end_to_end.running import Web, data_of, mmc4, succeeded
+from tests.end_to_end.running import TWO_SCORERS, Web, data_of, mmc4, succeeded
 
 PATIENCE = 240  # seconds within which a run must write something
 MOST = 12  # changes of the output folder after which a run is killed
@@ -75,8 +75,8 @@ def begun(log: Path) -> list[Stage]:
 def test_killed_at_random_moments_again_and_again(web: Web, tmp_path: Path, kills: int, stages: list[Stage]) -> None:
     draw, killed, parts, builds = random.Random(kills), Counter[Stage](), 0, 0
     expected, output = tmp_path / "expected", tmp_path / "out"
-    succeeded(mmc4("build", *web.build_arguments(expected, **MANY_SHARDS)))
-    arguments = [*web.build_arguments(output, **MANY_SHARDS), *LITTLE_TIME]
+    succeeded(mmc4("build", *web.build_arguments(expected, **MANY_SHARDS), *TWO_SCORERS))
+    arguments = [*web.build_arguments(output, **MANY_SHARDS), *LITTLE_TIME, *TWO_SCORERS]
     while killed.total() < kills:
         target, changes = draw.choice(stages), draw.randint(1, MOST)
         resume = ["--resume"] * output.exists()

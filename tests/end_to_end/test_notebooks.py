@@ -18,7 +18,7 @@ def test_notebook_has_no_outputs_stored_and_runs(path: Path, built: Path, monkey
     monkeypatch.setenv("PYTHONPATH", str(path.parents[1]))
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
     figures = [output for cell in cells for output in cell.outputs if "image/png" in output.get("data", {})]
-    assert len(figures) == 4
+    assert len(figures) == 5
 
 
 def test_there_are_notebooks() -> None:

@@ -13,7 +13,7 @@ import webdataset
 
 from mmc4_pipeline.clip.features import read_features
 from mmc4_pipeline.clip.heads import NsfwHead, load_head, probabilities
-from tests.end_to_end.running import MINIWEB, WEIGHTS, Web, mmc4, refusal, succeeded
+from tests.end_to_end.running import MINIWEB, WEIGHTS, Web, contents, mmc4, refusal, succeeded
 
 
 def copied(built: Path, output: Path, *stages: str) -> Path:
@@ -66,8 +66,14 @@ def test_half_precision_changes_no_assignment(built: Path, tmp_path: Path, preci
 def test_scores_of_two_models_are_stored_next_to_each_other_and_the_recipe_names_one(
     built: Path, web: Web, tmp_path: Path
 ) -> None:
-    output = copied(built, tmp_path / "out", "scores")
-    succeeded(mmc4(*score(output, "--save_features", weights="random")))
+    output, faces = copied(built, tmp_path / "out"), ("--face_weights", str(WEIGHTS / "faces.pt"))
+    two = ("--scorer", "clip", "clip:pretrained=random,save_features=true")
+    succeeded(mmc4(*score(output, *faces, *two)))
+    assert contents(output, "scores/clip_clip/*.*") == contents(built, "scores/clip_clip/*.*") != {}
+    (output / "scores/clip_random/done/00001.json").unlink()
+    (output / "scores/clip_random/manifest.json").rename(tmp_path / "manifest.json")
+    succeeded(mmc4(*score(output, *faces, *two, "--resume")))
+    assert (output / "scores/clip_random/manifest.json").read_bytes() == (tmp_path / "manifest.json").read_bytes()
     scores = pq.read_table(output / "scores/clip_random/scores-00000-of-00002.parquet").to_pylist()
     images = [(document["key"], image) for document in scores for image in document["images"]]
     assert all(0 <= image["ad"] <= 1 for _, image in images)
