@@ -9,7 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tests.chromium import browsing, look
 from tests.end_to_end.running import RECIPE, Web, contents, mmc4, refusal, succeeded
+from tests.mmc4_pipeline.report.measuring import MEASURE, SIZES, assert_reads_well
 
 DEAD = "http://dead.example/gone.jpg"
 IMAGE = {"image_name": "a.jpg", "matched_text_index": 1, "matched_sim": 0.5, "face_detections": None}
@@ -134,6 +136,16 @@ def test_the_report_compares_with_what_was_published(again: Path) -> None:
     ]
     assert 1 <= len(others) <= 3  # an image that takes its sentence may move too
     assert f"; {len(others)} at" in changed
+
+
+@pytest.mark.engines("chromium")
+def test_the_comparison_reads_well_on_a_laptop_and_a_phone(again: Path) -> None:
+    page = again / "dataset/miniweb/report.html"
+    with browsing() as address:
+        for size in SIZES:
+            seen = look(address, page, size, MEASURE)
+            assert_reads_well(seen, size, page)
+            assert seen.result["rates"] == []  # of MMC4, which is not what these documents are from
 
 
 def kept(ledger: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

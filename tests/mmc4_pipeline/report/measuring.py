@@ -41,7 +41,8 @@ MEASURE = """(() => {
     })),
     svgs: all("svg").map(svg),
     funnel: all(".funnel i").filter(drawn).length,
-    rates: all("tbody tr").map(row => all("td", row).map(cell => cell.textContent)),
+    // Other tables have one number per row.
+    rates: all("tbody tr").map(row => all("td", row).map(cell => cell.textContent)).filter(row => row.length === 2),
     sites: all(".sites i").filter(drawn).length,
     pictures: all(".pictures img").length,
     photos: all(".pair img").length,
