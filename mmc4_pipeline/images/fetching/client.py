@@ -112,7 +112,7 @@ class ImageClient:
                 with transfer.until_closed():
                     response, refused = await self._read(transfer, target, held)
             if response.status is not None:
-                self._interruptions.note_answer(transfer.peer)
+                self._interruptions.note_response(transfer.peer)
         finally:
             transfer.stop()
             self._unused.append(transfer)

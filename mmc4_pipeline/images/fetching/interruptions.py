@@ -14,7 +14,7 @@ Peer = tuple[str, int]  # address and port
 
 TICK = 1.0  # seconds
 ASLEEP = 5.0  # seconds between two ticks from which on this process had been stopped: by a closed laptop, or SIGSTOP
-RECENT = 5.0  # seconds for which an answer shows that the connection works
+RECENT = 5.0  # seconds for which a response shows that the connection works
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds between two checks of a lost connection
 _REMEMBERED, _CHECKED, _ENOUGH = 20, 5, 3  # peers: remembered, checked at a time, and needed for a decision
 _CHECK_SECONDS = 5.0
@@ -25,17 +25,17 @@ _log = logging.getLogger(__name__)
 
 
 class Interruptions:
-    """What is known about this machine's connection, from the answers of all hosts.
+    """What is known about this machine's connection, from the responses of all hosts.
 
-    If no host has answered lately, those that did before are checked by opening a connection, without a request. If
+    If no host has responded lately, those that did before are checked by opening a connection, without a request. If
     none of them can be reached, the connection is lost. All times are the event loop's.
     """
 
     def __init__(self) -> None:
         """Begin to watch, in the running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._peers: OrderedDict[Peer, None] = OrderedDict()  # that have answered, the latest at the end
-        self._answered = -inf
+        self._peers: OrderedDict[Peer, None] = OrderedDict()  # that have responded, the latest at the end
+        self._responded = -inf
         self.woken = -inf  # when this process last went on after it had been stopped
         self._ticked = time.clock_gettime(_CLOCK)
         self._timer = self._loop.call_later(TICK, self._tick)
@@ -47,9 +47,9 @@ class Interruptions:
         if self._check is not None:
             self._check.cancel()
 
-    def note_answer(self, peer: Peer) -> None:
-        """Note that a host has answered."""
-        self._answered = self._loop.time()
+    def note_response(self, peer: Peer) -> None:
+        """Note that a host has responded."""
+        self._responded = self._loop.time()
         self._peers[peer] = None
         self._peers.move_to_end(peer)
         if len(self._peers) > _REMEMBERED:
@@ -63,7 +63,7 @@ class Interruptions:
         self._note_pause()
         if started < self.woken:
             return True
-        if len(self._peers) < _ENOUGH or self._answered >= max(started, self._loop.time() - RECENT):
+        if len(self._peers) < _ENOUGH or self._responded >= max(started, self._loop.time() - RECENT):
             return False
         if self._check is None or self._check.done():
             self._check = self._loop.create_task(self._until_connected())
@@ -90,7 +90,7 @@ class Interruptions:
             is_lost = True
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
-        self._answered = self._loop.time()
+        self._responded = self._loop.time()
         if is_lost:
             _log.warning("connected again")
         return is_lost
