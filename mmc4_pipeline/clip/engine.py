@@ -64,7 +64,7 @@ class Engine:
         """Yield the pixels of full batches and of the rest; append to `decoded` whether each file could be decoded."""
         full: list[torch.Tensor] = []
         ahead = _BATCHES_AHEAD * self.model.batch_size + self._threads
-        with closing(_in_order(self._pool, self.model.pixels.of_file, files, ahead)) as decoding:
+        with closing(in_order(self._pool, self.model.pixels.of_file, files, ahead)) as decoding:
             for pixels in decoding:
                 decoded.append(pixels is not None)
                 if pixels is not None:
@@ -99,7 +99,7 @@ class _Fetched:
         return self._features
 
 
-def _in_order(
+def in_order(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Generator[Result]:
     """Yield the results in the items' order, with at most `ahead` of them under way; an error cancels the rest."""

@@ -93,3 +93,20 @@ def probabilities(head: nn.Module, features: npt.NDArray[np.float32]) -> npt.NDA
     """Return the head's probabilities, of shape (images,), for features of shape (images, width)."""
     with torch.inference_mode():
         return np.asarray(head(torch.from_numpy(features)).numpy(), dtype=np.float32)
+
+
+def load_aesthetic_head(path: str) -> tuple[npt.NDArray[np.float64], float]:
+    """Return the weights, one per feature, and the bias of a linear head in the format of LAION's aesthetic predictor.
+
+    Raises UserError if the file is missing or is not such a head.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        head = nn.Linear(weights["weight"].shape[1], 1)
+        head.load_state_dict(weights)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a linear head for CLIP features: {reason}") from error
+    return head.weight.detach()[0].double().numpy(), float(head.bias.detach())

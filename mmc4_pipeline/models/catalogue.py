@@ -1,17 +1,34 @@
-"""The published files that recipes need: URL, licence, and the sha256 that the publisher states."""
+"""The published weights that recipes and scorers need: where they are, their licence, and the sha256 that is stated."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedFile:
-    """A published file of weights; `sha256` is that of its content, in hex."""
+    """A published file of weights; `sha256` is that of its content, in hex, None if its publisher does not state it."""
 
     name: str
     what: str
     url: str
-    sha256: str
+    sha256: str | None
     licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A model on the Hugging Face Hub, which states the sha256 of each file of weights; `name` is its repository's."""
+
+    name: str
+    what: str
+    licence: str
+
+    @property
+    def url(self) -> str:
+        """Return the page with the model's files."""
+        return f"https://huggingface.co/{self.name}/tree/main"
+
+
+Weights = PublishedFile | HubModel
 
 
 # The sha256 is in the URL, from which OpenAI's own loader reads it.
@@ -51,9 +68,30 @@ FACE_DETECTOR = PublishedFile(
     licence="MIT, of opencv_zoo/models/face_detection_yunet",
 )
 
+# The repository states no sha256.
+AESTHETIC = PublishedFile(
+    name="sa_0_4_vit_l_14_linear.pth",
+    what="LAION's aesthetic predictor for OpenAI's CLIP ViT-L/14",
+    url="https://github.com/LAION-AI/aesthetic-predictor/raw/main/sa_0_4_vit_l_14_linear.pth",
+    sha256=None,
+    licence="MIT, of github.com/LAION-AI/aesthetic-predictor",
+)
+
+BLIP_ITM = HubModel(
+    name="Salesforce/blip-itm-base-flickr",
+    what="BLIP's image-text matching (ViT-B, Flickr30k)",
+    licence="BSD-3-Clause, of the model's card",
+)
+
+BLIP2 = HubModel(
+    name="Salesforce/blip2-opt-2.7b",
+    what="BLIP-2 with OPT-2.7b, for captions",
+    licence="MIT, of the model's card; that of its language model is Meta's OPT licence",
+)
+
 
 def published_files() -> tuple[PublishedFile, ...]:
-    """Return all published files."""
+    """Return the published files whose sha256 is known."""
     return CLIP, SMALL_CLIP, NSFW, FACE_DETECTOR
 
 

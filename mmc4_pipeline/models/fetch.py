@@ -1,4 +1,4 @@
-"""Fetch published weights: resume interrupted downloads, and check the sha256 before the file gets its name."""
+"""Fetch published weights: resume interrupted downloads, and check a known sha256 before the file gets its name."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -46,7 +46,7 @@ def fetch(file: PublishedFile, folder: Path, inputs: Inputs, print_line: Print, 
     path = folder / file.name
     try:
         if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(path, print_line):
                 if not path.exists():
                     _download(file, path, inputs, show)
@@ -61,7 +61,8 @@ def fetch(file: PublishedFile, folder: Path, inputs: Inputs, print_line: Print, 
 
 
 def _about(file: PublishedFile) -> str:
-    return f"sha256 checked: {file.what}, licence {file.licence}"
+    checked = "sha256 checked" if file.sha256 else "its publisher states no sha256"
+    return f"{checked}: {file.what}, licence {file.licence}"
 
 
 def _locked(path: Path, print_line: Print) -> AbstractContextManager[object]:
@@ -80,11 +81,12 @@ def _download(file: PublishedFile, path: Path, inputs: Inputs, show: Show) -> No
         _continue(file.url, part, inputs, show)
     except UserError as error:
         reason = str(error).partition("; ")[0]  # the rest is advice to users of a stage
+        stated = f" (sha256 {file.sha256})" if file.sha256 else ""
         raise UserError(
-            f"{file.name}: cannot be fetched ({reason}). Run this again, or download {file.url} "
-            f"(sha256 {file.sha256}) on another machine and put it at {path}"
+            f"{file.name}: cannot be fetched ({reason}). Run this again, or download {file.url}{stated} on another "
+            f"machine and put it at {path}"
         ) from error
-    found = file_sha256(str(part))
+    found = file_sha256(str(part)) if file.sha256 else None
     if found != file.sha256:
         part.unlink()
         raise UserError(

@@ -33,7 +33,7 @@ def require_content(file: PublishedFile, path: str) -> None:
 
 
 def _require_sha256(file: PublishedFile, path: str, found: str) -> None:
-    if found != file.sha256:
+    if file.sha256 and found != file.sha256:
         raise UserError(
             f"{path}: its sha256 is {found}, but that of the published {file.name} is {file.sha256}; "
             "remove it and run `mmc4 models fetch`, or rename it if it is your own"

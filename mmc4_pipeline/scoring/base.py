@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from mmc4_pipeline.models.catalogue import Weights
 from mmc4_pipeline.scoring.shard import Shard
 from schemas.columns import Column
 from schemas.manifest import WrittenFile
@@ -72,6 +73,11 @@ class Scorer(ABC):
     def folder(self) -> str:
         """Return the name of its folder in OUTPUT/scores. Settings that give other scores should give another name."""
         return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def published(self) -> tuple[Weights, ...]:
+        """Return the published weights that it needs, which `mmc4 models fetch` stores."""
+        return ()
 
     def check(self) -> None:
         """Raise UserError, before any page is read, if a model or package is missing."""

@@ -1,6 +1,7 @@
 """`mmc4 models fetch` as users run it."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from mmc4_pipeline.clip.heads import NsfwHead
 from mmc4_pipeline.models import catalogue
+from mmc4_pipeline.models.hub import fetched_model
 from tests.end_to_end.running import mmc4, refusal, succeeded
 from tests.mmc4_pipeline.file_server import FileServer
 
@@ -79,6 +81,77 @@ def test_offline_there_is_one_line_per_file_with_its_place(
         assert line.startswith(f"{file.name}: ")
         assert f"{file.url} (sha256 {file.sha256})" in line
         assert line.endswith(f" {tmp_path}/models/{file.name}")
+
+
+def hub(model: str, names: dict[str, bytes]) -> dict[str, bytes]:
+    """Return what a stand-in for the Hub answers for a model of some files; it states the sha256 of its weights."""
+    sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in names.items()}
+    stated = [name for name in names if not name.endswith((".json", ".txt"))]
+    siblings = [{"rfilename": name, **({"lfs": {"sha256": sha256[name]}} if name in stated else {})} for name in names]
+    listing = json.dumps({"sha": "c0ffee", "siblings": siblings}).encode()
+    content = {f"/{model}/resolve/c0ffee/{name}": data for name, data in names.items()}
+    return content | {f"/api/models/{model}?blobs=true": listing}
+
+
+FILES = {
+    "README.md": b"about",
+    "config.json": b"{}",
+    "vocab.txt": b"a",
+    "pytorch_model.bin": b"pickled" * 9,
+    "model-00001-of-00002.safetensors": b"one" * 999,
+    "model-00002-of-00002.safetensors": b"two" * 999,
+    "model.safetensors.index.json": json.dumps(
+        {"weight_map": {name: f"model-0000{name}-of-00002.safetensors" for name in "12"}}
+    ).encode(),
+    "pytorch_model.bin.index.json": b"{}",
+    "onnx/config.json": b"{}",
+}
+
+
+def test_scorers_models_are_fetched_from_the_hub_and_their_heads_from_elsewhere(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MMC4_MODELS", str(tmp_path))
+    name = catalogue.BLIP_ITM.name
+    server = serve({**hub(name, FILES), "/linear.pth": b"head"})
+    monkeypatch.setattr("mmc4_pipeline.models.hub.HUB", server.address)
+    monkeypatch.setattr(catalogue, "AESTHETIC", replace(catalogue.AESTHETIC, url=f"{server.address}/linear.pth"))
+    command = ("models", "fetch", "--scorer", "blip_itm", "aesthetic")
+
+    path = f"/{name}/resolve/c0ffee/model-00002-of-00002.safetensors"
+    server.files[path] = b"six" * 999
+    run = mmc4(*command)
+    assert f"{tmp_path}: 1 of 6 files " in refusal(run)
+    assert hashlib.sha256(FILES["model-00002-of-00002.safetensors"]).hexdigest() in run.stdout
+    assert fetched_model(name) is None
+
+    server.files[path] = FILES["model-00002-of-00002.safetensors"]
+    lines = succeeded(mmc4(*command)).stdout.splitlines()
+    assert fetched_model(name) == str(tmp_path / name)
+    kept = {
+        str(path.relative_to(tmp_path / name)): path.read_bytes()
+        for path in (tmp_path / name).rglob("*")
+        if path.suffix != ".lock"
+    }
+    assert kept == {key: FILES[key] for key in FILES if not key.startswith(("README", "pytorch", "onnx"))}
+    assert (tmp_path / "sa_0_4_vit_l_14_linear.pth").read_bytes() == b"head"
+    assert sum("licence BSD-3-Clause" in line for line in lines) == 5
+    assert [": already " in line for line in lines] == [True] * 4 + [False, True]
+
+
+def test_offline_the_files_of_a_hub_model_are_named_with_their_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, serve: Serve
+) -> None:
+    serve({})
+    monkeypatch.setenv("MMC4_MODELS", str(tmp_path))
+    monkeypatch.setattr("mmc4_pipeline.models.hub.HUB", "http://127.0.0.1:1")
+    run = mmc4("models", "fetch", "--scorer", "blip_itm")
+    assert "1 of 1 files " in run.stderr.splitlines()[-1]
+    (line,) = run.stdout.splitlines()
+    assert line.startswith("Salesforce/blip-itm-base-flickr: ")
+    assert "*.safetensors" in line
+    assert "https://huggingface.co/Salesforce/blip-itm-base-flickr/tree/main" in line
+    assert line.endswith(f"{tmp_path}/Salesforce/blip-itm-base-flickr")
 
 
 def test_usage() -> None:

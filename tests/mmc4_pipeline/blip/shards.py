@@ -1,0 +1,82 @@
+"""A shard with a few documents and images, for scorers that look at images."""
+
+import io
+import tarfile
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from mmc4_pipeline.scoring.shard import Shard
+from schemas.image import Image
+from schemas.page import Page
+from schemas.score import DocumentScores, ImageScore
+from tests.mmc4_pipeline.blip.small_models import WORDS
+from tests.mmc4_pipeline.one_shard import shard_of
+from tests.pages import new_page
+
+BROKEN = b"\xff\xd8 not a JPEG"
+
+
+def jpeg(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    out = io.BytesIO()
+    PillowImage.fromarray(pixels).resize((50, 40), PillowImage.Resampling.BICUBIC).save(out, "JPEG")
+    return out.getvalue()
+
+
+def sentences(seed: int, number: int) -> list[str]:
+    generator = np.random.default_rng(seed)
+    return [" ".join(generator.choice(WORDS, int(generator.integers(1, 12)))) for _ in range(number)]
+
+
+def planted(scale: int = 1) -> tuple[list[Page], list[Image], list[bytes]]:
+    """Return pages, images, and the files that the images are: one is used twice, one is broken, one page has none."""
+    pages = [new_page("a", sentences(1, 7)), new_page("b", [*sentences(2, 2), *sentences(1, 1)]), new_page("c", ["a"])]
+    files = [jpeg(1), jpeg(2), BROKEN, jpeg(3)]
+    used = {"a": [0, 1, 2, 3], "b": [1, 3]}
+    for more in range(1, scale):
+        pages.append(new_page(f"d{more}", sentences(10 + more, 5)))
+        files.append(jpeg(10 + more))
+        used[f"d{more}"] = [len(files) - 1]
+    places = tar_places(files)
+    images = [
+        Image(key, position, "u", offset=places[number][0], length=places[number][1])
+        for key, numbers in used.items()
+        for position, number in enumerate(numbers)
+    ]
+    return pages, images, files
+
+
+def similar(pages: list[Page], images: list[Image]) -> list[DocumentScores]:
+    """Return a CLIP's scores: similarities in a known order, with two that are equal."""
+    found = []
+    for page in pages:
+        generator = np.random.default_rng(len(page.sentences))
+        scores = []
+        for image in images:
+            if image.key == page.key:
+                row = generator.permutation(len(page.sentences)).astype(float) / 10
+                row[-1] = row[0]
+                scores.append(ImageScore(image.position, {"similarity": row.tolist()}))
+        found.append(DocumentScores(page.key, scores))
+    return found
+
+
+def shard(pages: list[Page], images: list[Image], files: list[bytes], clip: str = "clip") -> Shard:
+    return shard_of(pages, images, _tar(files), scores={clip: similar(pages, images)})
+
+
+def tar_places(files: list[bytes]) -> list[tuple[int, int]]:
+    with tarfile.open(fileobj=_tar(files)) as tar:
+        return [(member.offset_data, member.size) for member in tar]
+
+
+def _tar(files: list[bytes]) -> io.BytesIO:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for number, data in enumerate(files):
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    stream.seek(0)
+    return stream
