@@ -4,12 +4,12 @@
     python benchmarks/fetch.py --peer peer/bin/python
 
 The comparison covers the part of each program that requests images and reads their bytes into memory, without
-decoding: for img2dataset `download_image_with_retry` in a thread pool, which never reuses connections; for this project
-`Fetcher.fetch`, including robots.txt and X-Robots-Tag. The server runs in a separate process, and so does each run,
-whose CPU seconds are measured while it fetches, after a hundred images to warm up. Neither keeps bodies. The two take
-turns. "fresh" means that the server closes each connection after its response. HTTPS is verified against a certificate
-made here, the only one in the store: with a system's own store of more than a hundred, img2dataset would take longer
-because it reads the store for each connection.
+decoding: for img2dataset `download_image_with_retry` in a thread pool, which never reuses connections; for this
+project `FetchLoop`, as the images stage calls it, including robots.txt and X-Robots-Tag. The server runs in a
+separate process, and so does each run, whose CPU seconds are measured while it fetches, after a hundred images to
+warm up. Neither keeps bodies. The two take turns. "fresh" means that the server closes each connection after its
+response. HTTPS is verified against a certificate made here, the only one in the store: with a system's own store of
+more than a hundred, img2dataset would take longer because it reads the store for each connection.
 
 The last line is JSON with medians: images per CPU second, and the ratio of the two; `kept_alive_ratio` is the ratio for
 the images of both schemes together, with connections kept.
@@ -148,6 +148,7 @@ def require_truth(
 def fetch() -> None:
     """Fetch the URLs read from standard input with this project's Fetcher."""
     from filters.consent import Consent
+    from mmc4_pipeline.images.fetching.fetch_loop import FetchLoop
     from mmc4_pipeline.images.fetching.fetcher import Fetcher
     from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
     from mmc4_pipeline.images.fetching.settings import FetchSettings
@@ -170,14 +171,22 @@ def fetch() -> None:
         async def receive(self, _result: FetchResult) -> str | None:
             return None
 
+    class Job:
+        site = "site.example"
+        mark: str | None = None
+
+        def __init__(self, url: str) -> None:
+            self.request = ImageRequest(url, moment)
+
+        async def fetch(self, fetcher: Fetcher, deadline: float) -> None:
+            result = await fetcher.fetch(self.request, KeepConsented(), deadline)
+            self.mark = None if result.reason else fingerprint(result.body)
+
     async def fetch_all(wanted: list[str]) -> dict[str, str]:
+        jobs = [Job(url) for url in wanted]
         async with Fetcher.open(settings) as fetcher:
-
-            async def fetch_one(url: str) -> tuple[str, str | None]:
-                result = await fetcher.fetch(ImageRequest(url, moment), KeepConsented())
-                return url, None if result.reason else fingerprint(result.body)
-
-            return {url: mark for url, mark in await asyncio.gather(*map(fetch_one, wanted)) if mark}
+            await FetchLoop(fetcher).fetch_all(jobs, seconds=3600)
+        return {job.request.url: job.mark for job in jobs if job.mark}
 
     for part in (urls[:100], urls):
         started, cpu = time.perf_counter(), time.process_time()
