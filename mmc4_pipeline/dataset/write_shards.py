@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import BinaryIO, Self
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.cut_document import CutDocument
@@ -15,6 +15,7 @@ from mmc4_pipeline.stage_folder import StageFolder
 from schemas.image import Image
 from schemas.manifest import CutOptions, CutPlan, Json, Manifest, WrittenFile
 
+_CHUNK = 1 << 20
 _FILLING = "across image shards"  # in the plan, so that a resumed cut has no shards that were filled in another way
 
 
@@ -108,5 +109,17 @@ def write_indexes(folder: StageFolder, formats: Iterable[Format]) -> None:
         sizes = {shard.file.name.rpartition("/")[2]: shard.documents for shard in shards}
         storage.write_json(folder.file(f"{item.folder}/sizes.json".lstrip("/")), sizes)
         for name, content in item.index_files(folder.path, shards):
+            if storage.exists(folder.file(name)) and is_stored(content, folder.file(name)):
+                continue  # a takedown writes no file of a shard without removed content
+            content.seek(0)
             with storage.write_atomically(folder.file(name)) as writer:
                 shutil.copyfileobj(content, writer)
+
+
+def is_stored(content: BinaryIO, path: str) -> bool:
+    """Return whether a file has this content."""
+    with storage.open_read(path) as stream:
+        while data := stream.read(_CHUNK):
+            if data != content.read(len(data)):
+                return False
+    return not content.read(1)

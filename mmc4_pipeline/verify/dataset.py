@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import BinaryIO
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.dataset.files import ShardFile, files_of, is_ledger, shards_of
 from mmc4_pipeline.dataset.subsets import missing_from
-from mmc4_pipeline.dataset.write_shards import DatasetSettings
+from mmc4_pipeline.dataset.write_shards import DatasetSettings, is_stored
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.base import FinishedShard, Format
 from mmc4_pipeline.stage_folder import StageFolder
@@ -20,8 +19,6 @@ from mmc4_pipeline.verify.check_shard import AGAIN, Checked, HashingReader, chec
 from schemas.manifest import CutPlan, Manifest, WrittenFile
 from schemas.reasons import Stage
 from schemas.statistics import Counts
-
-_CHUNK = 1 << 20
 
 
 @dataclass(slots=True)
@@ -104,17 +101,8 @@ def _check_index(folder: StageFolder, item: Format, shards: list[FinishedShard])
         path = folder.file(name)
         if not storage.exists(path):
             yield f"{path}: is missing; {AGAIN}"
-            continue
-        with storage.open_read(path) as stream:
-            if not _same(stream, content):
-                yield f"{path}: does not describe the shards; {AGAIN}"
-
-
-def _same(one: BinaryIO, other: BinaryIO) -> bool:
-    while data := one.read(_CHUNK):
-        if data != other.read(len(data)):
-            return False
-    return not other.read(1)
+        elif not is_stored(content, path):
+            yield f"{path}: does not describe the shards; {AGAIN}"
 
 
 def _ledgers_of(shard: ShardFile, ledger: LedgerTotals) -> list[str] | None:

@@ -1,7 +1,7 @@
 """One JSON document per line, compressed with gzip: sentences and image URLs in reading order.
 
-A line looks like `{"url": "…", "parts": [{"text": "One sentence."}, {"image": "https://…"}, {"text": "Another."}]}`. An
-image precedes the sentence that it was assigned to.
+A line looks like `{"url": "…", "parts": [{"text": "One sentence."}, {"image": "https://…"}, {"text": "Another."}]}`, in
+the dataset's order.
 """
 
 import gzip
@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.formats.base import Add, Choose, DocumentView, Format, Json
+from mmc4_pipeline.sequence import in_order
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import unreadable
 
@@ -72,10 +73,9 @@ def _line(document: Json) -> bytes:
 
 
 def _as_json(document: CutDocument) -> Json:
-    parts: list[Json] = []
-    for number, sentence in enumerate(document.page.sentences):
-        parts += [{"image": item.image.url} for item in document.placed if item.sentence == number]
-        parts.append({"text": sentence})
+    urls = [item.image.url for item in document.placed]
+    sequence = in_order(document.page.sentences, [item.before for item in document.placed])
+    parts = [{"text": part} if isinstance(part, str) else {"image": urls[part]} for part in sequence]
     return {"url": document.page.url, "parts": parts}
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from datasets import Image, List, Value, load_dataset
 from PIL import Image as Picture
 
 from mmc4_pipeline.cut_document import CutDocument
@@ -39,9 +38,12 @@ def test_texts_and_images_come_back_in_order(
         assert row["image_urls"] == [placed.image.url for placed in document.placed]
 
 
+@pytest.mark.engines
 def test_datasets_streams_parquet_with_images_decoded(
     in_page_order: list[CutDocument], write: Callable, tmp_path: Path
 ) -> None:
+    from datasets import Image, List, Value, load_dataset
+
     path = write(Parquet(), in_page_order)
     files = {"data_files": str(path), "split": "train", "streaming": True, "cache_dir": str(tmp_path)}
     loaded = load_dataset("parquet", **files)

@@ -117,19 +117,18 @@ def test_a_shard_that_the_manifest_does_not_list_is_found(make_dataset: MakeData
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("place", [0.3, 0.9])
-def test_a_flipped_byte_is_found(make_dataset: MakeDataset, name: str, place: float) -> None:
-    folder = make_dataset(formats=[name])
+def test_a_flipped_byte_is_found(make_dataset: MakeDataset, name: str) -> None:
+    folder = make_dataset(formats=[name], documents=4)
     path = shard(folder, name)
     content = bytearray(path.read_bytes())
-    content[int(len(content) * place)] ^= 1
+    content[len(content) // 3] ^= 1
     path.write_bytes(content)
     assert any(problem.startswith(f"{path}: ") for problem in verify(folder).problems)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_files_that_describe_the_shards_are_compared_with_them(make_dataset: MakeDataset, name: str) -> None:
-    folder = make_dataset(formats=[name])
+    folder = make_dataset(formats=[name], documents=4)
     item = known_formats()[name]()
     shards = [FinishedShard(each.file, documents(each, folder)) for each in shards_of(folder.manifest(CutPlan))]
     for index in [index for index, _ in item.index_files(folder.path, shards)]:
