@@ -116,7 +116,9 @@ def _run_together(scorers: Sequence[Scorer], options: PipelineOptions) -> list[M
 
 
 def require_models(recipe: Recipe, scorers: Sequence[Scorer]) -> None:
-    """Raise UserError, before any page is read, unless all weights that the recipe needs are available."""
+    """Raise UserError, before any page is read, unless all packages and weights that are needed are available."""
+    for scorer in scorers:
+        scorer.check_packages()
     unscored = {column: remedy for scorer in scorers for column, remedy in scorer.unscored().items()}
     for key, item in recipe.of_kind(ScoreFilter).items():
         if item.column in unscored:

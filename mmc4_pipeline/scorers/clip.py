@@ -47,9 +47,12 @@ class Clip(Scorer):
             processes=machine.processes,
         )
 
-    def check(self) -> None:
-        """Raise UserError unless the packages, the model's weights and those of the heads are there and fit."""
+    def check_packages(self) -> None:
+        """Raise UserError unless the extra `score` is installed."""
         require_score_extra("mmc4 score")
+
+    def check(self) -> None:
+        """Raise UserError unless the model's weights and those of the heads are there and fit."""
         from mmc4_pipeline.clip.heads import HEADS, load_head
         from mmc4_pipeline.clip.weights import feature_width, require_weights
 

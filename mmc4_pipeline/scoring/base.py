@@ -79,8 +79,12 @@ class Scorer(ABC):
         """Return the published weights that it needs, which `mmc4 models fetch` stores."""
         return ()
 
+    def check_packages(self) -> None:
+        """Raise UserError, before anything else is checked, if a package is missing."""
+        return
+
     def check(self) -> None:
-        """Raise UserError, before any page is read, if a model or package is missing."""
+        """Raise UserError, before any page is read, if a model is missing or does not fit."""
         return
 
     def unscored(self) -> Mapping[str, str]:
