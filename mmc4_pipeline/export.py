@@ -30,7 +30,7 @@ from mmc4_pipeline.takedown.publications import Publications, rewrite
 from mmc4_pipeline.takedown.transaction import NewFiles, Transaction
 from mmc4_pipeline.tar import unreadable
 from mmc4_pipeline.verify.check_shard import HashingReader
-from schemas.columns import SIMILARITY
+from schemas.columns import GENERATED_CAPTION, SIMILARITY
 from schemas.image import Image
 from schemas.manifest import CutPlan, Manifest, WrittenFile
 from schemas.mmc4_document import ImageInfo, Mmc4Document
@@ -181,7 +181,7 @@ def _cut_document(key: str, document: Mmc4Document[ImageInfo]) -> CutDocument:
     placed = [
         Placed(
             image=Image(key, at, info.raw_url, face_detections=info.face_detections),
-            score=ImageScore(at, {SIMILARITY: row}),
+            score=ImageScore(at, {SIMILARITY: row, GENERATED_CAPTION: info.caption or None}),
             sentence=info.matched_text_index,
             similarity=info.matched_sim,
             before=info.matched_text_index + (info.follows_sentence is True),

@@ -29,6 +29,7 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 SIMILARITY = "similarity"  # the column that documents are published with
+GENERATED_CAPTION = "generated_caption"  # the column that documents are published with as `caption`
 CLIP_COLUMNS = (  # in the order of the files, so that earlier versions' files are read like new ones
     Column(SIMILARITY, Shape.PAIR, "CLIP's cosine similarity", (-1.0, 1.0)),
     Column("nsfw", Shape.IMAGE, "probability that the image is not safe for work"),

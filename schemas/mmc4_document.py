@@ -42,6 +42,13 @@ class ImageInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "case manifest.json has no face_detector"
         ),
     ] = None
+    caption: Annotated[
+        str | UnsetType,
+        Meta(
+            description="caption that a model wrote for the image, not one from the page; left out unless the recipe "
+            "uses such scores"
+        ),
+    ] = UNSET
     image_base64: Annotated[
         str | UnsetType,
         Meta(

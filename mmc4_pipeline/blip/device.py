@@ -12,6 +12,7 @@ from PIL import Image as PillowImage
 from mmc4_pipeline.clip.cores import Cores, cores_for
 from mmc4_pipeline.clip.engine import in_order
 from mmc4_pipeline.clip.model import find_device
+from mmc4_pipeline.clip.settings import Precision
 from mmc4_pipeline.scoring.base import Machine
 from mmc4_pipeline.scoring.picture import Picture, with_pillow
 from mmc4_pipeline.scoring.shard import Place
@@ -46,9 +47,14 @@ class Device:
         self._pool = ThreadPoolExecutor(self._threads, "prepare", torch.set_num_threads, (1,))
 
     @property
+    def precision(self) -> Precision:
+        """The number format."""
+        return "fp16" if self.on_cuda else "fp32"
+
+    @property
     def computed_in(self) -> str:
         """The number format and the device: "fp16 on cuda"."""
-        return f"{'fp16' if self.on_cuda else 'fp32'} on {self.device.type}"
+        return f"{self.precision} on {self.device.type}"
 
     @property
     def at_once(self) -> int:

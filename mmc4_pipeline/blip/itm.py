@@ -28,7 +28,7 @@ class ItmModel:
     """BlipForImageTextRetrieval and its processor on a device. Only one thread at a time may use it."""
 
     def __init__(self, model: Any, processor: Any, device: Device) -> None:
-        self._model = model.eval().requires_grad_(requires_grad=False).to(device.device, device.dtype)
+        self._model = model.eval().requires_grad_(requires_grad=False).to(device.device)
         self._processor = processor
         self.device = device
         self._images, self._pairs = (_CUDA_IMAGES, _CUDA_PAIRS) if device.on_cuda else (_CPU_IMAGES, _CPU_PAIRS)

@@ -26,16 +26,22 @@ def identity(model: HubModel, name: str, scorer: str) -> dict[str, Any]:
     return {"model": [file_sha256(str(file)) for file in files]}
 
 
-def load(model: HubModel, name: str, scorer: str, kind: str) -> tuple[Any, Any]:
-    """Return the model, of a class of transformers, and its processor. Raises UserError if the folder has others."""
-    require(model, name, scorer)
+def load(model: HubModel, name: str, scorer: str, kind: str, dtype: Any) -> tuple[Any, Any]:
+    """Return the model, of a class of transformers, and its processor. Raises UserError if the folder has others.
+
+    `dtype` is PyTorch's type of its numbers; a few parts of a model may insist on float32.
+    """
     import transformers
 
     folder = require_model(model, name, scorer)
     auto: Any = transformers.AutoProcessor
+    messages: Any = transformers.utils.logging
+    messages.disable_progress_bar()  # of loading weights
     try:
         processor = auto.from_pretrained(folder, local_files_only=True)
-        found = getattr(transformers, kind).from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        found = getattr(transformers, kind).from_pretrained(
+            folder, local_files_only=True, dtype=dtype, output_loading_info=True
+        )
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--scorer {scorer}: {folder}: not a {kind} with its processor ({reason})") from error

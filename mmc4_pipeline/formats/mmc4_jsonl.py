@@ -23,6 +23,7 @@ from mmc4_pipeline.naming import image_name
 from mmc4_pipeline.sequence import FOLLOWS
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import unreadable
+from schemas.columns import GENERATED_CAPTION
 from schemas.mmc4_document import ImageInfo, Mmc4Document
 
 DIGITS = 6  # of a similarity: float32 has no more, and shorter numbers keep shards small
@@ -155,4 +156,6 @@ def _image_info(item: Placed) -> Json:
     }
     if item.before > item.sentence:
         info[FOLLOWS] = True
+    if caption := item.score.values.get(GENERATED_CAPTION):
+        info["caption"] = caption
     return info

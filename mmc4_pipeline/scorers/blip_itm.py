@@ -65,13 +65,15 @@ class BlipItm(Scorer):
 
     def load(self, machine: Machine, /) -> LoadedScorer:
         """Load the model."""
-        from mmc4_pipeline.blip.load import load
+        from mmc4_pipeline.blip.load import load, require
 
-        loaded = load(catalogue.BLIP_ITM, self.model, "blip_itm", "BlipForImageTextRetrieval")
+        require(catalogue.BLIP_ITM, self.model, "blip_itm")  # a worker's image may lack it
         from mmc4_pipeline.blip.device import Device
         from mmc4_pipeline.blip.itm import ItmModel
 
-        return LoadedItm(self, ItmModel(*loaded, Device(machine)))
+        device = Device(machine)
+        loaded = load(catalogue.BLIP_ITM, self.model, "blip_itm", "BlipForImageTextRetrieval", device.dtype)
+        return LoadedItm(self, ItmModel(*loaded, device))
 
 
 @dataclass(frozen=True)

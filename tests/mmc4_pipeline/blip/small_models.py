@@ -107,7 +107,7 @@ def save_blip2(folder: Path) -> None:
     model = Blip2ForConditionalGeneration(config)
     with torch.no_grad():
         for weights in model.parameters():
-            weights.add_(torch.randn_like(weights) * 0.3)
+            weights.add_(torch.randn_like(weights) * 1.5)
     model.save_pretrained(folder)
     made.save_pretrained(folder)
 

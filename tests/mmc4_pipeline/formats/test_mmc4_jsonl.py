@@ -4,6 +4,7 @@ import gzip
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.mmc4_jsonl import Mmc4Jsonl, as_json
+from schemas.columns import GENERATED_CAPTION
 
 SCHEMA = json.loads((files("schemas") / "mmc4_document.schema.json").read_text())
 
@@ -43,6 +45,19 @@ def test_an_image_after_the_last_sentence_says_so(
     assert places == [[(2, None), (3, True)], [(0, None), (1, True), (1, True)], [(1, None), (1, None)]]
     for document in back:
         jsonschema.validate(document, SCHEMA)
+
+
+def test_a_caption_that_a_model_wrote_is_published_if_there_is_one(
+    documents: list[CutDocument], write: Callable, read: Callable
+) -> None:
+    kept = next(item for item in documents if len(item.placed) == 3)
+    first, *others = kept.placed
+    score = replace(first.score, values={**first.score.values, GENERATED_CAPTION: "a cat"})
+    described = replace(kept, placed=[replace(first, score=score), *others])
+    (back,) = read(Mmc4Jsonl(), write(Mmc4Jsonl(), [described]))
+    assert [info.get("caption") for info in back["image_info"]] == ["a cat", None, None]
+    assert ["caption" in info for info in back["image_info"]] == [True, False, False]
+    jsonschema.validate(back, SCHEMA)
 
 
 def test_the_matrix_can_be_left_out(documents: list[CutDocument], write: Callable, read: Callable) -> None:

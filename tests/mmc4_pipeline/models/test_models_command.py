@@ -145,13 +145,13 @@ def test_offline_the_files_of_a_hub_model_are_named_with_their_place(
     serve({})
     monkeypatch.setenv("MMC4_MODELS", str(tmp_path))
     monkeypatch.setattr("mmc4_pipeline.models.hub.HUB", "http://127.0.0.1:1")
-    run = mmc4("models", "fetch", "--scorer", "blip_itm")
+    run = mmc4("models", "fetch", "--scorer", "blip2:clip_model=ViT-B-16")
     assert "1 of 1 files " in run.stderr.splitlines()[-1]
     (line,) = run.stdout.splitlines()
-    assert line.startswith("Salesforce/blip-itm-base-flickr: ")
+    assert line.startswith("Salesforce/blip2-opt-2.7b: ")
     assert "*.safetensors" in line
-    assert "https://huggingface.co/Salesforce/blip-itm-base-flickr/tree/main" in line
-    assert line.endswith(f"{tmp_path}/Salesforce/blip-itm-base-flickr")
+    assert "https://huggingface.co/Salesforce/blip2-opt-2.7b/tree/main" in line
+    assert line.endswith(f"{tmp_path}/Salesforce/blip2-opt-2.7b")
 
 
 def test_usage() -> None:
