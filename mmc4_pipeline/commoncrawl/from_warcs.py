@@ -38,17 +38,12 @@ def warc_files(inputs: Inputs, patterns: list[str]) -> list[str]:
 
     Raises UserError for a pattern without a match, and for a file that is not a WARC file by its name.
     """
-    found: set[str] = set()
-    for pattern in patterns:
-        files = inputs.matches(pattern)
-        if not files:
-            raise UserError(f"--warcs {pattern}: no such file; give a file, or a glob pattern in quotes")
-        found.update(files)
-    for path in sorted(found):
+    found = inputs.matches_of("--warcs", patterns)
+    for path in found:
         for ending, remedy in _NOT_WARC.items():
             if path.lower().endswith(ending):
                 raise UserError(f"--warcs {path}: {remedy.format(path=path)}")
-    return sorted(found)
+    return found
 
 
 def documents_of_warc(

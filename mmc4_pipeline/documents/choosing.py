@@ -68,13 +68,7 @@ def count_documents(inputs: Inputs, paths: list[str], names: DocumentFields, lim
 
 def document_files(inputs: Inputs, patterns: list[str]) -> list[str]:
     """Return the C4 files that match the patterns, sorted; raises UserError for a pattern without a match."""
-    found: list[str] = []
-    for pattern in patterns:
-        files = inputs.matches(pattern)
-        if not files:
-            raise UserError(f"--c4 {pattern}: no such file; give a file, or a glob pattern in quotes")
-        found += files
-    return sorted(set(found))
+    return inputs.matches_of("--c4", patterns)
 
 
 def inspect(inputs: Inputs, path: str, names: DocumentFields) -> tuple[int, int]:

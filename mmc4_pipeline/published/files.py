@@ -41,13 +41,7 @@ def find_published(inputs: Inputs, patterns: list[str], limit: int | None = None
 
     Raises UserError for a pattern without a match, a file of another layout, and files of several layouts.
     """
-    found: set[str] = set()
-    for pattern in patterns:
-        files = inputs.matches(pattern)
-        if not files:
-            raise UserError(f"--published {pattern}: no such file; give a file, or a glob pattern in quotes")
-        found.update(files)
-    paths, first = sorted(found), dict[str, int]()
+    paths, first = inputs.matches_of("--published", patterns), dict[str, int]()
     if limit is not None:
         paths, first = _first_files(inputs, paths, limit)
     known = for_each(paths, lambda path: (inputs.size(path), layout_of(inputs, path)))

@@ -56,6 +56,16 @@ class FileSystems:
             return [os.path.relpath(path) if not pattern.startswith("/") else path for path in found]
         return [str(fs.unstrip_protocol(path)) for path in found]
 
+    def matches_of(self, option: str, patterns: Iterable[str]) -> list[str]:
+        """Return the files that match the patterns of an option, sorted; UserError for a pattern without a match."""
+        found: set[str] = set()
+        for pattern in patterns:
+            files = self.matches(pattern)
+            if not files:
+                raise UserError(f"{option} {pattern}: no such file; give a file, or a glob pattern in quotes")
+            found.update(files)
+        return sorted(found)
+
     def matches_below(self, folder: str, pattern: str) -> list[str]:
         """Return the files below a folder that match a glob pattern; the folder's own name is not one ("out [1]")."""
         return self.matches(join(glob.escape(folder), pattern))
