@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "--contact",
         required=True,
         metavar="ADDRESS",
-        help="your e-mail address or a URL (required): the servers that are asked for images see it in the User-Agent",
+        help="your e-mail address or a URL (required): the servers of the images see it in the User-Agent",
     )
     parser.add_argument(
         "--limit", type=int, default=1000, metavar="N", help="number of documents, the first ones of C4 (default: 1000)"

@@ -12,8 +12,8 @@ from schemas.reasons import Reason
 class AiTxt(DeclarationFilter):
     """Not in MMC4: a rule for the image's URL in /ai.txt, which has the syntax of robots.txt (Spawning, 2023).
 
-    See https://spawning.substack.com/p/aitxt-a-new-way-for-websites-to-set: the file counts that lies where the image
-    is downloaded.
+    See https://spawning.substack.com/p/aitxt-a-new-way-for-websites-to-set: the file of the host that serves the
+    image counts.
     """
 
     reason = Reason.OPTED_OUT

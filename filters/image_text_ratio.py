@@ -12,7 +12,7 @@ from filters.base import AssignedDocument, DocumentFilter
 class ImageTextRatio(DocumentFilter):
     """Kept images per word of the text, as in NeMo Curator's InterleavedImageToTextRatioFilterStage.
 
-    A limit that is null is not applied. Words are what spaces separate.
+    A limit that is null is not applied. Words are separated by spaces.
     """
 
     min: Annotated[float, Ge(0)] | None = None

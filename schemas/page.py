@@ -72,7 +72,7 @@ class Page:
 
     @property
     def words(self) -> int:
-        """Return the number of words of the sentences, which are what spaces separate."""
+        """Return the number of words in the sentences, as separated by spaces."""
         return sum(len(sentence.split()) for sentence in self.sentences)
 
     @property

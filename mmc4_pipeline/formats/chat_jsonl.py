@@ -42,8 +42,8 @@ _BYTES_PER_TOKEN = 3  # of UTF-8: English has over four, so that lines are rathe
 class ChatJsonl(SequenceFormat):
     """Lines of a template, with image files.
 
-    `max_tokens` splits documents, in whole sentences, into lines of about so many tokens: three bytes of text count as
-    one, and an image as `image_tokens`. An image stays with the sentence that follows it. A single sentence is never
+    `max_tokens` splits documents, in whole sentences, into lines of about that many tokens: three bytes of text count
+    as one, and an image as `image_tokens`. An image stays with the sentence that follows it. A single sentence is never
     split, however long it is.
     """
 

@@ -25,7 +25,7 @@ Places = dict[tuple[str, str], list[Place]]  # by document and URL; a page may h
 
 @dataclass(frozen=True, slots=True)
 class OrderedImage:
-    """A small copy of an image with its number on the page, from 1, and its similarity to the sentence beside it."""
+    """A small copy of an image with its number on the page, from 1, and its similarity to the sentence next to it."""
 
     number: int
     similarity: float

@@ -1,8 +1,8 @@
 """Defines what a scorer must provide: the columns of its scores, and the scores of one shard.
 
 To write a scorer, put a frozen dataclass of its settings into a module of its own and derive it from `Scorer`. The name
-of the module is the scorer's name on the command line and in recipes. A setting must have a default or be optional for
-users to need no more than the name.
+of the module is the scorer's name on the command line and in recipes. Give each setting a default, so that users
+need no more than the name.
 """
 
 from abc import ABC, abstractmethod

@@ -180,7 +180,7 @@ class DocumentIterator(Iterator[Sample]):
         if different:
             named = ", ".join(f"{name} is {identity[name]!r}, not {state.get(name)!r}" for name in different)
             raise UserError(
-                f"this position is of other data or settings: {named}; restore them, or start the epoch anew"
+                f"this position is of other data or settings: {named}; restore them, or start the epoch again"
             )
         self._begin(state["epoch"])
         version, numbers, gauss = state["random"]

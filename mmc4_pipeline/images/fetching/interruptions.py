@@ -13,7 +13,7 @@ from math import inf
 Peer = tuple[str, int]  # address and port
 
 TICK = 1.0  # seconds
-ASLEEP = 5.0  # seconds between two ticks from which on this process had been stopped: by a closed laptop, or SIGSTOP
+ASLEEP = 5.0  # seconds between two ticks after which this process was stopped: by a closed laptop, or SIGSTOP
 RECENT = 5.0  # seconds for which a response shows that the connection works
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds between two checks of a lost connection
 _REMEMBERED, _CHECKED, _ENOUGH = 20, 5, 3  # peers: remembered, checked at a time, and needed for a decision

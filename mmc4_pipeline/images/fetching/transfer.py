@@ -182,7 +182,7 @@ class Transfer:
         response.code, response.message = code, message
         if code == pycurl.E_FTP_WEIRD_SERVER_REPLY and response.status is None and self._lines:
             found = _STATUS.match(self._lines[0])
-            if found and int(found[1]) >= HTTPStatus.BAD_REQUEST:  # whatever else is wrong, that much is said
+            if found and int(found[1]) >= HTTPStatus.BAD_REQUEST:  # whatever else is wrong, the status is known
                 response.status = int(found[1])
         response.is_complete = code == 0
         self._is_ended = True
