@@ -23,7 +23,7 @@ import torch
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-from clip_throughput import Shard
+from made_shard import Shard
 
 from mmc4_pipeline import storage
 from mmc4_pipeline.clip.cores import cores_for

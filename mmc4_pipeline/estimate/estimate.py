@@ -25,7 +25,7 @@ JOIN_SECONDS, TEXT_SECONDS = 1e-4, 1e-3
 BLOCK_SECONDS = 0.015  # of a core, to decompress a block of the CDXJ index and search it (benchmarks/locate_few.py)
 _PAGES_PER_LINE = 3000  # of cluster.idx
 # Seconds of a core per image: to fetch it over HTTPS with a new connection (benchmarks/fetch.py), to prepare it for
-# CLIP on a GPU (benchmarks/clip_throughput.py), and to write it into a dataset's shard (benchmarks/shard_writing.py).
+# CLIP on a GPU (benchmarks/gpu.py), and to write it into a dataset's shard (benchmarks/shard_writing.py).
 FETCH_SECONDS, PREPARE_SECONDS, WRITE_SECONDS = 1 / 447, 4e-3, 1 / 939
 
 

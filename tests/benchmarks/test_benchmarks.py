@@ -14,7 +14,7 @@ REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("clip_throughput", "--model ViT-S-32-alt --images 5 --repeats 1"),
+        ("gpu", "--images 5 --repeats 1"),
         ("fetch_many_hosts", "--hosts 4 --images 2"),
         ("images_from", "--shards 2 --rows 50 --pages 4 --rounds 1"),
         ("locate", "--files 2 --documents 300"),

@@ -1,144 +1,54 @@
-"""Measure how much of a device scoring uses: the model alone, the engine from JPEG bytes, and the stage on one shard.
+"""CLIP's part of `gpu.py`: the rates of the bare model, of the engine from JPEG bytes, and of the stage on one shard.
 
-    python benchmarks/clip_throughput.py
-
-Each rate is compared with that of a large matrix product, measured in turns with them in the same run. No other data is
-needed: the weights are random, and the JPEGs are generated and stored in a shard like that of the images stage. On a
-machine without CUDA the default is a few images, which only show that everything runs. The last line is JSON with
-medians.
+Each rate is compared with that of a large matrix product, measured in turns with them in the same run.
 """
 
 import argparse
-import hashlib
-import io
-import json
-import os
-import platform
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import open_clip
 import torch
-from PIL import Image as PillowImage
+from made_shard import Shard, jpeg
 
 from beam_jobs.score import ScorerWork, ScoreWork, loaded_scorers
 from mmc4_pipeline import storage
 from mmc4_pipeline.clip.cores import cores_for
 from mmc4_pipeline.clip.engine import Engine
-from mmc4_pipeline.clip.model import ClipModel, find_device
+from mmc4_pipeline.clip.model import ClipModel
 from mmc4_pipeline.models.clip_choice import ClipChoice
 from mmc4_pipeline.scorers.clip import Clip
 from mmc4_pipeline.scoring.base import Machine
 from mmc4_pipeline.stage_folder import StageFolder
-from mmc4_pipeline.tar import add_file, open_tar, read_image
-from schemas.image import Image
-from schemas.page import Page
+from mmc4_pipeline.tar import read_image
 from schemas.reasons import Stage
 
-# Typical images of pages: width, height, and how many of ten. 0.19 megapixels on average.
-SIZES = ((800, 600, 1), (640, 480, 2), (500, 375, 3), (400, 300, 2), (300, 300, 2))
-IMAGES_IN_DOCUMENT, SENTENCES_IN_DOCUMENT = 5, 20
-DISTINCT_IMAGES = 500
-WORDS = (
-    "the",
-    "a",
-    "of",
-    "in",
-    "with",
-    "photo",
-    "house",
-    "dog",
-    "tree",
-    "recipe",
-    "garden",
-    "summer",
-    "river",
-    "market",
-)
 
-
-def main() -> None:
-    """Measure, and print the results."""
-    arguments = parsed()
-    device = find_device(arguments.device)
-    on_cuda = torch.device(device).type == "cuda"
-    choice = ClipChoice(arguments.model, "random")
-    with tempfile.TemporaryDirectory() as folder:
-        documents = arguments.images // IMAGES_IN_DOCUMENT
-        shard = Shard(Path(folder), documents)
-        result = {**described(device), "model": arguments.model, "images": shard.images, "sentences": shard.sentences}
-        kinds = [("", False)] + ([("_compiled", True)] if arguments.compile else [])
-        for suffix, compiled in kinds:
-            started = time.perf_counter()
-            scorer = Clip(arguments.model, "random", precision=arguments.precision, torch_compile=compiled)
-            bench = Bench(scorer, Machine(device), shard, arguments)
-            bench.product()
-            bench.warm_up()
-            result["precision"] = bench.model.precision
-            result["tokens_in_sentence"], result["bytes_in_image"] = bench.tokens_in_sentence, shard.bytes
-            result[f"batch{suffix}"] = bench.model.batch_size
-            result[f"seconds_to_load{suffix}"] = round(time.perf_counter() - started, 1)
-            result |= {f"{name}{suffix}": value for name, value in bench.rates(arguments.repeats).items()}
-        result["largest_deviation"] = deviation(ClipModel(choice, "cpu"), bench.model, shard) if on_cuda else None
-    print(json.dumps(result))
-
-
-def parsed() -> argparse.Namespace:
-    """Read the command line. The defaults are small on a CPU, and fill a GPU for a few seconds at a time."""
-    on_cuda = torch.cuda.is_available()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="ViT-L-14" if on_cuda else "ViT-B-32")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument(
-        "--compile", action=argparse.BooleanOptionalAction, default=on_cuda, help="also measure a compiled model"
-    )
-    parser.add_argument("--images", type=int, default=10_000 if on_cuda else 20, help="number of images in the shard")
-    parser.add_argument("--repeats", type=int, default=3)
-    return parser.parse_args()
-
-
-class Shard:
-    """A generated shard of the pages and images stages. All of its sentences are different."""
-
-    def __init__(self, folder: Path, documents: int) -> None:
-        self.output = str(folder)
-        self.pages, self.stored = (StageFolder(storage.join(self.output, name), Stage.IMAGES) for name in ("p", "i"))
-        self.images, self.sentences = documents * IMAGES_IN_DOCUMENT, documents * SENTENCES_IN_DOCUMENT
-        self.tar = self.stored.shard_file("images", 0, 1, "tar")
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            files = list(pool.map(jpeg, range(min(DISTINCT_IMAGES, self.images))))
-        self.bytes = round(sum(len(file) for file in files) / len(files))
-        keys = sorted(hashlib.sha256(str(number).encode()).hexdigest()[:16] for number in range(documents))
-        images = []
-        with storage.write_atomically(self.tar) as stream, open_tar(stream) as tar:
-            for number in range(self.images):
-                data = files[number % len(files)]
-                place = add_file(tar, f"{number}.jpg", data)
-                key, position = keys[number // IMAGES_IN_DOCUMENT], number % IMAGES_IN_DOCUMENT
-                url = f"https://site.example/{number}.jpg"
-                images.append(Image(key, position, url, offset=place, length=len(data)))
-        self.places = [(image.offset or 0, image.length or 0) for image in images]
-        self.texts = [sentence(number) for number in range(self.sentences)]
-        moment = datetime(2019, 4, 25, tzinfo=UTC)
-        pages = [
-            Page(key, f"https://site.example/{key}", "site.example", moment, False, self.texts_of(number), [])  # noqa: FBT003
-            for number, key in enumerate(keys)
-        ]
-        storage.write_records(self.stored.shard_file("images", 0, 1), images, Image)
-        storage.write_records(self.pages.shard_file("pages", 0, 1), pages, Page)
-
-    def texts_of(self, document: int) -> list[str]:
-        """Return a document's sentences."""
-        return self.texts[document * SENTENCES_IN_DOCUMENT : (document + 1) * SENTENCES_IN_DOCUMENT]
+def measured(
+    arguments: argparse.Namespace, device: str, shard: Shard, until: float, *, compiled: bool
+) -> dict[str, object]:
+    """Return the rates of a model, with or without torch.compile, and how far its similarities are from float32."""
+    suffix = "_compiled" if compiled else ""
+    started = time.perf_counter()
+    scorer = Clip(arguments.model, "random", precision=arguments.precision, torch_compile=compiled)
+    bench = Bench(scorer, Machine(device), shard, arguments)
+    bench.product()
+    bench.warm_up()
+    result: dict[str, object] = {
+        "precision": bench.model.precision,
+        "tokens_in_sentence": bench.tokens_in_sentence,
+        "bytes_in_image": shard.bytes,
+        f"batch{suffix}": bench.model.batch_size,
+        f"seconds_to_load{suffix}": round(time.perf_counter() - started, 1),
+    }
+    result |= {f"{name}{suffix}": value for name, value in bench.rates(arguments.repeats, until).items()}
+    if bench.on_cuda:
+        reference = ClipModel(ClipChoice(arguments.model, "random"), "cpu")
+        result[f"largest_deviation{suffix}"] = deviation(reference, bench.model, shard)
+    return result
 
 
 class Bench:
@@ -196,11 +106,18 @@ class Bench:
             "stage": self.stage,
         }
 
-    def rates(self, repeats: int) -> dict[str, float]:
-        """Return medians: items per second, and the share of the matrix product's rate in the same round."""
+    def rates(self, repeats: int, until: float) -> dict[str, float]:
+        """Return medians: items per second, and the share of the matrix product's rate in the same round.
+
+        After the first round, none begins that would end after `until`, a time of `time.monotonic`.
+        """
         seconds: dict[str, list[float]] = {}
         done: dict[str, tuple[int, float]] = {}
-        for _ in range(repeats):
+        started_all = time.monotonic()
+        for number in range(repeats):
+            now = time.monotonic()
+            if number and now + (now - started_all) / number > until:
+                break
             for name, work in self.works().items():
                 self.wait()
                 started = time.perf_counter()
@@ -301,34 +218,3 @@ def deviation(reference: ClipModel, model: ClipModel, shard: Shard) -> float:
         found = Engine(item, cores_for(1)).features(files, shard.texts[:40])
         similarity.append(found.images @ found.sentences.T)
     return float(f"{np.abs(similarity[0] - similarity[1]).max():.2e}")
-
-
-def jpeg(seed: int) -> bytes:
-    """Return a JPEG of smooth shapes with some noise, with about the same bytes per pixel as photographs."""
-    generator = np.random.default_rng(seed)
-    sizes = [(width, height) for width, height, share in SIZES for _ in range(share)]
-    width, height = sizes[seed % len(sizes)]
-    coarse = PillowImage.fromarray(generator.integers(0, 256, (height // 25, width // 25, 3)).astype(np.uint8))
-    smooth = np.asarray(coarse.resize((width, height), PillowImage.Resampling.BICUBIC)).astype(np.float32)
-    noisy: npt.NDArray[np.float32] = smooth + generator.normal(0, 6, smooth.shape).astype(np.float32)
-    file = io.BytesIO()
-    PillowImage.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
-    return file.getvalue()
-
-
-def sentence(number: int) -> str:
-    """Return a unique sentence of 4 to 34 words and a number, of typical length for web pages."""
-    generator = np.random.default_rng(number)
-    words = generator.choice(WORDS, int(generator.integers(4, 35)))
-    return f"{' '.join(words).capitalize()} {number}."
-
-
-def described(device: str) -> dict[str, object]:
-    """Return a description of the device and the software."""
-    on_cuda = torch.device(device).type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_cuda else platform.processor() or platform.machine()
-    return {"device": name, "cores": cores_for(1), "torch": torch.__version__, "python": sys.version.split()[0]}
-
-
-if __name__ == "__main__":
-    main()
