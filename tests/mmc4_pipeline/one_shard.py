@@ -1,5 +1,7 @@
 """A shard as a scorer gets it from the score stage."""
 
+import io
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -29,3 +31,17 @@ def shard_of(
         scores=lambda name: {document.key: document for document in (scores or {})[name]},
         features=lambda name: (features or {})[name],
     )
+
+
+def tar_of(files: list[bytes]) -> tuple[io.BytesIO, list[tuple[int, int]]]:
+    """Return a tar of the files, with the offset and length of each."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for number, data in enumerate(files):
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    stream.seek(0)
+    with tarfile.open(fileobj=stream) as tar:
+        places = [(member.offset_data, member.size) for member in tar]
+    return stream, places

@@ -1,7 +1,6 @@
 """A shard with a few documents and images, for scorers that look at images."""
 
 import io
-import tarfile
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -11,7 +10,7 @@ from schemas.image import Image
 from schemas.page import Page
 from schemas.score import DocumentScores, ImageScore
 from tests.mmc4_pipeline.blip.small_models import WORDS
-from tests.mmc4_pipeline.one_shard import shard_of
+from tests.mmc4_pipeline.one_shard import shard_of, tar_of
 from tests.pages import new_page
 
 BROKEN = b"\xff\xd8 not a JPEG"
@@ -38,7 +37,7 @@ def planted(scale: int = 1) -> tuple[list[Page], list[Image], list[bytes]]:
         pages.append(new_page(f"d{more}", sentences(10 + more, 5)))
         files.append(jpeg(10 + more))
         used[f"d{more}"] = [len(files) - 1]
-    places = tar_places(files)
+    _, places = tar_of(files)
     images = [
         Image(key, position, "u", offset=places[number][0], length=places[number][1])
         for key, numbers in used.items()
@@ -63,20 +62,4 @@ def similar(pages: list[Page], images: list[Image]) -> list[DocumentScores]:
 
 
 def shard(pages: list[Page], images: list[Image], files: list[bytes], clip: str = "clip") -> Shard:
-    return shard_of(pages, images, _tar(files), scores={clip: similar(pages, images)})
-
-
-def tar_places(files: list[bytes]) -> list[tuple[int, int]]:
-    with tarfile.open(fileobj=_tar(files)) as tar:
-        return [(member.offset_data, member.size) for member in tar]
-
-
-def _tar(files: list[bytes]) -> io.BytesIO:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for number, data in enumerate(files):
-            member = tarfile.TarInfo(f"{number}.jpg")
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    stream.seek(0)
-    return stream
+    return shard_of(pages, images, tar_of(files)[0], scores={clip: similar(pages, images)})

@@ -1,7 +1,6 @@
 """Scoring a shard: the same numbers as plain open_clip computes, one image and one sentence at a time."""
 
 import io
-import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from schemas.image import Image
 from schemas.page import ImageLink, Page
 from schemas.reasons import Reason, Stage
 from schemas.score import DocumentScores
-from tests.mmc4_pipeline.one_shard import shard_of
+from tests.mmc4_pipeline.one_shard import shard_of, tar_of
 from tests.pages import new_page
 
 
@@ -44,20 +43,6 @@ def jpeg(seed: int) -> bytes:
     out = io.BytesIO()
     PillowImage.fromarray(pixels).resize((80, 60), PillowImage.Resampling.BICUBIC).save(out, "JPEG")
     return out.getvalue()
-
-
-def tar_of(files: list[bytes]) -> tuple[io.BytesIO, list[tuple[int, int]]]:
-    """Return a tar of the files, with the offset and length of each."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for number, data in enumerate(files):
-            member = tarfile.TarInfo(f"{number}.jpg")
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    stream.seek(0)
-    with tarfile.open(fileobj=stream) as tar:
-        places = [(member.offset_data, member.size) for member in tar]
-    return stream, places
 
 
 @pytest.fixture(scope="module")
