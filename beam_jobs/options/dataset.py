@@ -43,8 +43,8 @@ class DatasetOptions(PipelineOptions):
             "--assignment",
             choices=get_args(Method),
             help="how images are assigned to sentences: hungarian (one per sentence, largest sum of similarities), max "
-            "(each to its most similar sentence) or page (each to the sentence that follows it on its page; needs "
-            "--page_source warc or warc_scan). Default: the recipe's assignment",
+            "(each to its most similar sentence), page (each to the sentence that follows it on its page; not with "
+            "--page_source wat) or published (as the publisher of --published did). Default: the recipe's assignment",
         )
         group.add_argument(
             "--shard_bytes",

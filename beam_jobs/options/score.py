@@ -32,7 +32,7 @@ class ScoreOptions(PipelineOptions):
             nargs="+",
             metavar="NAME",
             help=f"scorers to run, one or more of {', '.join(known_scorers())}; settings follow a colon, for example "
-            "clip:model=ViT-B-32,pretrained=datacomp_xl_s13b_b90k (default: clip, and those that the recipe lists)",
+            "blip_itm:k=10 (default: clip, and those that the recipe lists)",
         )
         add_clip(group)
         group.add_argument(
