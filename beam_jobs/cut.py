@@ -121,7 +121,7 @@ def _describe(settings: DatasetSettings, folder: StageFolder) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EarlierStages:
-    """The manifests of the stages before the cut. There is no locate stage if pages are of WARC files or published."""
+    """The manifests of the stages before the cut. With --warcs and --published there was nothing to locate."""
 
     locate: Manifest[LocatePlan] | None
     pages: Manifest[PagesPlan]

@@ -1,4 +1,4 @@
-"""Runs the pages stage: reads pages that were located, of whole WARC files or published ones, and writes `pages/`."""
+"""Runs the pages stage: reads located pages, whole WARC files or published documents, and writes `pages/`."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator

@@ -34,7 +34,7 @@ class Assignment:
     by: Annotated[dict[str, Annotated[float, Gt(0)]], MinLen(1)] = field(default_factory=lambda: {SIMILARITY: 1.0})
 
     def __post_init__(self) -> None:
-        """Raise ValueError if a method that does not compute anything has what only the other methods have."""
+        """Raise ValueError if the method computes nothing but has a window or scores."""
         if self.method in ("page", "published") and (self.window is not None or self.by != {SIMILARITY: 1.0}):
             raise ValueError(
                 f"method {self.method} has neither window nor by; to combine page order and similarity, use "
