@@ -54,7 +54,7 @@ def captions(shard: Shard, device: str, repeats: int, until: float) -> dict[str,
 
     def describe() -> int:
         done = 0
-        for group in found.prepared(processor.image_processor, pictures, model.at_once):
+        for group in found.prepared(processor.image_processor, pictures):
             done += len(model.captions(torch.stack([item.pixels for item in group if item.pixels is not None])))
         return done
 

@@ -21,11 +21,6 @@ class CaptionModel:
         self._tokens = max_new_tokens
         self._images = HalvingBatches(self._generated, _CUDA_IMAGES if device.on_cuda else _CPU_IMAGES)
 
-    @property
-    def at_once(self) -> int:
-        """Return the number of images that keep the device busy."""
-        return self._images.batch_size * self.device.at_once
-
     def captions(self, pixels: torch.Tensor) -> list[str]:
         """Return a caption for each image, of shape (images, 3, height, width), in one line; it may be empty."""
         parts = self.device.map(self._images, torch.split(pixels, self._images.batch_size))

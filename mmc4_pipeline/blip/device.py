@@ -17,6 +17,7 @@ from mmc4_pipeline.scoring.base import Machine
 from mmc4_pipeline.scoring.picture import Picture, with_pillow
 from mmc4_pipeline.scoring.shard import Place
 
+GROUP = 64  # images that are computed together, whatever the number of cores: batches are parts of a group
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -56,28 +57,21 @@ class Device:
         """The number format and the device: "fp16 on cuda"."""
         return f"{self.precision} on {self.device.type}"
 
-    @property
-    def at_once(self) -> int:
-        """Return how many batches are computed at the same time."""
-        return self._cores.number if self._cores else 1
-
     def map(self, compute: Callable[[Item], Result], batches: Iterable[Item]) -> Iterator[Result]:
         """Compute batches and yield the results in their order."""
         return self._cores.map(compute, batches) if self._cores else map(compute, batches)
 
-    def prepared(
-        self, processor: Any, pictures: Iterable[tuple[Place, Picture]], number: int
-    ) -> Generator[tuple[Prepared, ...]]:
-        """Yield groups of that many images, prepared in threads by the image processor of transformers."""
+    def prepared(self, processor: Any, pictures: Iterable[tuple[Place, Picture]]) -> Generator[tuple[Prepared, ...]]:
+        """Yield groups of `GROUP` images, prepared in threads by the image processor of transformers."""
 
         def prepare(item: tuple[Place, Picture]) -> Prepared:
             place, picture = item
             image = picture.decoded(with_pillow)
             return Prepared(place, picture, None if image is None else pixels_of(image, processor))
 
-        preparing = in_order(self._pool, prepare, pictures, number + self._threads)
+        preparing = in_order(self._pool, prepare, pictures, GROUP + self._threads)
         with closing(preparing):
-            while group := tuple(islice(preparing, number)):
+            while group := tuple(islice(preparing, GROUP)):
                 yield group
 
 

@@ -13,7 +13,7 @@ from mmc4_pipeline.scoring.picture import Picture
 from mmc4_pipeline.scoring.shard import Place
 
 MAX_TOKENS = 35  # to which BLIP's own code for retrieval truncates sentences (github.com/salesforce/BLIP)
-_CPU_IMAGES, _CPU_PAIRS = 4, 16
+_CPU_IMAGES, _CPU_PAIRS = 1, 8  # so small that a group is enough for many cores
 _CUDA_IMAGES, _CUDA_PAIRS = 64, 512
 
 
@@ -41,8 +41,7 @@ class ItmModel:
         of_texts = self._text_features(tokens)
         found: dict[Place, dict[str, Match]] = {}
         looked_at = ((place, picture) for place, picture in pictures if wanted.get(place))
-        groups = self.device.prepared(self._processor.image_processor, looked_at, self._images * self.device.at_once)
-        for group in groups:
+        for group in self.device.prepared(self._processor.image_processor, looked_at):
             images = [(item.place, item.pixels) for item in group if item.pixels is not None]
             if images:
                 states = self._states(torch.stack([pixels for _, pixels in images]))

@@ -108,7 +108,7 @@ class LoadedBlip2:
         """Return the scores. An image that can't be decoded has none."""
         values: dict[Place, Values] = {}
         device, processor = self.model.device, self.model.processor.image_processor
-        for group in device.prepared(processor, shard.pictures(), self.model.at_once):
+        for group in device.prepared(processor, shard.pictures()):
             good = [item for item in group if item.pixels is not None]
             values |= self._described(good) if good else {}
         return ShardScores(shard.scores_of_images(values), device.computed_in, f"and {len(values)} captions")

@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from transformers import AutoProcessor, BlipForImageTextRetrieval
 
 from mmc4_pipeline.assignment import Assignment
-from mmc4_pipeline.blip import itm
+from mmc4_pipeline.blip import device, itm
 from mmc4_pipeline.dataset.weighing import weighted
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
@@ -80,7 +80,8 @@ def test_batches_of_other_sizes_give_the_same_scores(
     given = planted(6)
     first = loaded.score_shard(shard(*given)).documents
     assert first == loaded.score_shard(shard(*given)).documents
-    monkeypatch.setattr(itm, "_CPU_IMAGES", 1)
+    monkeypatch.setattr(device, "GROUP", 5)
+    monkeypatch.setattr(itm, "_CPU_IMAGES", 2)
     monkeypatch.setattr(itm, "_CPU_PAIRS", 3)
     single = BlipItm(str(folder), K).load(Machine("cpu", 100)).score_shard(shard(*given)).documents
     for key, score in by_place(list(first)).items():
@@ -88,6 +89,16 @@ def test_batches_of_other_sizes_give_the_same_scores(
         for name, row in score.values.items():
             for one, two in zip(row, other.values[name], strict=True):
                 assert one == two or one == pytest.approx(two, abs=1e-5)
+
+
+def test_the_number_of_cores_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "GROUP", 4)
+    given = planted(9)
+    found = []
+    for cores in (1, 3):
+        monkeypatch.setattr(device, "cores_for", lambda _, cores=cores: cores)
+        found.append(BlipItm(str(folder), K).load(Machine("cpu")).score_shard(shard(*given)).documents)
+    assert found[0] == found[1]
 
 
 def test_an_assignment_by_itm_uses_the_matrix(loaded: LoadedScorer) -> None:
