@@ -15,7 +15,7 @@ from tests.end_to_end.conftest import built, web
 from tests.end_to_end.running import RECIPE, mmc4, succeeded
 
 __all__ = ["built", "web"]
-FORMATS = ("openflamingo", "webdataset", "energon", "parquet", "mds")
+FORMATS = ("openflamingo", "webdataset", "energon", "parquet", "mds", "chat_jsonl:template=ms_swift")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Trainers' own loaders read each format with the texts, images and order of OpenFlamingo's shards."""
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,19 @@ def test_torchtitan_packs_every_document(dataset: Path, parts: dict[str, list[An
     images = sum(isinstance(part, list) for document in parts.values() for part in document)
     assert sum(batch["images"] for batch in batches) == sum(batch["marks"] for batch in batches) == images
     assert all(batch["shape"][1] == 4096 for batch in batches)
+
+
+def test_ms_swift_reads_chat_jsonl(
+    dataset: Path, parts: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tarfile.open(dataset / "chat_jsonl/shard-00000.tar") as shard:
+        shard.extractall(tmp_path, filter="data")
+    monkeypatch.setenv("ROOT_IMAGE_DIR", str(tmp_path))
+    rows = lines("read_ms_swift", next(tmp_path.glob("*.jsonl")))
+    expected = {
+        "".join(part if isinstance(part, str) else "<image>" for part in document): [
+            part for part in document if isinstance(part, list)
+        ]
+        for document in parts.values()
+    }
+    assert {row["text"]: row["sizes"] for row in rows} == expected
