@@ -56,14 +56,13 @@ class DeniedContent(FileContentFilter):
         return LoadedDeniedContent(exact, near)
 
 
-@dataclass(frozen=True)
 class LoadedDeniedContent(ContentFilter):
     """The filter with its list: hashes of bytes, and perceptual hashes."""
 
-    exact: dict[str, frozenset[int]]
-    near: dict[str, "NearHashes"]
-
     reason = Reason.DENIED
+
+    def __init__(self, exact: dict[str, frozenset[int]], near: dict[str, "NearHashes"]) -> None:
+        self.exact, self.near = exact, near
 
     @property
     def needs_pdq(self) -> bool:

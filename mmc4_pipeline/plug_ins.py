@@ -41,8 +41,8 @@ def find_plug_ins(package: ModuleType, kind: type[Kind], group: str) -> dict[str
     """
     found: dict[str, type[Kind]] = {}
     for module in pkgutil.iter_modules(package.__path__):
-        for item in _defined_in(importlib.import_module(f"{package.__name__}.{module.name}"), kind):
-            found[module.name] = item
+        if provided := _defined_in(importlib.import_module(f"{package.__name__}.{module.name}"), kind):
+            (found[module.name],) = provided
     provided_by = dict.fromkeys(found, "mmc4-pipeline")
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
         owner = f"{point.dist.name} {point.dist.version}" if point.dist else point.value

@@ -215,6 +215,12 @@ def test_adding_a_filter_of_the_whole_corpus_later_is_noticed() -> None:
     assert problem.startswith("filters.corpus_duplicates: on")
 
 
+@pytest.mark.parametrize("key", ["ads", "bad_words", "denied_content", "deny_list"])
+def test_a_recipe_gives_a_filter_its_list(key: str) -> None:
+    recipe = load_recipe("mmc4", (f"filters.{key}.list=a.txt",))
+    assert recipe.to_json()["filters"][key]["list"] == "a.txt"
+
+
 def test_lists_may_be_added_later_but_neither_removed_nor_replaced() -> None:
     without, listed = load_recipe("mmc4"), load_recipe("mmc4", ("filters.deny_list.list=a.txt", "filters.ads={}"))
     other = load_recipe("mmc4", ("filters.deny_list.list=b.txt", "filters.ads={}"))
