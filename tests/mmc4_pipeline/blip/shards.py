@@ -25,7 +25,8 @@ def jpeg(seed: int) -> bytes:
 
 def sentences(seed: int, number: int) -> list[str]:
     generator = np.random.default_rng(seed)
-    return [" ".join(generator.choice(WORDS, int(generator.integers(1, 12)))) for _ in range(number)]
+    lengths = [50, *generator.integers(1, 12, number - 1).tolist()]  # the first is longer than BLIP reads
+    return [" ".join(generator.choice(WORDS, length)) for length in lengths]
 
 
 def planted(scale: int = 1) -> tuple[list[Page], list[Image], list[bytes]]:
