@@ -10,10 +10,8 @@ a folder of its own, and mosaicml-streaming needs NumPy below 2.2, which contrad
 
 import io
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, BinaryIO
@@ -26,6 +24,7 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.base import FinishedShard
 from mmc4_pipeline.formats.sequence import Row, SequenceFormat
 from mmc4_pipeline.storage import HashingWriter
+from mmc4_pipeline.storage.spool import Spool
 from mmc4_pipeline.tar import unreadable
 
 _COLUMNS = {  # in MDS's order, by name
@@ -66,12 +65,12 @@ class Mds(SequenceFormat):
         Raises UserError at the end if the shard has 4 GiB or more.
         """
         sizes: list[int] = []
-        with tempfile.TemporaryFile() as samples:
+        with closing(Spool()) as samples:
 
             def write(row: Row) -> None:
                 sample = _encoded(row)
+                samples.put(len(sizes), sample)
                 sizes.append(len(sample))
-                samples.write(sample)
 
             yield write
             start = 4 + 4 * (len(sizes) + 1) + len(_HEADER)
@@ -81,8 +80,8 @@ class Mds(SequenceFormat):
             writer.write(np.uint32(len(sizes)).tobytes())
             writer.write((np.cumsum([0, *sizes]) + start).astype(np.uint32).tobytes())
             writer.write(_HEADER)
-            samples.seek(0)
-            shutil.copyfileobj(samples, writer)
+            for number in range(len(sizes)):
+                writer.write(samples.get(number) or b"")
 
     def rows(self, stream: BinaryIO, path: str) -> Iterator[Row]:
         """Yield the samples."""

@@ -9,7 +9,6 @@ a shard are removed when it has its note.
 """
 
 import asyncio
-import tempfile
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.images.spool import Spool
+from mmc4_pipeline.storage.spool import Spool
 from schemas.image import Image
 
 PARTIAL = "partial"  # the folder of the parts of all shards
@@ -72,8 +71,7 @@ class Batch:
         """Begin without answers; `close` removes the temporary file."""
         self.rows: dict[str, dict[str, Image]] = defaultdict(dict)
         self.bytes = 0
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - see close
-        self._spool = Spool(self._file)
+        self._spool = Spool()
 
     def add(self, folder: str, image: Image, jpeg: bytes | None) -> None:
         """Add the answer to a URL, unless there is one already."""
@@ -105,7 +103,7 @@ class Batch:
 
     def close(self) -> None:
         """Remove the temporary file."""
-        self._file.close()
+        self._spool.close()
 
 
 def _write_part(folder: str, answers: list[Answer]) -> None:

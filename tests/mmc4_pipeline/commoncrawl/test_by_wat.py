@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,8 @@ def test_wat_and_html_give_the_same_links(crawl: Any) -> None:
     )
     as_it_stands = json.loads(json.dumps(resolved).replace("&", "&amp;"))
     (by_html,) = pages_by_range(INPUTS, str(crawl.root), location.warc_filename, crawl.locations, READER)
+    assert isinstance(by_html, PageContent)
+    by_html = replace(by_html, around=None)  # WAT files do not have the text in which links have their places
     for html in (resolved, as_it_stands):
         write_wat(crawl, [record_of(location.offset, html)])
         assert read_all(crawl) == [by_html]
