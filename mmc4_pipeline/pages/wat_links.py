@@ -74,7 +74,8 @@ def links_of_wat(found: WatImages, page_url: str) -> list[ImageLink]:
 def _texts(alts: list[str]) -> list[str]:
     """Return `alt` attributes with their references resolved and single spaces between words, as nearly all have."""
     together = "|".join(["", *alts, ""])
-    if together.isprintable() and not any(odd in together for odd in ("&", "  ", " |", "| ")):
+    is_usual = together.isprintable() and "&" not in together and "  " not in together
+    if is_usual and " |" not in together and "| " not in together:
         return alts
     return [" ".join(_unescape(alt).split()) for alt in alts]
 
