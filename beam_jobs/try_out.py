@@ -112,6 +112,7 @@ def _missing_weights(options: PipelineOptions) -> list[PublishedFile]:
     """Return the published weights that the build needs and that are not on this machine yet."""
     score = options.view_as(ScoreOptions)
     clip = published_clip(ClipChoice(score.clip_model, score.clip_pretrained))
-    _, *others = needed_by(recipe_of(options))
+    clips = [file for file, _ in catalogue.published_clips()]
+    others = [file for file in needed_by(recipe_of(options)) if file not in clips]
     wanted = [clip, *(file for file in others if not (file is catalogue.NSFW and score.nsfw_weights))]
     return [file for file in wanted if file and not fetched(file)]

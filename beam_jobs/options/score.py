@@ -16,7 +16,7 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models.folder import default_nsfw_weights
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.scorers.clip import Clip
-from mmc4_pipeline.scorers.registry import known_scorers, parse_scorers
+from mmc4_pipeline.scorers.registry import beside_clip, known_scorers, parse_scorers
 from mmc4_pipeline.scoring.base import Machine, Scorer
 from schemas.manifest import CLIP
 
@@ -84,7 +84,6 @@ def chosen_scorers(options: PipelineOptions) -> tuple[Scorer, ...]:
     A recipe that needs an NSFW head gets the fetched one if none is given.
     """
     score, recipe = options.view_as(ScoreOptions), recipe_of(options)
-    listed = [name for name in recipe.score_names if name in known_scorers() and name != CLIP]
     flags = {
         "model": score.clip_model,
         "pretrained": score.clip_pretrained,
@@ -94,7 +93,7 @@ def chosen_scorers(options: PipelineOptions) -> tuple[Scorer, ...]:
         "torch_compile": score.torch_compile,
         "save_features": score.save_features,
     }
-    chosen = parse_scorers(score.scorer or [CLIP, *listed], flags)
+    chosen = parse_scorers(score.scorer or [CLIP, *beside_clip(recipe.score_names)], flags)
     return tuple(_with_nsfw(item, recipe) if isinstance(item, Clip) else item for item in chosen)
 
 

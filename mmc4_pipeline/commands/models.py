@@ -7,12 +7,12 @@ from filters.base import ScoreFilter
 from mmc4_pipeline.arguments import HelpFormatter, add_recipe, add_verbose, command_parser
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models.catalogue import HubModel, PublishedFile, Weights
-from mmc4_pipeline.models.fetch import fetch, needed_by
+from mmc4_pipeline.models.fetch import clip_of, fetch, needed_by
 from mmc4_pipeline.models.folder import ENVIRONMENT, models_folder
 from mmc4_pipeline.models.hub import files_of
 from mmc4_pipeline.progress import counting_bytes
 from mmc4_pipeline.recipe import Recipe, load_recipe
-from mmc4_pipeline.scorers.registry import known_scorers, parse_scorers
+from mmc4_pipeline.scorers.registry import beside_clip, known_scorers, parse_scorers
 from mmc4_pipeline.storage import HttpSettings, Inputs
 from mmc4_pipeline.terminal import Console
 from schemas.manifest import CLIP
@@ -51,15 +51,20 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{folder}: {missing} of {files} files could not be fetched, see above")
     if not arguments.scorer and any(item.column == "face" for item in recipe.of_kind(ScoreFilter).values()):
         console.print("A face head is not published: train one for your CLIP with `mmc4 train_faces`.")
+    if CLIP in (arguments.scorer or [CLIP]) and clip_of(recipe) is None:
+        console.print(
+            f"{', '.join(recipe.score_names)}: this CLIP is not fetched here. open_clip downloads the weights that it "
+            "knows when `mmc4 score` first needs them. On a machine without a connection, pass a file: "
+            "--clip_pretrained PATH"
+        )
     if folder.resolve() != models_folder().resolve():
         console.print(f"To let `mmc4 score` find them: export {ENVIRONMENT}={folder.resolve()}")
 
 
 def _needed(recipe: Recipe, names: list[str] | None) -> list[Weights]:
     """Return what the named scorers need, or else a recipe with the scorers that it lists."""
-    listed = [name for name in recipe.score_names if name in known_scorers() and name != CLIP]
     own = [] if names and CLIP not in names else needed_by(recipe)
-    chosen = parse_scorers([name for name in names or listed if name != CLIP], {})
+    chosen = parse_scorers([name for name in names or beside_clip(recipe.score_names) if name != CLIP], {})
     return list(dict.fromkeys([*own, *(weights for scorer in chosen for weights in scorer.published)]))
 
 

@@ -14,10 +14,12 @@ from mmc4_pipeline.estimate.crawl_size import crawl_size
 from mmc4_pipeline.estimate.estimate import ScoreSpeeds
 from mmc4_pipeline.estimate.explain import assumptions, conclusions
 from mmc4_pipeline.estimate.needs import Prices, Resources
+from mmc4_pipeline.estimate.other_scorers import costs_of
 from mmc4_pipeline.estimate.table import stages_table
 from mmc4_pipeline.estimate.web import CRAWL_DELAY_SHARE, LINKS_PER_DOCUMENT
 from mmc4_pipeline.estimate.whole_run import estimate_run
 from mmc4_pipeline.recipe import load_recipe
+from mmc4_pipeline.scorers.registry import beside_clip, known_scorers, parse_scorers
 from mmc4_pipeline.storage import HttpSettings, Inputs
 from mmc4_pipeline.terminal import Console
 
@@ -26,11 +28,13 @@ Estimate what each of the five stages will take: requests, bytes, disk, core and
 
 The estimate takes less than a minute. It measures how fast a core of this machine reads pages, decodes images and
 computes CLIP ViT-L/14, on generated samples, and looks up the size of the crawl. Nothing is written. All other
-assumptions are printed with the result; options change them.
+assumptions are printed with the result; options change them. Scorers beside CLIP are counted for the recipe that lists
+them, or with --scorer; what they cost on a GPU is unknown until you give their speeds.
 
 Examples:
   mmc4 plan --documents 356317
   mmc4 plan --documents 365000000 --workers 64 --gpus 8 --network 1000
+  mmc4 plan --documents 356317 --gpus 0 --scorer blip_itm:k=3 blip2
   mmc4 plan --c4 'c4/en/*.json.gz' --cc_root https://data.commoncrawl.org
   mmc4 plan --limit 1000 \\
       --c4 hf://datasets/allenai/c4/en/c4-train.00000-of-01024.json.gz
@@ -51,6 +55,8 @@ def main(argv: list[str]) -> None:
         arguments.workers, arguments.network * _MB, arguments.requests_per_second, float(arguments.gpus)
     )
     prices = _prices(arguments)
+    chosen = parse_scorers(arguments.scorer or beside_clip(recipe.score_names), {})
+    scorers = costs_of(chosen, arguments.itm_pairs_per_second, arguments.captions_per_second, resources)
     inputs = Inputs(HttpSettings(requests_per_second=arguments.requests_per_second))
     documents = _documents(inputs, arguments)
     crawl = crawl_size(inputs, arguments.crawl or recipe.crawl, arguments.cc_root)
@@ -58,9 +64,10 @@ def main(argv: list[str]) -> None:
     console = Console()
     with console.status("measuring this machine"):
         score = _score_speeds(arguments)
-        found = estimate_run(recipe, corpus, crawl, score, arguments.crawl_delay_percent / 100, resources, prices)
+        delays = arguments.crawl_delay_percent / 100
+        found = estimate_run(recipe, corpus, crawl, score, delays, resources, prices, scorers)
     console.print(assumptions(found.given), highlight=False)
-    console.print(stages_table(found.locate, found.pages, found.later), highlight=False)
+    console.print(stages_table(found.locate, found.pages, found.later, found.unknown), highlight=False)
     console.print(conclusions(found.given, found.locate, found.pages, found.later), highlight=False)
 
 
@@ -81,6 +88,14 @@ def _parser() -> argparse.ArgumentParser:
     add_documents_format(parser)
     add_recipe(parser)
     parser.add_argument("--crawl", metavar="NAME", help="crawl to read (default: the recipe's crawl)")
+    parser.add_argument(
+        "--scorer",
+        nargs="+",
+        metavar="NAME",
+        help="scorers to count beside clip, one or more of "
+        f"{', '.join(beside_clip(list(known_scorers())))}; settings follow a colon, for example blip_itm:k=10 "
+        "(default: those that the recipe lists)",
+    )
     parser.add_argument(
         "--cc_root",
         metavar="FOLDER",
@@ -106,6 +121,18 @@ def _parser() -> argparse.ArgumentParser:
             "N",
             "the same for sentences (default for both: 300 and 9000 on a GPU; measured on a core)",
         ),
+        (
+            "itm_pairs_per_second",
+            None,
+            "N",
+            "pairs of image and sentence that blip_itm scores on one GPU or core (default: as seen on a core)",
+        ),
+        (
+            "captions_per_second",
+            None,
+            "N",
+            "the same for captions of blip2 (default: derived from that of blip_itm on a core)",
+        ),
     )
     _add_numbers(
         parser.add_argument_group("prices"),
@@ -127,7 +154,12 @@ def _add_numbers(group: argparse._ActionsContainer, *options: tuple[str, float |
 def _prices(arguments: argparse.Namespace) -> Prices:
     """Return the prices. Raises UserError if a number is not possible."""
     positive = ("workers", "network", "requests_per_second", "images_per_document", "image_kilobytes")
-    optional = ("score_images_per_second", "score_sentences_per_second")
+    optional = (
+        "score_images_per_second",
+        "score_sentences_per_second",
+        "itm_pairs_per_second",
+        "captions_per_second",
+    )
     for name in (*positive, *optional):
         value = getattr(arguments, name)
         if (name in positive or value is not None) and value <= 0:

@@ -8,6 +8,7 @@ from mmc4_pipeline.estimate.crawl_size import CrawlSize
 from mmc4_pipeline.estimate.estimate import ScoreSpeeds, Speeds, shards_in_flight
 from mmc4_pipeline.estimate.host_limits import DOCUMENTS_PER_SHARD, group_seconds, largest_site_seconds
 from mmc4_pipeline.estimate.needs import Needs, Prices, Resources
+from mmc4_pipeline.estimate.other_scorers import ScorerCost
 from mmc4_pipeline.estimate.table import dollars, duration, in_words, rounded, short_bytes
 from mmc4_pipeline.estimate.web import DISTINCT
 
@@ -16,7 +17,7 @@ _HOUR, _GB = 3600, 10**9
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What an estimate follows from; `score_source` says where CLIP's speeds are from."""
+    """What an estimate follows from; `score_source` says where CLIP's speeds are from. CLIP is not in `scorers`."""
 
     corpus: Corpus
     crawl: CrawlSize
@@ -26,6 +27,7 @@ class Given:
     crawl_delays: float
     resources: Resources
     prices: Prices
+    scorers: tuple[ScorerCost, ...] = ()
 
 
 def assumptions(given: Given) -> str:
@@ -58,6 +60,7 @@ def assumptions(given: Given) -> str:
             f"{device} scores {in_words(given.score.images_per_second)} images or "
             f"{in_words(given.score.sentences_per_second)} sentences per second ({given.score_source})."
         ),
+        *(cost.in_words(resources) for cost in given.scorers),
         (
             f"{resources.workers:g} workers with one core each (${prices.core_hour:g} an hour), {resources.gpus:g} "
             f"GPUs (${prices.gpu_hour:g} an hour), {short_bytes(resources.bytes_per_second)} per second each way "
@@ -71,7 +74,7 @@ def assumptions(given: Given) -> str:
 def conclusions(given: Given, locate: Needs, sources: Sequence[Needs], later: Sequence[Needs]) -> str:
     """Return what the table does not show."""
     corpus, resources = given.corpus, given.resources
-    images, score, _ = later
+    images, score, *_ = later
     best = sources[0].way
     lines = [
         f"Cheapest: --page_source {best}; the total includes only this one."

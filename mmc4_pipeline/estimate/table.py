@@ -10,12 +10,14 @@ from mmc4_pipeline.estimate.needs import Needs, total
 _DAY = 24
 _LEAST = 0.01  # hours: less is not worth a digit
 _COLUMNS = ("requests", "read", "stored", "temp", "core h", "GPU h", "time", "limit", "cost")
+_UNKNOWN = "?"
 
 
-def stages_table(locate: Needs, sources: Sequence[Needs], later: Sequence[Needs]) -> Table:
+def stages_table(locate: Needs, sources: Sequence[Needs], later: Sequence[Needs], unknown: Sequence[str] = ()) -> Table:
     """Return a table with a row per stage, the total, and below it the other page sources. It fits 80 columns.
 
-    `sources` are the pages stage by each source; the first one is part of the total.
+    `sources` are the pages stage by each source; the first one is part of the total. `unknown` are names of work whose
+    needs are not known: they have rows without figures, before the total.
     """
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("stage", no_wrap=True)
@@ -25,6 +27,8 @@ def stages_table(locate: Needs, sources: Sequence[Needs], later: Sequence[Needs]
     stages = [locate, best, *later]
     for item in stages:
         table.add_row(*_row(item, f"pages {item.way}" if item is best else item.stage))
+    for name in unknown:
+        table.add_row(name, *[_UNKNOWN] * len(_COLUMNS))
     table.add_row(*_row(total(stages), "total"), style="bold")
     for item in others:
         table.add_row(*_row(item, f"or {item.way}"))

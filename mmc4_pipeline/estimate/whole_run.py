@@ -16,6 +16,7 @@ from mmc4_pipeline.estimate.estimate import (
 )
 from mmc4_pipeline.estimate.explain import Given
 from mmc4_pipeline.estimate.needs import Needs, Prices, Resources
+from mmc4_pipeline.estimate.other_scorers import ScorerCost
 from mmc4_pipeline.estimate.speed import measure_speeds
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import Recipe
@@ -25,13 +26,15 @@ from mmc4_pipeline.recipe import Recipe
 class Estimate:
     """What a run takes, and what that follows from. `pages` has the pages stage by each source, the cheapest first.
 
-    `later` are the stages images, score and cut.
+    `later` are the stages images, score and cut; each scorer beside CLIP is a stage of its own, after score. `unknown`
+    are the scorers whose needs are not known.
     """
 
     given: Given
     locate: Needs
     pages: list[Needs]
     later: list[Needs]
+    unknown: list[str]
 
 
 def estimate_run(
@@ -42,21 +45,26 @@ def estimate_run(
     crawl_delays: float,
     resources: Resources,
     prices: Prices,
+    scorers: tuple[ScorerCost, ...] = (),
 ) -> Estimate:
     """Measure how fast this machine reads pages and decodes images, which takes some seconds, and estimate the run.
 
-    `score` has CLIP's speeds and their source, `crawl_delays` is the share of hosts with a Crawl-delay.
+    `score` has CLIP's speeds and their source, `crawl_delays` is the share of hosts with a Crawl-delay, `scorers` are
+    those beside CLIP.
     """
     reader = PageReader(recipe.links, recipe.text_source)
     speeds = measure_speeds(reader, recipe.images)
     pages = page_sources(corpus.documents, crawl, speeds, resources, prices, MAX_GAP)
+    others = [(cost.name, cost.needs(corpus, resources, prices)) for cost in scorers]
     return Estimate(
-        Given(corpus, crawl, speeds, *score, crawl_delays, resources, prices),
+        Given(corpus, crawl, speeds, *score, crawl_delays, resources, prices, scorers),
         locate_needs(corpus.documents, crawl, speeds, resources, prices),
         [item for item in pages if item.way != "wat" or (has_all_for(reader) and not recipe.needing_places)],
         [
             images_needs(corpus, speeds, crawl_delays, resources, prices),
             score_needs(corpus, score[0], resources, prices),
+            *(needs for _, needs in others if needs),
             cut_needs(corpus, resources, prices),
         ],
+        [name for name, needs in others if not needs],
     )

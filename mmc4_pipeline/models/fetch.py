@@ -14,6 +14,7 @@ from mmc4_pipeline.models.clip_choice import file_sha256
 from mmc4_pipeline.models.folder import require_content
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.storage import Inputs
+from schemas.manifest import CLIP
 
 _BLOCK = 1 << 16
 
@@ -22,7 +23,7 @@ Show = Callable[[int, int], None]  # bytes fetched, bytes in total
 
 
 def needed_by(recipe: Recipe) -> list[PublishedFile]:
-    """Return the published files that a recipe needs. The CLIP is the one for which its thresholds are meant, or CLIP.
+    """Return the published files that a recipe needs: its CLIP, if that is one of them, and heads.
 
     A face head is not published: the face detector is needed to train one, and to find boxes.
     """
@@ -32,9 +33,18 @@ def needed_by(recipe: Recipe) -> list[PublishedFile]:
         needs.add("face")
     if recipe.face_detector.model == "cascade":
         del heads["face"]
+    clip = clip_of(recipe)
+    return [*([clip] if clip else []), *(file for need, file in heads.items() if need in needs)]
+
+
+def clip_of(recipe: Recipe) -> PublishedFile | None:
+    """Return the file of the CLIP whose scores a recipe lists; without a list, or by the name `clip`, the default one.
+
+    Returns None if it lists those of another CLIP: a recipe always uses the scores of one.
+    """
     clips = {"_".join(identity.values()): file for file, identity in catalogue.published_clips()}
-    clip = next((clips[name] for name in recipe.score_names if name in clips), catalogue.CLIP)
-    return [clip, *(file for need, file in heads.items() if need in needs)]
+    default = None if recipe.score_names and CLIP not in recipe.score_names else catalogue.CLIP
+    return next((clips[name] for name in recipe.score_names if name in clips), default)
 
 
 def fetch(file: PublishedFile, folder: Path, inputs: Inputs, print_line: Print, show: Show) -> None:

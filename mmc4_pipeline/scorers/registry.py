@@ -45,6 +45,11 @@ def parse_scorers(choices: Sequence[str], defaults: Mapping[str, Any]) -> tuple[
     return tuple(chosen.values())
 
 
+def beside_clip(names: Sequence[str]) -> list[str]:
+    """Return those of a recipe's names of scores that are scorers, without CLIP."""
+    return [name for name in names if name in known_scorers() and name != CLIP]
+
+
 def scorer_of(name: str, settings: Mapping[str, Any]) -> Scorer:
     """Return the scorer of that name with its settings. Raises UserError if it is unknown or a value is not allowed."""
     return with_settings(_class_of(name), settings, f"--scorer {name}")

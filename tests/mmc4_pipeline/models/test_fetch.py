@@ -230,6 +230,7 @@ def wait_for(happened: Callable[[], bool]) -> bool:
     [
         ("mmc4", ["ViT-L-14.pt", "nsfw_torch.pt"]),
         ("mmc4-small", ["ViT-B-32.pt"]),
+        ("mmc4-datacomp", []),
         ("mmc4-core-ff", ["ViT-L-14.pt", "nsfw_torch.pt", "face_detection_yunet_2023mar.onnx"]),
     ],
 )
@@ -246,3 +247,11 @@ def test_the_detector_is_needed_to_find_faces_unless_it_is_the_cascade() -> None
 
 def test_the_head_of_a_filter_that_is_off_is_not_needed() -> None:
     assert [file.name for file in needed_by(load_recipe("mmc4", ("filters.nsfw=null",)))] == ["ViT-L-14.pt"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "clips"), [("[clip, aesthetic]", ["ViT-L-14.pt"]), ("[RN50_openai, aesthetic]", [])]
+)
+def test_only_a_recipe_of_the_default_clip_needs_its_file(scores: str, clips: list[str]) -> None:
+    recipe = load_recipe("mmc4", (f"scores={scores}", "filters.nsfw=null"))
+    assert [file.name for file in needed_by(recipe)] == clips

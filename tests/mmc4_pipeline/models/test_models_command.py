@@ -154,6 +154,14 @@ def test_offline_the_files_of_a_hub_model_are_named_with_their_place(
     assert line.endswith(f"{tmp_path}/Salesforce/blip2-opt-2.7b")
 
 
+def test_a_recipe_of_another_clip_does_not_fetch_the_default_one(server: FileServer, tmp_path: Path) -> None:
+    (line,) = succeeded(mmc4("models", "fetch", "--recipe", "mmc4-datacomp")).stdout.splitlines()
+    assert "ViT-B-32_datacomp_xl_s13b_b90k" in line
+    assert "--clip_pretrained PATH" in line
+    assert server.requests == []
+    assert not (tmp_path / "models").exists()
+
+
 def test_usage() -> None:
     assert "--models_folder" in succeeded(mmc4("models", "fetch", "--help")).stdout
     assert mmc4("models").returncode == 2
