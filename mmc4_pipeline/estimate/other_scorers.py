@@ -47,7 +47,7 @@ class ScorerCost:
         if self.per_second is None:
             return None
         seconds = corpus.scored * self.per_image / self.per_second
-        work = Work(**{"gpu_seconds" if resources.gpus else "core_seconds": seconds})
+        work = Work(gpu_seconds=seconds) if resources.gpus else Work(core_seconds=seconds)
         return Needs.of(self.name, "gpu" if resources.gpus else "cpu", work, resources, prices)
 
     def in_words(self, resources: Resources) -> str:
