@@ -50,7 +50,7 @@ def main() -> None:
             parts["clip_compiled"] = (0.9, partial(clip, compiled=True))
         for name, (share, measure) in parts.items():
             if time.monotonic() > end - (1 - share) * arguments.seconds:
-                print(f"{name}: left out, there is no time left for it", flush=True)
+                print(f"{name}: left out, because its time is over", flush=True)
                 continue
             found = measure(started + share * arguments.seconds)
             result |= found

@@ -206,7 +206,7 @@ def _write_manifest(
     items = list(DatasetSettings.of(manifest).formats.values())
     files, listed = NewFiles(transaction), []
     all_notes = folder.file(ALL_NOTES)
-    notes = (folder.note(shard) for shard in range(manifest.plan.shards))
+    notes = storage.concurrently(folder.note, range(manifest.plan.shards))
     with files.open(ALL_NOTES) as stream, writing_notes(stream) as write:
         for note in read_notes(all_notes, urls=True) if storage.exists(all_notes) else notes:
             own = {found for item in items for file in note.files if (found := item.number_of(file.name)) is not None}

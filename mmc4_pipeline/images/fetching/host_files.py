@@ -25,7 +25,7 @@ _MAX_FILES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class _Unavailable:
-    """Why a host's file could not be read, and its images are not requested therefore (RFC 9309, 2.3.1.4)."""
+    """Why a host's file could not be read, which is why its images are not requested (RFC 9309, 2.3.1.4)."""
 
     reason: str
     error: str

@@ -120,9 +120,9 @@ def follows(path: str, at: int, rest: _Rest) -> bool:
 
 @short_cache(16, URL_LENGTH)
 def _path_of(url: str) -> str:
-    """Return path and query of a URL, as they are compared: a * or $ in them is no wildcard.
+    """Return path and query of a URL, as they are compared: a * or $ in them is not a wildcard.
 
-    Several files are asked about the same URL, one after another.
+    It is cached, because several files are applied to the same URL one after another.
     """
     path = parts_of(web_url(url) or url)[2]
     if len(path) > MAX_PATH:
