@@ -33,7 +33,7 @@ class CurlLoop:
         self._loop.add_reader(self._sockets.fileno(), self._act_on_sockets)
         self._timer: asyncio.TimerHandle | None = None  # never later than _due, but perhaps earlier
         self._due = inf
-        self._will_act = False
+        self._soon: asyncio.Handle | None = None  # acts in the next turn of the event loop
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_idle)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
@@ -56,8 +56,9 @@ class CurlLoop:
         self._multi.close()
         self._loop.remove_reader(self._sockets.fileno())
         self._sockets.close()
-        if self._timer is not None:
-            self._timer.cancel()
+        for planned in (self._timer, self._soon):  # what libcurl asked for as late as while its transfers were stopped
+            if planned is not None:
+                planned.cancel()
 
     def _watch(self, event: int, fd: int, _multi: pycurl.CurlMulti, _data: object) -> None:
         if event == pycurl.POLL_REMOVE:
@@ -73,9 +74,8 @@ class CurlLoop:
         """Act after some milliseconds, or not at all if negative."""
         if milliseconds == 0:
             self._due = inf
-            if not self._will_act:
-                self._will_act = True
-                self._loop.call_soon(self._act_soon)
+            if self._soon is None:
+                self._soon = self._loop.call_soon(self._act_soon)
             return
         self._due = self._loop.time() + milliseconds / 1000 if milliseconds > 0 else inf
         if self._timer is None or self._due < self._timer.when():
@@ -95,7 +95,7 @@ class CurlLoop:
             self._act(pycurl.SOCKET_TIMEOUT, 0)
 
     def _act_soon(self) -> None:
-        self._will_act = False
+        self._soon = None
         self._act(pycurl.SOCKET_TIMEOUT, 0)
 
     def _act(self, fd: int, events: int) -> None:
