@@ -20,6 +20,7 @@ from mmc4_pipeline.images.fetching.origins import normal_url, origin_of
 from mmc4_pipeline.images.fetching.outcomes import Outcome, Target, failed, outcome_of, result_of
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.fetching.transfer import ENCODING, Body, Response, Transfer
+from mmc4_pipeline.naming import registered_domain
 from schemas.reasons import Drop, Reason
 
 MAX_LARGE_BODIES = 64  # in memory at a time
@@ -70,7 +71,8 @@ class ImageClient:
     async def open(cls, settings: FetchSettings) -> AsyncIterator["ImageClient"]:
         """Keep connections alive, and never connect to a private address (unless allowed)."""
         _raise_open_files_limit(2 * settings.max_open + 256)
-        loop, names, interruptions = CurlLoop(max_idle=settings.max_open), Names(), Interruptions()
+        loop, names = CurlLoop(max_idle=settings.max_open), Names()
+        interruptions = Interruptions(names, allow_private_hosts=settings.allow_private_hosts)
         try:
             yield cls(loop, names, interruptions, settings)
         finally:
@@ -86,8 +88,10 @@ class ImageClient:
         """
         started = self._time()
         outcome = await self._request(target, url, held)
-        if outcome.may_retry and await self._interruptions.excuse(started, target.deadline):
-            return replace(outcome, is_excused=True)
+        if outcome.may_retry:
+            domain = registered_domain(target.route.address(url))
+            if await self._interruptions.excuse(domain, started, target.deadline):
+                return replace(outcome, is_excused=True)
         return outcome
 
     async def _request(self, target: Target, url: str, held: Held) -> Outcome:

@@ -1,12 +1,13 @@
 """What happens to this machine while it fetches: it is stopped for longer than a timeout, or its connection is lost."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -97,27 +98,85 @@ class Network:
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")
 
 
+WELL_KNOWN = "127.0.0.9"
+
+
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interruptions, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(interruptions, "RECENT", 0.0)
 
 
+@pytest.fixture
+def well_known(monkeypatch: pytest.MonkeyPatch) -> Network:
+    """The only well-known host, which can be reached once it has begun."""
+    with socket.create_server((WELL_KNOWN, 0)) as free:
+        network = Network({WELL_KNOWN: free.getsockname()[1]})
+    monkeypatch.setattr(interruptions, "WELL_KNOWN", list(network.ports.items()))
+    return network
+
+
+def is_waiting(log: pytest.LogCaptureFixture) -> bool:
+    return any(record.name == interruptions.__name__ for record in log.records)
+
+
 @pytest.mark.usefixtures("_impatient")
-def test_a_lost_connection_loses_no_image_and_no_host(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("responding", [4, 2, 0], ids=["later", "after two had responded", "from the start"])
+def test_a_lost_connection_loses_no_image_and_no_host(
+    caplog: pytest.LogCaptureFixture, well_known: Network, responding: int
+) -> None:
     async def run() -> None:
         network = Network()
         await network.begin(*HOSTS)
         async with Fetcher.open(settings()) as fetcher:
-            await fetch_all(fetcher, *network.urls("/first"))
+            await fetch_all(fetcher, *network.urls("/first")[:responding])
             await network.end()
             images = [url for number in range(MAX_FAILURES_IN_A_ROW) for url in network.urls(f"/{number}")]
             fetching = asyncio.create_task(fetch_all(fetcher, *images))
-            await until(lambda: any(record.name == interruptions.__name__ for record in caplog.records))
+            await until(lambda: is_waiting(caplog))
             await network.begin(*HOSTS)
+            await well_known.begin(WELL_KNOWN)
             assert {result.body for result in await fetching} == {BODY}
-            assert set(network.requested.values()) == {1 + MAX_FAILURES_IN_A_ROW}
+            images_each = dict.fromkeys(HOSTS, MAX_FAILURES_IN_A_ROW)
+            assert network.requested == Counter(images_each) + Counter(HOSTS[:responding])
+        assert not well_known.requested
         await network.end()
+        await well_known.end()
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("domains", [2, 4], ids=["too few to tell", "enough, and a well-known host is there"])
+def test_dead_hosts_are_unavailable_although_none_ever_responds(well_known: Network, domains: int) -> None:
+    async def run() -> None:
+        network = Network()
+        await network.begin(*HOSTS[:domains])
+        dead = network.urls("/dead")
+        await network.end()
+        if domains == len(HOSTS):
+            await well_known.begin(WELL_KNOWN)
+        async with Fetcher.open(settings()) as fetcher:
+            assert {result.reason for result in await fetch_all(fetcher, *dead)} == {Reason.HOST_UNAVAILABLE}
+        await well_known.end()
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_network_that_sends_everything_to_itself_is_no_connection(
+    caplog: pytest.LogCaptureFixture, well_known: Network
+) -> None:
+    """A login page's address, which is private, stands in for all hosts until somebody has logged in."""
+
+    async def run() -> None:
+        await well_known.begin(WELL_KNOWN)
+        async with Fetcher.open(replace(settings(), allow_private_hosts=False)) as fetcher:
+            dead = [f"http://host.{number}.invalid/a.jpg" for number in range(len(HOSTS))]
+            fetching = asyncio.create_task(fetch_all(fetcher, *dead))
+            await until(lambda: is_waiting(caplog))
+            fetching.cancel()
+        await well_known.end()
 
     asyncio.run(run())
 
