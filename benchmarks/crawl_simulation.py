@@ -135,7 +135,7 @@ class ModelledWeb:
     most_open: Counter[str] = field(default_factory=Counter)
     sites: dict[str, int] = field(default_factory=dict)
 
-    async def request(self, target: Target, url: str, _held: Held) -> Outcome:
+    async def request(self, target: Target, url: str, _held: Held, _unread: Outcome | None = None) -> Outcome:
         """Respond as the host would."""
         parts = urlsplit(url)
         name, loop = parts.hostname or "", asyncio.get_running_loop()

@@ -4,9 +4,11 @@ import asyncio
 import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import SplitResult
 
+import pycurl
 from msgspec.structs import replace
 
 from filters.short_cache import NAME_LENGTH, short_cache
@@ -15,11 +17,13 @@ from mmc4_pipeline.images.fetching import robots
 from mmc4_pipeline.images.fetching.content_coding import decoded
 from mmc4_pipeline.images.fetching.curl_loop import CurlLoop
 from mmc4_pipeline.images.fetching.interruptions import Interruptions
+from mmc4_pipeline.images.fetching.lenient import LenientRequest
+from mmc4_pipeline.images.fetching.messages import ENCODING, Body, Response
 from mmc4_pipeline.images.fetching.names import Names
 from mmc4_pipeline.images.fetching.origins import normal_url, origin_of
 from mmc4_pipeline.images.fetching.outcomes import Outcome, Target, failed, outcome_of, result_of
 from mmc4_pipeline.images.fetching.settings import FetchSettings
-from mmc4_pipeline.images.fetching.transfer import ENCODING, Body, Response, Transfer
+from mmc4_pipeline.images.fetching.transfer import Transfer
 from mmc4_pipeline.naming import registered_domain
 from schemas.reasons import Drop, Reason
 
@@ -54,6 +58,23 @@ class Held:
                 self._large.release()
 
 
+class _Answer:
+    """Decides what to do with a body once the header is there; `refused` is why it must not be read."""
+
+    __slots__ = ("_body", "refused", "target")
+
+    def __init__(self, target: Target, body: Body) -> None:
+        self.target, self._body = target, body
+        self.refused: Drop | None = None
+
+    def choose(self, response: Response) -> Body | None:
+        if response.status != HTTPStatus.OK:
+            return _DRAIN
+        found = result_of(response, self.target)
+        self.refused = self.target.handler.refuse(found.robots_tag or "", found.declarations or "")
+        return self._body if self.refused is None else None
+
+
 class ImageClient:
     """Connections for images. Use `async with ImageClient.open(settings) as client`."""
 
@@ -80,25 +101,28 @@ class ImageClient:
             loop.close()
             names.close()
 
-    async def request(self, target: Target, url: str, held: Held) -> Outcome:
+    async def request(self, target: Target, url: str, held: Held, unread: Outcome | None = None) -> Outcome:
         """Make one request. `held` gets what must be held until the result has been used.
+
+        `unread` is the outcome before if libcurl could not read the answer; this request is then made without it, and
+        the outcome remains if that fails too.
 
         A failure that is this machine's is excused, once its connection works again. Raises UserError if this machine
         can't open more connections.
         """
         started = self._time()
-        outcome = await self._request(target, url, held)
-        if outcome.may_retry:
-            domain = registered_domain(target.route.address(url))
-            if await self._interruptions.excuse(domain, started, target.deadline):
-                return replace(outcome, is_excused=True)
-        return outcome
-
-    async def _request(self, target: Target, url: str, held: Held) -> Outcome:
-        route = target.route
-        address = normal_url(route.address(url))
+        address = normal_url(target.route.address(url))
         if address is None:
             return failed(target, Reason.HTTP_ERROR, "no valid URL")
+        if unread is not None and unread.unread_from is not None:
+            outcome = await self._request_leniently(target, address, held, unread, unread.unread_from)
+        else:
+            outcome = await self._request(target, address, origin_of(url).host, held)
+        if outcome.may_retry and await self._interruptions.excuse(registered_domain(address), started, target.deadline):
+            return replace(outcome, is_excused=True)
+        return outcome
+
+    async def _request(self, target: Target, address: str, host: str, held: Held) -> Outcome:
         try:
             addresses = await self._addresses(address)
         except TimeoutError:
@@ -108,18 +132,36 @@ class ImageClient:
         except ValueError:  # from Python's IDNA codec
             return failed(target, Reason.HTTP_ERROR, "no valid URL")
         transfer = self._unused.pop() if self._unused else Transfer(self._loop, self._settings)
+        answer = _Answer(target, self._host_file if target.is_host_file else self._image)
         try:
-            transfer.set_url(address, addresses, route.pool_name(origin_of(url).host) if route.is_replay else None)
+            transfer.set_url(address, addresses, target.route.pool_name(host) if target.route.is_replay else None)
             transfer.set_fresh(self._interruptions.woken)
-            response, refused = await self._read(transfer, target, held)
-            if transfer.has_wrong_length:  # browsers ignore it
-                with transfer.until_closed():
-                    response, refused = await self._read(transfer, target, held)
+            transfer.start(answer.choose)
+            while await transfer.until_large():
+                await held.hold(self._large)
+                transfer.go_on()
+            response, peer = transfer.response, transfer.peer
             if response.status is not None:
-                self._interruptions.note_response(transfer.peer)
+                self._interruptions.note_response(peer)
         finally:
             transfer.stop()
             self._unused.append(transfer)
+        outcome = await self._outcome(response, answer, address, held)
+        is_unread = response.status is None and response.code == pycurl.E_FTP_WEIRD_SERVER_REPLY
+        return replace(outcome, unread_from=peer) if is_unread else outcome
+
+    async def _request_leniently(
+        self, target: Target, address: str, held: Held, unread: Outcome, peer: tuple[str, int]
+    ) -> Outcome:
+        request = LenientRequest(address, peer, self._settings)
+        answer = _Answer(target, self._host_file if target.is_host_file else self._image)
+        await request.run(answer.choose, partial(held.hold, self._large))
+        outcome = await self._outcome(request.response, answer, address, held)
+        return replace(unread, unread_from=None) if request.response.status is None else outcome
+
+    async def _outcome(self, response: Response, answer: "_Answer", address: str, held: Held) -> Outcome:
+        """Return what an answer means, with its body decoded."""
+        target, refused = answer.target, answer.refused
         held.is_abandoned = response.status is not None and not response.is_complete
         if refused is not None:
             return Outcome(replace(result_of(response, target), reason=refused.reason, filter=refused.filter))
@@ -152,25 +194,6 @@ class ImageClient:
             async with asyncio.timeout(self._settings.timeout):
                 found = await self._names.look_up(host)
         return f"+{host}:{port}:{','.join(found)}"
-
-    async def _read(self, transfer: Transfer, target: Target, held: Held) -> tuple[Response, Drop | None]:
-        refused: Drop | None = None
-
-        def choose(response: Response) -> Body | None:
-            nonlocal refused
-            if response.status != HTTPStatus.OK:
-                return _DRAIN
-            found = result_of(response, target)
-            refused = target.handler.refuse(found.robots_tag or "", found.declarations or "")
-            if refused is not None:
-                return None
-            return self._host_file if target.is_host_file else self._image
-
-        transfer.start(choose)
-        while await transfer.until_large():
-            await held.hold(self._large)
-            transfer.go_on()
-        return transfer.response, refused
 
 
 @short_cache(65536, NAME_LENGTH)

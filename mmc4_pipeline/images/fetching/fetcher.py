@@ -119,16 +119,19 @@ class Fetcher:
         If the host is busy, the request is repeated until the deadline: no image is lost by coming too fast.
         The slots are held until the body has been handled: if decoding falls behind, bodies must not pile up in memory.
         """
-        outcome, failures, excused, refusals, name = None, 0, 0, None, origin_of(url).host
+        outcome, unread, failures, excused, refusals, name = None, None, 0, 0, None, origin_of(url).host
         while True:
             try:
                 host = await self._hosts.acquire(name, target.deadline)
             except SkippedRequestError as skipped:
                 return Outcome(_skipped(target.empty_result, outcome, skipped))
             try:
-                outcome = await self._request_once(target, url, host, may_excuse=excused < MAX_EXCUSED)
+                outcome = await self._request_once(target, url, host, unread, may_excuse=excused < MAX_EXCUSED)
             finally:
                 self._hosts.release(host)
+            unread = outcome if outcome.unread_from is not None else None
+            if unread is not None:
+                continue
             if outcome.is_excused and excused < MAX_EXCUSED:
                 excused += 1
                 continue
@@ -143,14 +146,16 @@ class Fetcher:
             if outcome.may_retry:
                 await asyncio.sleep(_FIRST_BACKOFF * 2 ** (failures - 1))
 
-    async def _request_once(self, target: Target, url: str, host: Host, *, may_excuse: bool) -> Outcome:
-        """Make a request in the slots of its host, and pass on the image.
+    async def _request_once(
+        self, target: Target, url: str, host: Host, unread: Outcome | None, *, may_excuse: bool
+    ) -> Outcome:
+        """Make a request in the slots of its host, and pass on the image. `unread` is as in ImageClient.request.
 
         A failure counts against the host unless it is excused, and may be.
         """
         held, started = Held(), host.time()
         try:
-            outcome = await self._client.request(target, url, held)
+            outcome = await self._client.request(target, url, held, unread)
             if not (may_excuse and outcome.is_excused):
                 _record(host, outcome, started)
             if outcome.result.reason is None and outcome.location is None:
@@ -191,7 +196,8 @@ def _skipped(empty: FetchResult, outcome: Outcome | None, skipped: SkippedReques
     """Return the result for a request that was not made: that of the last try, unless it could still succeed later."""
     if outcome is None:
         return replace(empty, reason=skipped.reason, error=skipped.text)
-    if outcome.pushback is not None or (outcome.may_retry and skipped.reason is Reason.DEFERRED):
+    may_retry = outcome.may_retry or outcome.unread_from is not None
+    if outcome.pushback is not None or (may_retry and skipped.reason is Reason.DEFERRED):
         return replace(outcome.result, reason=skipped.reason, error=f"{outcome.result.error}; {skipped.text}")
     return outcome.result
 

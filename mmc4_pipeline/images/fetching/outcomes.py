@@ -12,8 +12,8 @@ from filters.web_url import web_url, without_fragment
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.fetching.addresses import ForbiddenAddressError
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler
+from mmc4_pipeline.images.fetching.messages import LOCATION, RESERVATION, RETRY_AFTER, ROBOTS_TAG, USAGE, Response
 from mmc4_pipeline.images.fetching.routes import Route
-from mmc4_pipeline.images.fetching.transfer import LOCATION, RESERVATION, RETRY_AFTER, ROBOTS_TAG, USAGE, Response
 from mmc4_pipeline.storage.http.client import retry_after
 from schemas.declarations import TDM_HEADER, USAGE_HEADER, bounded
 from schemas.reasons import Reason
@@ -60,7 +60,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     `pushback` is set if the host is busy (429 or 503): how many seconds it asked to wait, 0 if it did not say.
     `may_retry` is set after a failure that may pass, and `is_excused` if it is not the host's. `location` is where a
-    redirect leads.
+    redirect leads. `unread_from` is the address and port whose answer libcurl can't read, but lenient.py perhaps can.
     """
 
     result: FetchResult
@@ -68,6 +68,7 @@ class Outcome(msgspec.Struct, frozen=True):
     may_retry: bool = False
     is_excused: bool = False
     location: str | None = None
+    unread_from: tuple[str, int] | None = None
 
 
 def is_server_failure(status: int) -> bool:

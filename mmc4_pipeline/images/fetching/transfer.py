@@ -2,71 +2,30 @@
 
 import asyncio
 import hashlib
-import re
 import socket
-import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from http import HTTPStatus
 
 import pycurl
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from filters.web_url import parts_of
 from mmc4_pipeline.images.fetching.addresses import public_socket
 from mmc4_pipeline.images.fetching.curl_loop import CurlLoop
+from mmc4_pipeline.images.fetching.messages import (
+    BUFFER,
+    CONNECT_SECONDS,
+    LARGE_BODY,
+    REQUEST_FIELDS,
+    STATUS,
+    Body,
+    Response,
+    certificates,
+    fields_of,
+)
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 
-LARGE_BODY = 512 << 10  # bytes; reading a larger body pauses until it is told to go on
-_CONNECT_SECONDS = 10.0  # for opening a connection; the whole request has more time
 _IDLE_SECONDS = 15  # for which an unused connection is kept
-# "identity": images are compressed already, and what is not sent compressed can't be a decompression bomb.
-_HEADERS = ["Accept: image/*,*/*;q=0.5", "Accept-Encoding: identity"]
-# The fields of a header that are kept.
-ENCODING, LOCATION, RESERVATION = "content-encoding", "location", "tdm-reservation"
-RETRY_AFTER, ROBOTS_TAG, USAGE = "retry-after", "x-robots-tag", "content-usage"
-_KEPT = {name.encode(): name for name in (ENCODING, LOCATION, RESERVATION, RETRY_AFTER, ROBOTS_TAG, USAGE)}
-_STATUS = re.compile(rb"HTTP/[\d.]+\s+(\d{3})")
-_WRONG_LENGTH = "Invalid Content-Length"  # how libcurl's message starts
 _HEADER_END = (b"\r\n", b"\n")
-_BUFFER = 128 << 10  # bytes that are read at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """What to do with a body: collect at most `limit` bytes, or read at most `limit` bytes to be done with the request.
-
-    A body that is not collected is given up after `seconds`.
-    """
-
-    limit: int
-    is_collected: bool
-    seconds: float | None = None
-
-
-@dataclass(slots=True)
-class Response:
-    """An answer as far as it was read. `status` is None if there was none.
-
-    `headers` has the fields that say something about an image, by their names in lower case.
-    `is_complete` says whether all of it was read; `is_too_long` whether its body was longer than its limit. `code` and
-    `message` are libcurl's if it failed. `os_error` is why no socket was opened.
-    """
-
-    status: int | None = None
-    headers: dict[str, list[str]] = field(default_factory=dict)
-    chunks: list[bytes] = field(default_factory=list)
-    code: int = 0
-    message: str = ""
-    is_complete: bool = False
-    is_too_long: bool = False
-    os_error: OSError | None = None
-
-    @property
-    def body(self) -> bytes:
-        """Return what was collected of the body."""
-        return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
 
 
 class Transfer:
@@ -99,11 +58,11 @@ class Transfer:
             curl.setopt(pycurl.RESOLVE, [addresses])
         if pool_name is not None:
             curl.setopt(pycurl.CONNECT_TO, [f"::{host}"])
-            curl.setopt(pycurl.HTTPHEADER, [*_HEADERS, f"Host: {host}"])
+            curl.setopt(pycurl.HTTPHEADER, [*REQUEST_FIELDS, f"Host: {host}"])
             host = f"{hashlib.sha256(pool_name.encode()).hexdigest()[:32]}.pool"
         elif self._has_pool_name:
             curl.setopt(pycurl.CONNECT_TO, [])
-            curl.setopt(pycurl.HTTPHEADER, _HEADERS)
+            curl.setopt(pycurl.HTTPHEADER, REQUEST_FIELDS)
         self._has_pool_name = pool_name is not None
         origin = f"{scheme}://{host}/"
         if origin != self._origin:
@@ -125,23 +84,6 @@ class Transfer:
     def peer(self) -> tuple[str, int]:
         """Return the address and port that the last request was sent to."""
         return str(self.curl.getinfo(pycurl.PRIMARY_IP)), int(self.curl.getinfo(pycurl.PRIMARY_PORT))
-
-    @property
-    def has_wrong_length(self) -> bool:
-        """Return whether the request failed for a Content-Length that is not a number, and not for a second one."""
-        is_second = any(line.lower().startswith(b"content-length") for line in self._lines)
-        return self.response.message.startswith(_WRONG_LENGTH) and not is_second
-
-    @contextmanager
-    def until_closed(self) -> Iterator[None]:
-        """Read bodies to the end of the connection, whatever length their header has, until the `with` block ends."""
-        self.curl.setopt(pycurl.IGNORE_CONTENT_LENGTH, 1)
-        self.curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_0)  # so that the server closes it
-        try:
-            yield
-        finally:
-            self.curl.setopt(pycurl.IGNORE_CONTENT_LENGTH, 0)
-            self.curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
 
     def start(self, choose: Callable[[Response], Body | None]) -> None:
         """Start the request whose URL is set. `choose` is called after the header; None gives up the body at once."""
@@ -181,7 +123,7 @@ class Transfer:
         response = self.response
         response.code, response.message = code, message
         if code == pycurl.E_FTP_WEIRD_SERVER_REPLY and response.status is None and self._lines:
-            found = _STATUS.match(self._lines[0])
+            found = STATUS.match(self._lines[0])
             if found and int(found[1]) >= HTTPStatus.BAD_REQUEST:  # whatever else is wrong, the status is known
                 response.status = int(found[1])
         response.is_complete = code == 0
@@ -209,14 +151,14 @@ class Transfer:
             return None
         response = self.response
         lines, self._lines = self._lines, []
-        found = _STATUS.match(lines[0]) if lines else None
+        found = STATUS.match(lines[0]) if lines else None
         if found is None:
             return -1
         status = int(found[1])
         if status < HTTPStatus.OK:  # the final answer follows
             return None
         response.status = status
-        response.headers = _fields(lines[1:])
+        response.headers = fields_of(lines[1:])
         try:
             self._body = self._choose(response)
         except Exception as error:  # noqa: BLE001 - raised where the request was made
@@ -247,43 +189,17 @@ class Transfer:
         self._end(pycurl.E_WRITE_ERROR, "given up")
 
 
-def _fields(lines: list[bytes]) -> dict[str, list[str]]:
-    """Return the header's fields that are kept, the values of repeated ones in order."""
-    fields: dict[str, list[str]] = {}
-    values: list[str] | None = None  # those of the line before, if they are kept
-    for number, line in enumerate(lines):
-        if number and line[0] in b" \t":  # a folded line (RFC 9112, 5.2)
-            if values is not None:
-                values[-1] = f"{values[-1]} {_text(line).strip()}"
-            continue
-        found, _, value = line.partition(b":")
-        name = _KEPT.get(found.strip().lower())
-        values = None if name is None else fields.setdefault(name, [])
-        if values is not None:
-            values.append(_text(value).strip())
-    return fields
-
-
-def _text(octets: bytes) -> str:
-    try:
-        return octets.decode()
-    except UnicodeDecodeError:
-        return octets.decode("latin-1")
-
-
 def _options(settings: FetchSettings) -> list[tuple[int, object]]:
-    paths = ssl.get_default_verify_paths()
-    certificates = paths.cafile or DEFAULT_CA_BUNDLE_PATH
     return [
         (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
         (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
         (pycurl.PROXY, ""),  # also none that the environment names
         (pycurl.NOSIGNAL, 1),
         (pycurl.USERAGENT, settings.user_agent),
-        (pycurl.HTTPHEADER, _HEADERS),
+        (pycurl.HTTPHEADER, REQUEST_FIELDS),
         (pycurl.TIMEOUT_MS, round(settings.timeout * 1000)),
-        (pycurl.CONNECTTIMEOUT_MS, round(min(settings.timeout, _CONNECT_SECONDS) * 1000)),
+        (pycurl.CONNECTTIMEOUT_MS, round(min(settings.timeout, CONNECT_SECONDS) * 1000)),
         (pycurl.MAXAGE_CONN, _IDLE_SECONDS),
-        (pycurl.BUFFERSIZE, _BUFFER),
-        (pycurl.CAINFO, certificates),
+        (pycurl.BUFFERSIZE, BUFFER),
+        (pycurl.CAINFO, certificates()),
     ]

@@ -89,7 +89,6 @@ def test_an_image_is_read_however_it_is_framed_and_coded(raw: bytes) -> None:
 
 
 MALFORMED = {
-    "a line without a colon": response(IMAGE, b"garbage"),
     "not HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
     "HTTP 0.9": IMAGE,
     "different lengths": response(IMAGE, b"Content-Length: 5"),
@@ -100,24 +99,27 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_answer_is_not_requested_again_and_not_the_hosts_failure(raw: bytes) -> None:
+def test_a_malformed_answer_is_not_the_hosts_failure_and_not_requested_three_times(raw: bytes) -> None:
     paths = [f"/{number}.jpg" for number in range(12)]
     results, server = answers_of(lambda target, _before: response(IMAGE) if target == "/last" else raw, *paths, "/last")
     assert [result.reason for result in results] == [Reason.CORRUPT] * 12 + [None]
-    assert server.targets == [*paths, "/last"]
+    times = (
+        2 if raw == MALFORMED["different lengths"] else 1
+    )  # libcurl's own refusal of a header is checked (lenient.py)
+    assert server.targets == [path for path in paths for _ in range(times)] + ["/last"]
 
 
 @pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED)
 def test_malformed_answers_do_not_slow_their_host_down(raw: bytes) -> None:
-    async def run() -> Host:
+    async def run() -> tuple[Host, int]:
         settings = FetchSettings(**USUAL, robots_txt=False)
         async with serving_raw(lambda *_: raw) as server, Fetcher.open(settings) as fetcher:
             host = fetcher.first_host(ImageRequest(server.address, MOMENT))
             await fetch_all(fetcher, *(f"{server.address}/{number}.jpg" for number in range(12)))
-            return host
+            return host, len(server.targets)
 
-    host = asyncio.run(run())
-    assert (host.health, host.failures, host.answered) == (1.0, 0, 12)
+    host, requests = asyncio.run(run())
+    assert (host.health, host.failures, host.answered) == (1.0, 0, requests)
 
 
 BROKEN_OFF = {
@@ -156,7 +158,8 @@ def test_a_robots_txt_that_breaks_off_is_requested_again(raw: bytes) -> None:
         (response(b"\xff\x00 :::\n\r" + ROBOTS), [None, Reason.ROBOTS]),
         (response(b"", b"no field", status=b"HTTP/1.1 404 Not Found"), [None, None]),
         (response(b"", b"no field", status=b"HTTP/1.1 500 Oops"), [Reason.HOST_UNAVAILABLE] * 2),
-        (response(ROBOTS, b"no field"), [Reason.HOST_UNAVAILABLE] * 2),
+        (response(ROBOTS, b"no field"), [None, Reason.ROBOTS]),
+        (response(ROBOTS, b"Content-Length: 1"), [Reason.HOST_UNAVAILABLE] * 2),
     ],
 )
 def test_of_a_malformed_robots_txt_whatever_can_be_read_counts(answer: bytes, reasons: list[Reason | None]) -> None:
@@ -165,20 +168,3 @@ def test_of_a_malformed_robots_txt_whatever_can_be_read_counts(answer: bytes, re
 
     results, _ = answers_of(answers, "/a.jpg", "/private/a.jpg", robots_txt=True)
     assert [result.reason for result in results] == reasons
-
-
-@pytest.mark.parametrize("length", [b"", b" ", b" all", b" -1"])
-def test_a_length_that_is_not_a_number_does_not_count(length: bytes) -> None:
-    (image,), server = answers_of(
-        lambda _target, _before: response(IMAGE, b"Content-Length:" + length, length=False), "/a.jpg"
-    )
-    assert (image.reason, image.body) == (None, IMAGE)
-    assert len(server.targets) == 2
-
-
-def test_after_a_wrong_length_others_count_again() -> None:
-    def answer(target: str, _before: int) -> bytes:
-        return response(IMAGE, b"Content-Length:", length=False) if target == "/a.jpg" else response(IMAGE)[:-2]
-
-    (image, broken), _ = answers_of(answer, "/a.jpg", "/b.jpg")
-    assert (image.body, broken.reason) == (IMAGE, Reason.CORRUPT)

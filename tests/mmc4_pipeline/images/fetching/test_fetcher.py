@@ -11,8 +11,8 @@ from aiohttp import web
 from mmc4_pipeline.images.fetching import client
 from mmc4_pipeline.images.fetching.fetcher import Fetcher
 from mmc4_pipeline.images.fetching.interface import FetchResult
+from mmc4_pipeline.images.fetching.messages import LARGE_BODY
 from mmc4_pipeline.images.fetching.settings import FetchSettings
-from mmc4_pipeline.images.fetching.transfer import LARGE_BODY
 from schemas.reasons import Drop, Reason
 from tests.mmc4_pipeline.images.web_server import (
     BODY,

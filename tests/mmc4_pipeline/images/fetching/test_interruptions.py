@@ -109,7 +109,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def well_known(monkeypatch: pytest.MonkeyPatch) -> Network:
-    """The only well-known host, which can be reached once it has begun."""
+    """Run the only well-known host, which can be reached once it has begun."""
     with socket.create_server((WELL_KNOWN, 0)) as free:
         network = Network({WELL_KNOWN: free.getsockname()[1]})
     monkeypatch.setattr(interruptions, "WELL_KNOWN", list(network.ports.items()))
