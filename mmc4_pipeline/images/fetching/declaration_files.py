@@ -20,6 +20,10 @@ _VALID = (0, "0", *_RESERVED)
 class DeclarationFile(Protocol):
     """A file of a host that was read."""
 
+    @property
+    def size(self) -> int:
+        """Return about how many bytes it takes in memory."""
+
     def declarations(self, url: str) -> list[str]:
         """Return what the file declares about what is at a URL of its host."""
 
@@ -34,6 +38,11 @@ class AiTxt:
     def read(cls, body: bytes, names: Collection[str]) -> Self:
         """Read a file, whatever it contains."""
         return cls(Robots.read(body, names))
+
+    @property
+    def size(self) -> int:
+        """Return about how many bytes it takes in memory."""
+        return self.rules.size
 
     def declarations(self, url: str) -> list[str]:
         """Return the rule that disallows a URL, if one does."""
@@ -56,6 +65,11 @@ class Tdmrep:
             found = []
         rules = found if isinstance(found, list) else [found]
         return cls(PathRules((rule["location"], _value(rule)) for rule in rules if _is_rule(rule)))
+
+    @property
+    def size(self) -> int:
+        """Return about how many bytes it takes in memory."""
+        return self.rules.size
 
     def declarations(self, url: str) -> list[str]:
         """Return the rule that reserves the rights for a URL, if one does."""

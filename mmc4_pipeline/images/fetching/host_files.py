@@ -20,7 +20,7 @@ from schemas.reasons import Drop, Reason
 
 ROBOTS_TXT = "/robots.txt"
 _MAX_AGE = 24 * 3600.0  # seconds after which a file is read again (RFC 9309, 2.4)
-_MAX_FILES = 20_000
+_MAX_FILES, _MAX_BYTES = 20_000, 256 << 20  # in memory; a file of 500 KiB may have 40,000 rules, which take 16 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,12 @@ class _FileHandler:
 
 @dataclass(slots=True)
 class _Download:
-    """A file that is being read, or was: the deadline of its requests, and when it must be read again."""
+    """A file that is being read, or was: the deadline of its requests, when it must be read again, and its size."""
 
     task: asyncio.Task[DeclarationFile | _Unavailable]
     deadline: float
     expires: float = inf
+    size: int = 0
 
 
 class HostFiles:
@@ -67,6 +68,7 @@ class HostFiles:
         self._hosts = hosts
         self._download = download
         self._files: OrderedDict[str, _Download] = OrderedDict()  # those used last are at the end
+        self._size = 0
 
     async def judge(self, target: Target, url: str) -> FetchResult | tuple[str, ...]:
         """Return what the files of a URL's host declare about it, or the result if it must not be requested."""
@@ -89,25 +91,47 @@ class HostFiles:
         while True:
             known = self._files.get(key)
             if known is None or (known.task.done() and now() >= known.expires):
+                self._forget(key)
                 known = self._files[key] = self._start(key, target, root, path)
+                self._make_room()
             self._files.move_to_end(key)
             found = await known.task
             if not isinstance(found, _Unavailable):
+                self._count(key, known, found.size)
                 known.expires = min(known.expires, now() + _MAX_AGE)
                 return found
             if found.reason != Reason.DEFERRED:
                 known.expires = min(known.expires, now() + SKIPPED_SECONDS)
                 return found
             if self._files.get(key) is known:
-                del self._files[key]
+                self._forget(key)
             if target.deadline <= known.deadline:
                 return found
 
     def _start(self, key: str, target: Target, root: str, path: str) -> _Download:
-        while len(self._files) >= _MAX_FILES and next(iter(self._files.values())).task.done():
-            self._files.popitem(last=False)
         file = Target(key, target.route, _FileHandler(target.handler), target.deadline, is_host_file=True)
         return _Download(asyncio.create_task(self._read(file, root, path)), target.deadline)
+
+    def _count(self, key: str, known: _Download, size: int) -> None:
+        if self._files.get(key) is known and not known.size:
+            known.size = size
+            self._size += size
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Forget the files that were used longest ago, but none that is being read."""
+        for _ in range(len(self._files)):
+            if len(self._files) <= _MAX_FILES and self._size <= _MAX_BYTES:
+                break
+            key, oldest = next(iter(self._files.items()))
+            if oldest.task.done():
+                self._forget(key)
+            else:
+                self._files.move_to_end(key)
+
+    def _forget(self, key: str) -> None:
+        if (known := self._files.pop(key, None)) is not None:
+            self._size -= known.size
 
     async def _read(self, target: Target, root: str, path: str) -> DeclarationFile | _Unavailable:
         """Download a file and read it, in another thread: that may take a while, and other hosts must not wait."""

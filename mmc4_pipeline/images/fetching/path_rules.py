@@ -16,6 +16,7 @@ MAX_PATH = 16_384  # characters; servers accept half of that
 MAX_WORK = 300_000  # for one URL, in units of some 10 ns: a few milliseconds
 _WORK_OF_RULE, _WORK_OF_PART = 60, 20
 _CHARACTERS_PER_UNIT = 16
+_BYTES_OF_RULE, _BYTES_OF_CHARACTER = 400, 6  # in memory, at most, as measured
 # Everything else is percent-encoded before patterns and paths are compared (RFC 3986: reserved and unreserved).
 _SAFE = "!#$%&'()*+,/:;=?@[]-._~"
 _ENCODED = re.compile("%([0-9A-Fa-f]{2})")
@@ -58,6 +59,7 @@ class PathRules:
         self._plain: dict[str, list[Rule]] = {}
         self._exact: dict[str, list[Rule]] = {}
         self._wild: dict[str, list[_Rest]] = {}
+        self.size = 0  # about how many bytes it takes in memory
         for number, (pattern, value) in enumerate(dict.fromkeys(rules)):
             whole = _comparable(pattern)
             rule = Rule(number, pattern, len(whole), value)
@@ -69,6 +71,7 @@ class PathRules:
                 self._wild.setdefault(head, []).append(_Rest(parts, ends, rule))
             else:
                 (self._exact if is_anchored else self._plain).setdefault(head, []).append(rule)
+            self.size += _BYTES_OF_RULE + _BYTES_OF_CHARACTER * len(whole)
         self._lengths = sorted({len(head) for head in (*self._plain, *self._wild)})
 
     def __bool__(self) -> bool:

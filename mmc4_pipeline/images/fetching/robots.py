@@ -99,6 +99,11 @@ class Robots:
         group = ours if ours.is_named else all_others
         return cls(PathRules(group.access), PathRules(group.usage), group.delay)
 
+    @property
+    def size(self) -> int:
+        """Return about how many bytes it takes in memory."""
+        return self.access.size + self.usage.size
+
     def allows(self, url: str) -> bool:
         """Return whether a URL may be requested; one for which that can't be found out may not."""
         return self.refusing_pattern(url) is None
