@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -10,7 +11,7 @@ from beam_jobs import build
 from beam_jobs.command_line import parse
 from beam_jobs.options.common import output_folder
 from beam_jobs.options.recipe import recipe_of
-from beam_jobs.options.score import ScoreOptions
+from beam_jobs.options.score import chosen_scorers
 from beam_jobs.options.web import http_settings
 from beam_jobs.try_preview import COMMON_CRAWL, print_preview
 from mmc4_pipeline.arguments import command_parser
@@ -18,13 +19,16 @@ from mmc4_pipeline.clip.extra import require_score_extra
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.fetching.robots import has_contact
 from mmc4_pipeline.models import catalogue
-from mmc4_pipeline.models.catalogue import PublishedFile
-from mmc4_pipeline.models.clip_choice import ClipChoice
+from mmc4_pipeline.models.catalogue import PublishedFile, Weights
 from mmc4_pipeline.models.fetch import fetch, needed_by
 from mmc4_pipeline.models.folder import fetched, models_folder, published_clip
+from mmc4_pipeline.models.hub import fetched_model, files_of
 from mmc4_pipeline.progress import counting_bytes
+from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.report.funnel import print_dataset
 from mmc4_pipeline.run_folders import stage_folder
+from mmc4_pipeline.scorers.clip import Clip
+from mmc4_pipeline.scoring.base import Scorer
 from mmc4_pipeline.storage import Inputs
 from mmc4_pipeline.storage.http.client import USER_AGENT
 from mmc4_pipeline.terminal import Console
@@ -96,7 +100,10 @@ def _build_arguments(own: argparse.Namespace) -> list[str]:
 
 
 def _run(options: PipelineOptions, console: Console) -> None:
-    output, missing, inputs = output_folder(options), _missing_weights(options), Inputs(http_settings(options))
+    output, scorers, inputs = output_folder(options), chosen_scorers(options), Inputs(http_settings(options))
+    for scorer in scorers:
+        scorer.check_packages()
+    missing = _missing_weights(recipe_of(options), scorers, inputs)
     if stage_folder(output, Stage.LOCATE).has_begun():
         console.print(f"{output}: continues after the last finished shard")
     else:
@@ -108,11 +115,22 @@ def _run(options: PipelineOptions, console: Console) -> None:
     print_dataset(stage_folder(output, Stage.CUT, recipe_of(options).name), console)
 
 
-def _missing_weights(options: PipelineOptions) -> list[PublishedFile]:
-    """Return the published weights that the build needs and that are not on this machine yet."""
-    score = options.view_as(ScoreOptions)
-    clip = published_clip(ClipChoice(score.clip_model, score.clip_pretrained))
-    clips = [file for file, _ in catalogue.published_clips()]
-    others = [file for file in needed_by(recipe_of(options)) if file not in clips]
-    wanted = [clip, *(file for file in others if not (file is catalogue.NSFW and score.nsfw_weights))]
-    return [file for file in wanted if file and not fetched(file)]
+def _missing_weights(recipe: Recipe, scorers: Sequence[Scorer], inputs: Inputs) -> list[PublishedFile]:
+    """Return the published weights that the build needs and that are not on this machine yet.
+
+    Raises UserError if the files of a model on the Hub cannot be listed.
+    """
+    clips = [scorer for scorer in scorers if isinstance(scorer, Clip)]
+    known_clips = [file for file, _ in catalogue.published_clips()]  # the recipe's may not be the chosen one
+    wanted: list[Weights | None] = [published_clip(clip.choice) for clip in clips]
+    wanted += [file for file in needed_by(recipe) if file not in known_clips]
+    if any(clip.nsfw_weights for clip in clips):
+        wanted = [file for file in wanted if file is not catalogue.NSFW]
+    wanted += [weights for scorer in scorers for weights in scorer.published]
+    files: list[PublishedFile] = []
+    for weights in dict.fromkeys(wanted):
+        if isinstance(weights, PublishedFile):
+            files.append(weights)
+        elif weights and not fetched_model(weights.name):
+            files += files_of(weights, models_folder(), inputs)
+    return [file for file in files if not fetched(file)]

@@ -1,5 +1,6 @@
 """Prints what `mmc4 try` is about to download, and how long it will take."""
 
+from collections import Counter
 from os import cpu_count
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -8,7 +9,7 @@ from beam_jobs.options.common import output_folder
 from beam_jobs.options.locate import ChoiceOptions, LocateOptions
 from beam_jobs.options.pages import PagesOptions
 from beam_jobs.options.recipe import recipe_of
-from beam_jobs.options.score import ScoreOptions
+from beam_jobs.options.score import ScoreOptions, chosen_scorers
 from mmc4_pipeline.documents.choosing import count_documents, document_files
 from mmc4_pipeline.documents.fields import FORMATS, parse_fields
 from mmc4_pipeline.estimate.clip_speed import ON_GPU, gpus_here, measure_clip
@@ -16,6 +17,7 @@ from mmc4_pipeline.estimate.corpus import Corpus
 from mmc4_pipeline.estimate.crawl_size import C4_CRAWL, crawl_size
 from mmc4_pipeline.estimate.estimate import score_needs
 from mmc4_pipeline.estimate.needs import Prices, Resources
+from mmc4_pipeline.estimate.other_scorers import costs_of
 from mmc4_pipeline.estimate.preview import preview
 from mmc4_pipeline.estimate.table import duration
 from mmc4_pipeline.estimate.web import CRAWL_DELAY_SHARE
@@ -40,7 +42,9 @@ def print_preview(options: PipelineOptions, inputs: Inputs, missing: list[Publis
     documents = count_documents(inputs, document_files(inputs, locate.c4), names, options.view_as(ChoiceOptions).limit)
     console.print(f"{documents:,} documents of {' '.join(locate.c4)}, into {output_folder(options)}", soft_wrap=True)
     with console.status("measuring this machine"):
-        weights = {file.what: inputs.size(file.url) for file in missing}
+        weights: Counter[str] = Counter()
+        for file in missing:  # several may be of one model
+            weights[file.what] += inputs.size(file.url)
         found = _estimate(options, inputs, documents)
     console.print(preview(found, weights, options.view_as(PagesOptions).page_source))
     if recipe_of(options).scores == "_".join(catalogue.SMALL_CLIP_IDENTITY.values()):
@@ -62,4 +66,5 @@ def _estimate(options: PipelineOptions, inputs: Inputs, documents: int) -> Estim
     score = (ON_GPU, "assumed") if gpus else measure_clip(options.view_as(ScoreOptions).clip_model)
     resources = Resources(cpu_count() or 1, _BYTES_PER_SECOND, inputs.http.requests_per_second, gpus)
     free = Prices(0, 0, 0, 0, 0)
-    return estimate_run(recipe, Corpus(documents), crawl, score, CRAWL_DELAY_SHARE, resources, free)
+    scorers = costs_of(chosen_scorers(options), None, None, resources)
+    return estimate_run(recipe, Corpus(documents), crawl, score, CRAWL_DELAY_SHARE, resources, free, scorers)

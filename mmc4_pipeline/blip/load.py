@@ -10,11 +10,16 @@ from mmc4_pipeline.models.clip_choice import file_sha256
 from mmc4_pipeline.models.hub import require_model, weights_of
 
 
-def require(model: HubModel, name: str, scorer: str) -> None:
-    """Raise UserError unless a scorer's packages and its model are there."""
+def require_packages(scorer: str) -> None:
+    """Raise UserError unless a scorer's packages are there."""
     require_score_extra(f"--scorer {scorer}")
     if find_spec("transformers") is None:
         raise UserError(f"--scorer {scorer} needs transformers: pip install 'mmc4-pipeline[hf]'")
+
+
+def require(model: HubModel, name: str, scorer: str) -> None:
+    """Raise UserError unless a scorer's packages and its model are there."""
+    require_packages(scorer)
     require_model(model, name, scorer)
 
 

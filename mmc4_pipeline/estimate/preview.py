@@ -29,6 +29,7 @@ def preview(found: Estimate, weights: Mapping[str, int], page_source: str) -> st
             f"Downloads about {short_bytes(sum(size for size, _ in downloads))}:",
             *(f"  {short_bytes(size):>{width}}  {what}" for size, what in downloads),
             f"Takes about {duration(max(1 / 60, sum(hours.values())))} at {short_bytes(speed)} per second: {times}.",
+            *(f"The time of the scorer {name} is not known, and is not included." for name in found.unknown),
             f"Stores about {short_bytes(sum(item.stored for item in stages))}.",
             "Sizes and times may be off by a factor of two.",
         )

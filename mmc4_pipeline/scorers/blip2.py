@@ -64,6 +64,12 @@ class Blip2(Scorer):
         clip = published_clip(self.choice)
         return (*own, *((clip,) if clip else ()))
 
+    def check_packages(self) -> None:
+        """Raise UserError unless the packages are there."""
+        from mmc4_pipeline.blip.load import require_packages
+
+        require_packages("blip2")
+
     def check(self) -> None:
         """Raise UserError unless the packages and both models are there."""
         from mmc4_pipeline.blip.load import require

@@ -50,6 +50,12 @@ class BlipItm(Scorer):
         """Return the model, unless it is the user's own."""
         return (catalogue.BLIP_ITM,) if self.model == catalogue.BLIP_ITM.name else ()
 
+    def check_packages(self) -> None:
+        """Raise UserError unless the packages are there."""
+        from mmc4_pipeline.blip.load import require_packages
+
+        require_packages("blip_itm")
+
     def check(self) -> None:
         """Raise UserError unless the packages and the model are there."""
         from mmc4_pipeline.blip.load import require

@@ -26,7 +26,7 @@ from tests.end_to_end.running import RECIPE, WEIGHTS, Run, Web, data_of, mmc4, r
 from tests.end_to_end.sources import ROOT
 from tests.mmc4_pipeline.clip.openai_archive import archive
 from tests.mmc4_pipeline.file_server import FileServer, Handler, cut, serving
-from tests.mmc4_pipeline.hub import serving_hub
+from tests.mmc4_pipeline.hub import hub_model, serving_hub
 
 C4 = "c4-train.00000-of-01024.json.gz"
 DOCUMENTS = "12"
@@ -130,6 +130,26 @@ def test_one_command_fetches_everything_and_shows_the_result(stand_ins: StandIns
     assert "Downloads" not in again
     assert data_of(folder) == before
     assert len(weights.requests) == requests
+
+
+def test_scorers_of_a_recipe_have_their_weights_counted_and_fetched(
+    stand_ins: StandIns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "matched.yaml"
+    recipe.write_text(f"extends: {RECIPE}\nscores: [clip, blip_itm]\n")
+    name, own = catalogue.BLIP_ITM.name, {"config.json": b"{}", "model.safetensors": bytes(3_000_000)}
+    files = stand_ins.weights.files
+    files |= hub_model(name, own)
+    files[f"/{name}/resolve/c0ffee/model.safetensors"] = b"\1" * 3_000_000  # not what the Hub states
+    monkeypatch.setattr("mmc4_pipeline.models.hub.HUB", stand_ins.weights.address)
+
+    run = stand_ins.run(tmp_path / "try", "--recipe", str(recipe))
+    assert "model.safetensors" in refusal(run)
+    assert re.search(rf"3(\.0)? MB +{re.escape(catalogue.BLIP_ITM.what)}", run.stdout)
+    assert re.search("Takes about .*blip_itm .*Stores about", run.stdout, re.DOTALL)
+    fetched = {path.name for path in stand_ins.models.rglob("*") if path.suffix in (".pt", ".json", ".safetensors")}
+    assert fetched == {"ViT-L-14.pt", "nsfw_torch.pt", "config.json"}
+    assert not (tmp_path / "try").exists()
 
 
 def whole(handler: Handler, body: bytes) -> None:

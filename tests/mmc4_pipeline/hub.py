@@ -1,5 +1,6 @@
 """A stand-in for the Hugging Face Hub on loopback: the few requests that `hf://` needs to find and read files."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,19 @@ def serving_hub(files: dict[str, bytes]) -> Iterator[FileServer]:
     content = {resolved(name): data for name, data in files.items()}
     with serving(content | {path: json.dumps(answer).encode() for path, answer in answers.items()}) as server:
         yield server
+
+
+def hub_model(model: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return what the Hub has at its paths for a model of some files; it states the sha256 of those with weights."""
+    siblings = [
+        {"rfilename": name}
+        if name.endswith((".json", ".txt"))
+        else {"rfilename": name, "lfs": {"sha256": hashlib.sha256(data).hexdigest()}}
+        for name, data in files.items()
+    ]
+    listing = json.dumps({"sha": "c0ffee", "siblings": siblings}).encode()
+    content = {f"/{model}/resolve/c0ffee/{name}": data for name, data in files.items()}
+    return content | {f"/api/models/{model}?blobs=true": listing}
 
 
 def sent(server: FileServer, name: str) -> int:

@@ -14,6 +14,7 @@ from mmc4_pipeline.models import catalogue
 from mmc4_pipeline.models.hub import fetched_model
 from tests.end_to_end.running import mmc4, refusal, succeeded
 from tests.mmc4_pipeline.file_server import FileServer
+from tests.mmc4_pipeline.hub import hub_model
 
 Serve = Callable[[dict[str, bytes]], FileServer]
 
@@ -83,16 +84,6 @@ def test_offline_there_is_one_line_per_file_with_its_place(
         assert line.endswith(f" {tmp_path}/models/{file.name}")
 
 
-def hub(model: str, names: dict[str, bytes]) -> dict[str, bytes]:
-    """Return what a stand-in for the Hub answers for a model of some files; it states the sha256 of its weights."""
-    sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in names.items()}
-    stated = [name for name in names if not name.endswith((".json", ".txt"))]
-    siblings = [{"rfilename": name, **({"lfs": {"sha256": sha256[name]}} if name in stated else {})} for name in names]
-    listing = json.dumps({"sha": "c0ffee", "siblings": siblings}).encode()
-    content = {f"/{model}/resolve/c0ffee/{name}": data for name, data in names.items()}
-    return content | {f"/api/models/{model}?blobs=true": listing}
-
-
 FILES = {
     "README.md": b"about",
     "config.json": b"{}",
@@ -113,7 +104,7 @@ def test_scorers_models_are_fetched_from_the_hub_and_their_heads_from_elsewhere(
 ) -> None:
     monkeypatch.setenv("MMC4_MODELS", str(tmp_path))
     name = catalogue.BLIP_ITM.name
-    server = serve({**hub(name, FILES), "/linear.pth": b"head"})
+    server = serve({**hub_model(name, FILES), "/linear.pth": b"head"})
     monkeypatch.setattr("mmc4_pipeline.models.hub.HUB", server.address)
     monkeypatch.setattr(catalogue, "AESTHETIC", replace(catalogue.AESTHETIC, url=f"{server.address}/linear.pth"))
     command = ("models", "fetch", "--scorer", "blip_itm", "aesthetic")
