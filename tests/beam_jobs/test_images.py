@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from beam_jobs.images import ImagesWork
+from beam_jobs.fetch_images import FetchImages
 from mmc4_pipeline import storage
 from mmc4_pipeline.images import answers
 from mmc4_pipeline.images.answers import stored_urls
@@ -115,7 +115,7 @@ def test_a_late_worker_changes_nothing_in_a_finished_shard(
         write_pages(pages, server.address)
         folder = StageFolder(str(tmp_path / "images"), Stage.IMAGES)
         settings = FetchSettings(timeout=90, delay_per_host=0, robots_txt=False, allow_private_hosts=True)
-        work = ImagesWork(
+        work = FetchImages(
             pages=pages,
             folder=folder,
             shards=SHARDS,

@@ -8,6 +8,7 @@ from apache_beam.metrics.monitoring_infos import SAMPLED_BYTE_SIZE_URN, extract_
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from beam_jobs.command_line import OWN_OPTIONS, parse
+from beam_jobs.fetch_images import FetchImages
 from beam_jobs.images import ImagesWork
 from beam_jobs.options.images import fetch_settings
 from beam_jobs.options.recipe import recipe_of
@@ -27,14 +28,16 @@ def test_of_an_image_only_its_hash_moves_between_steps(web: Web, built: Path, tm
     options = parse(web.build_arguments(output), "", "", OWN_OPTIONS)
     shards = folder.manifest().plan.shards
     shutil.rmtree(output / "images/done")  # fetched shards remain
-    work = ImagesWork(
+    recipe = recipe_of(options)
+    fetching = FetchImages(
         pages=pages,
         folder=folder,
         shards=shards,
-        recipe=recipe_of(options),
+        recipe=recipe,
         settings=fetch_settings(options),
         lists=LoadedFilters.read({}, INPUTS),
     )
+    work = ImagesWork(fetching=fetching, recipe=recipe)
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
     work.build(pipeline, list(range(shards)))
     infos = [info for info in pipeline.run().monitoring_infos() if info.urn == SAMPLED_BYTE_SIZE_URN]
