@@ -17,7 +17,7 @@ from mmc4_pipeline.naming import site_of
 from mmc4_pipeline.pages.captions import Captions
 from mmc4_pipeline.pages.links import PageUrls, image_link, resolve
 from mmc4_pipeline.pages.srcset import parse_srcset
-from mmc4_pipeline.pages.text_around import text_around
+from mmc4_pipeline.pages.text_around import NOT_TEXT, text_around
 from mmc4_pipeline.pages.tree import parse_html
 from mmc4_pipeline.recipe import LinkSettings
 from schemas.page import ImageLink
@@ -29,6 +29,7 @@ _READABLE = ("", "image/jpeg", "image/jpg", "image/png", "image/webp", "image/gi
 _SRCSET = re.compile(r"\s[0-9]{1,6}(?:\.[0-9]{1,9})?[wx][\s,]*\Z")
 _OF_SOURCES = ("src", "lazy", "original", "orig-file", "echo")
 _IMAGE_FILE = re.compile(r"\.(?:jpe?g|png|webp|gif)(?:[?#]|\s*\Z)", re.IGNORECASE)
+_WANTED = ", ".join(("base[href]", "img", "figcaption", *NOT_TEXT))
 _MAX_LEVELS = 8  # from an image up to its link; 60 real pages had 4 at most
 _MAX_HREF = 2048  # characters; a page may put one link around all of its images
 
@@ -59,7 +60,7 @@ def links_and_text(
     `main_images` are the images in the main content, as the function of that name numbers them.
     """
     tree = parse_html(text)
-    nodes = tree.css("base[href], img, figcaption")  # in one walk, because a second one would take as long
+    nodes = tree.css(_WANTED)  # in one walk, because a second one would take as long
     base_tag = next((node for node in nodes if node.tag == "base"), None)
     base = resolve(page_url, base_tag.attributes.get("href") if base_tag else None) or page_url
     images = [node for node in nodes if node.tag == "img"]
@@ -74,7 +75,7 @@ def links_and_text(
         links.append(image_link(position, url, tag, attribute, in_main_content, leads_to, urls.reason))
         links[-1].caption = captions.of(images[ordinal])
         linked.append(images[ordinal])
-    return LinksAndText(links, text_around(tree, linked))
+    return LinksAndText(links, text_around(tree, linked, [node for node in nodes if node.tag in NOT_TEXT]))
 
 
 def _leads_to(image: LexborNode, urls: PageUrls, site: str) -> str | None:
@@ -86,7 +87,10 @@ def _leads_to(image: LexborNode, urls: PageUrls, site: str) -> str | None:
         node = node.parent
     href = node.attributes.get("href") if node is not None and node.tag == "a" else None
     url = urls.resolve(href) if href and len(href) <= _MAX_HREF and not urls.reason else None
-    return url if url and site_of(url) != site else None
+    if not url:
+        return None
+    origin = url[: url.find("/", len("https://")) + 1]  # the few origins of a page are parsed once, not each URL
+    return url if site_of(origin or url) != site else None
 
 
 def _of_src(images: list[LexborNode], urls: PageUrls) -> Iterator[tuple[int, Attributes, str, str]]:

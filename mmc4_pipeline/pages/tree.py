@@ -12,7 +12,8 @@ from selectolax.lexbor import LexborHTMLParser
 MAX_TAGS = 20_000  # take a second if nested in each other; the largest of 60 real pages has a quarter of it
 
 MAX_ATTRIBUTES = 300  # per tag: parsers compare each with all before it
-_LONG = 8192  # characters: a shorter tag does not have too many attributes
+# A shorter tag does not have too many attributes.
+_LONG_TAG = re.compile(r"<[^<]{8192,}+")
 _ATTRIBUTE = r"""[\s/]++[^\s/>=]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"']*+))?+"""
 _ENDLESS_TAG = re.compile(rf"<[a-zA-Z][^\s/><]*+(?:{_ATTRIBUTE}){{{MAX_ATTRIBUTES + 1}}}")
 _RAW = "iframe|noembed|noframes|script|style|textarea|title|xmp"  # elements that contain text and no tags
@@ -29,9 +30,8 @@ def has_endless_tag(text: str) -> bool:
 
 def parse_html(text: str) -> LexborHTMLParser:
     """Parse a page without tags that have too many attributes; of too many tags, keep only those that links need."""
-    pieces = text.split("<")
-    if any(len(piece) > _LONG and has_endless_tag(f"<{piece}") for piece in pieces):
-        text = "<".join(piece for piece in pieces if not has_endless_tag(f"<{piece}"))
+    if any(_ENDLESS_TAG.match(text, *tag.span()) for tag in _LONG_TAG.finditer(text)):
+        text = "<".join(piece for piece in text.split("<") if not has_endless_tag(f"<{piece}"))
     if text.count("<") > MAX_TAGS:
         text = _PART.sub(lambda part: part.group() if _KEPT.match(part.group()) else "", text)
     return LexborHTMLParser(text)
