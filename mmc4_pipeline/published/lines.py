@@ -1,7 +1,7 @@
 """Read JSON lines that anybody may have written: plain, gzip, zstd or zip, each within bounds."""
 
 import io
-import struct
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ _MAX_EXPANSION = 200  # bytes per compressed byte; MMC4's files have 5
 _ALWAYS_ALLOWED = 64 << 20  # bytes: a small file may be compressed better
 _BUFFER, _SMALL_BUFFER = 1 << 20, 1 << 16  # of a whole file, and of the beginning of one
 _COMPRESSED = (".gz", ".zst", ".zip")
+# What is raised for damaged files; zipfile has no exception of its own for impossible numbers and names.
+_UNREADABLE = (
+    *(EOFError, OSError, OverflowError, ValueError, NotImplementedError),
+    *(zlib.error, zipfile.BadZipFile, lzma.LZMAError),
+)
 
-# The end of a zip file: signature, 4 numbers of disks and members, size of the directory, its offset, comment's length.
-_END = struct.Struct("<4s4H2LH")
-_END_MARK, _LARGE_MARK = b"PK\5\6", b"PK\6\7"
-_MAX_COMMENT = 1 << 16
-_LOCATOR = 20  # bytes before the end: there is one only in an archive in zip64 format
-_MAX_DIRECTORY = 1 << 20  # bytes: ten thousand members
+_MAX_DIRECTORY = 1 << 20  # bytes of the list of a zip file's members: ten thousand of them
 
 
 def rows_of_lines(inputs: Inputs, path: str, *, whole: bool = True) -> Iterator[dict[str, Any] | str]:
@@ -40,7 +40,7 @@ def rows_of_lines(inputs: Inputs, path: str, *, whole: bool = True) -> Iterator[
             while line := content.readline(MAX_LINE + 1):
                 yield _row(line, content)
                 number += 1
-    except (EOFError, OSError, zlib.error, zipfile.BadZipFile, NotImplementedError, pa.ArrowException) as error:
+    except (*_UNREADABLE, pa.ArrowException) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: truncated or corrupt after line {number} ({why}); download it again") from error
 
@@ -69,25 +69,35 @@ def _unpacked(path: str, raw: BinaryIO) -> Iterator[Any]:
         with decompressed(path, raw) as stream:
             yield stream
         return
-    _check_directory(path, raw)
-    with zipfile.ZipFile(raw) as archive:
+    with zipfile.ZipFile(_Archive(path, raw)) as archive:
         yield _Members(archive)
 
 
-def _check_directory(path: str, raw: BinaryIO) -> None:
-    """Raise UserError if the list of a zip file's members, which is read as a whole, is longer than any published one.
+class _Archive(io.RawIOBase):
+    """A zip file of any size; raises UserError if zipfile, which reads the list of members at once, finds it too long.
 
-    Raises zipfile.BadZipFile if it has none.
+    No other part of the file is read in pieces as large.
     """
-    size = raw.seek(0, io.SEEK_END)
-    start = raw.seek(max(0, size - _MAX_COMMENT - _END.size - _LOCATOR))
-    tail = raw.read(size - start)
-    at = tail.rfind(_END_MARK)
-    if at < 0 or len(tail) - at < _END.size:
-        raise zipfile.BadZipFile("the end of the archive is missing")
-    directory = _END.unpack_from(tail, at)[5]
-    if directory > _MAX_DIRECTORY or tail[max(0, at - _LOCATOR) :].startswith(_LARGE_MARK):
-        raise UserError(f"{path}: a zip file of 4 GB or with thousands of members is not read; unpack it first")
+
+    def __init__(self, path: str, raw: BinaryIO) -> None:
+        self._path, self._raw = path, raw
+        self._size = raw.seek(0, io.SEEK_END)
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._raw.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._raw.seek(offset, whence)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        remaining = max(0, self._size - self._raw.tell())
+        size = remaining if size is None or size < 0 else min(size, remaining)
+        if size > _MAX_DIRECTORY:
+            raise UserError(f"{self._path}: a zip file with thousands of members is not read; unpack it first")
+        return self._raw.read(size)
 
 
 class _Members(io.RawIOBase):

@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ def zipped(content: bytes, members: int = 1) -> bytes:
     return buffer.getvalue()
 
 
+def zipped_as_large(content: bytes, members: int = 1) -> bytes:
+    """Return an archive in zip64 format, which has numbers of 64 bits, as one of 4 GB and more has them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zipfile, "ZIP64_LIMIT", 10)
+        made = zipped(content, members)
+    assert b"PK\6\6" in made
+    return made
+
+
 @pytest.mark.parametrize(("name", "compress"), [("a.jsonl.gz", gzip.compress), ("a.jsonl.zip", zipped)])
 def test_a_file_that_expands_without_bounds_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, compress: Any
@@ -48,6 +58,12 @@ def test_a_long_line_costs_itself_only(tmp_path: Path, monkeypatch: pytest.Monke
     assert [isinstance(row, str) for row in rows_of_lines(INPUTS, str(path))] == [True, False, True, False]
 
 
+def changed(content: bytes, mark: bytes, offset: int, other: bytes) -> bytes:
+    """Replace some bytes at an offset after the last mark."""
+    at = content.rindex(mark) + offset
+    return content[:at] + other + content[at + len(other) :]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -57,8 +73,15 @@ def test_a_long_line_costs_itself_only(tmp_path: Path, monkeypatch: pytest.Monke
         zipped(json.dumps(MMC4).encode() * 100)[:200],
         zipped(b"{}\n", 20_000),
         b"PK\6\7" + bytes(16) + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, 46, 0, 0),
+        zipped_as_large(b"{}\n", 20_000),
+        zipped_as_large(b"{}\n")[:-30],
+        changed(zipped_as_large(b"{}\n"), b"PK\6\6", 48, b"\xff" * 8),
+        changed(changed(zipped(b"{}\n"), b"PK\1\2", 9, b"\x08"), b"PK\1\2", 46, b"\xff"),
     ],
-    ids=["empty", "not a zip", "no end", "cut", "too many members", "zip64"],
+    ids=[
+        *("empty", "not a zip", "no end", "cut", "too many members", "no zip64"),
+        *("zip64, too many members", "zip64, no end", "zip64, impossible offset", "impossible name"),
+    ],
 )
 def test_a_broken_zip_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.jsonl.zip"
@@ -74,9 +97,10 @@ def test_a_truncated_file_is_reported_with_its_last_line(tmp_path: Path) -> None
         list(rows_of_lines(INPUTS, str(path)))
 
 
-def test_members_of_a_zip_follow_one_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compress", [zipped, zipped_as_large])
+def test_members_of_a_zip_follow_one_another(tmp_path: Path, compress: Callable[[bytes, int], bytes]) -> None:
     path = tmp_path / "a.zip"
-    path.write_bytes(zipped(json.dumps(MMC4).encode() + b"\n", 3))
+    path.write_bytes(compress(json.dumps(MMC4).encode() + b"\n", 3))
     assert len(documents(path)) == 3
 
 
