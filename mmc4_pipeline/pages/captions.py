@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from selectolax.lexbor import LexborNode
 
+from mmc4_pipeline.pages.text_around import NOT_TEXT
+
 _MAX_LEVELS = 8  # from an image or a caption up to its figure
 _MAX_CAPTION = 2000  # characters
 # Of all captions of a page together: an image of a gallery has the gallery's, so short pages could have endless ones.
@@ -18,7 +20,7 @@ class Captions:
         self._of_figure: dict[int, str] = {}
         for node in nodes:
             figure = _figure_around(node)
-            text = " ".join(node.text().split()) if figure else ""
+            text = " ".join(_text(node).split()) if figure else ""
             if figure and text and len(text) <= _MAX_CAPTION:
                 self._of_figure.setdefault(figure.mem_id, text)
 
@@ -37,3 +39,11 @@ def _figure_around(node: LexborNode) -> LexborNode | None:
             return parent
         parent = parent.parent
     return None
+
+
+def _text(caption: LexborNode) -> str:
+    """Return a caption's text without scripts and style sheets, which other parts of the page may still need."""
+    if caption.css_first(", ".join(NOT_TEXT)) is None:
+        return caption.text()
+    pieces = (node for node in caption.traverse(include_text=True) if node.tag == "-text")
+    return "".join(node.text_content or "" for node in pieces if node.parent and node.parent.tag not in NOT_TEXT)

@@ -115,6 +115,12 @@ def test_every_image_of_a_figure_has_its_caption() -> None:
     ]
 
 
+def test_scripts_and_style_sheets_are_not_part_of_a_caption() -> None:
+    caption = "A <style>b { color: red }</style><a href=c>cat</a>, by <script>show('Jo')</script><i>Jo</i>."
+    html = f"<figure>{IMAGE}<figcaption>{caption}</figcaption></figure>" + BODY.format(between=IMAGE)
+    assert [(link.caption, link.after_sentence) for link in page_of(html)] == [("A cat, by Jo.", -1), (None, 1)]
+
+
 def test_captions_are_limited() -> None:
     caption = f"<figcaption>{'word ' * 300}</figcaption>"
     captions = [link.caption for link in page_of(f"<figure>{IMAGE * 3000}{caption}</figure>")]
