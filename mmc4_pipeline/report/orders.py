@@ -47,11 +47,15 @@ class OrderedRow:
 
 @dataclass(frozen=True, slots=True)
 class BothOrders:
-    """A document in both orders. `link` is empty if its URL is not safe; `moved` images have another sentence."""
+    """A document in both orders. `link` is empty if its URL is not safe.
+
+    CLIP gives another sentence to `moved` of its `images`; the first `shown` of them are in the rows.
+    """
 
     link: str
     host: str
     images: int
+    shown: int
     moved: int
     rows: list[OrderedRow]
 
@@ -112,6 +116,7 @@ def _both_orders(stored: StoredDocument, places: Places) -> BothOrders | None:
         link=safe_link(document.url),
         host=host_of(document.url),
         images=len(known),
+        shown=len(in_order),
         moved=sum(page != similar for page, similar in zip(by_page, by_similarity, strict=True)),
         rows=list(_rows(document.text_list, left, right)),
     )

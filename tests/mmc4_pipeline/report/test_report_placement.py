@@ -61,6 +61,14 @@ def test_means_distances_and_both_orders_are_shown(make_document: MakeDocument, 
     ]
 
 
+def test_of_many_images_only_the_first_are_shown(make_document: MakeDocument, make_dataset: MakeDataset) -> None:
+    many = make_document("a" * 32, [0.3] * 8, places=list(range(8)), sentences=SENTENCES)
+    (document,) = orders_of(make_dataset([many]))
+    assert (document.images, document.shown) == (8, 6)
+    for order in ("by_page", "by_similarity"):
+        assert sorted(image.number for row in document.rows for image in getattr(row, order)) == [1, 2, 3, 4, 5, 6]
+
+
 def test_the_page_drops_samples_until_it_fits(
     make_document: MakeDocument, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
