@@ -1,14 +1,11 @@
 """Documents of a dataset as sequences of texts and images, so that formats can be compared element by element."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 from mmc4_pipeline.formats.base import Format
 from mmc4_pipeline.formats.registry import known_formats
 from mmc4_pipeline.sequence import in_order, joined, place_of
-
-MEDIA = re.compile("<(?:image|video|audio)>")  # chat_jsonl has a space instead
 
 Element = str | tuple[str, bytes | None]  # a text, or an image's URL with its bytes, None if only links are stored
 
@@ -31,14 +28,10 @@ def sequence(item: Format, stored: dict[str, Any]) -> list[Element]:
     images = [(url, item.jpeg(stored, number)) for number, url in enumerate(view.image_urls)]
     if "texts" in stored:
         remaining = iter(images)
-        return [_text(text) if text is not None else next(remaining) for text in stored["texts"]]
+        return [text if text is not None else next(remaining) for text in stored["texts"]]
     document = stored.get("json", stored)
     parts = joined(in_order(document["text_list"], list(map(place_of, document["image_info"]))))
-    return [_text(part) if isinstance(part, str) else images[part] for part in parts]
-
-
-def _text(text: str) -> str:
-    return MEDIA.sub(" ", text)
+    return [part if isinstance(part, str) else images[part] for part in parts]
 
 
 def links_of(found: list[tuple[str, list[Element]]]) -> list[tuple[str, list[Element]]]:

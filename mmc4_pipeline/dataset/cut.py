@@ -1,6 +1,7 @@
 """Makes the dataset's documents of one scored shard: applies filters, assigns images, applies document rules."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from mmc4_pipeline.assignment import Assignment, assign, before_each, sentence_a
 from mmc4_pipeline.cut_document import CutDocument, Placed
 from mmc4_pipeline.dataset.weighing import check_rows, weighted, without_scores
 from mmc4_pipeline.errors import UserError
+from mmc4_pipeline.inert_text import inert
 from mmc4_pipeline.recipe import Recipe
 from schemas.columns import CLIP_COLUMNS, Column, LedgerColumn, Shape, ledger_columns
 from schemas.image import Image
@@ -66,7 +68,12 @@ def _cut(
         if (declaration := _declaration(recipe, drop, page, image_at.get(position))) is not None
     }
     reason = of_document.reason if of_document else None
-    return CutDocument(page, placed, dropped, image_at, score_at, reason, declarations)
+    return CutDocument(_with_inert_text(page), placed, dropped, image_at, score_at, reason, declarations)
+
+
+def _with_inert_text(page: Page) -> Page:
+    sentences = list(map(inert, page.sentences))
+    return page if sentences == page.sentences else replace(page, sentences=sentences)
 
 
 def _without_place(link: ImageLink, assignment: Assignment) -> Drop | None:

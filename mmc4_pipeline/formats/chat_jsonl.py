@@ -2,7 +2,7 @@
 
 `chat_jsonl/shard-00003.tar` has `shard-00003.jsonl` and `images/0/0003/0/<key>-0.jpg`, …: no folder has more than
 10,000 images. Unpack all tars into one folder; the paths in the lines start there. A line is a document, or a part of
-one if `max_tokens` splits it. `template` says for whom:
+one if `max_tokens` splits it. examples/trainers/conversations.md shows how to train. `template` says for whom:
 
 - `qwen_vl`: Qwen-VL (QwenLM/Qwen3-VL, qwen-vl-finetune/qwenvl/data/data_processor.py): `conversations` and `image`.
   Images are read in `human` turns only, and there is one `<image>` for each of them.
@@ -12,11 +12,10 @@ one if `max_tokens` splits it. `template` says for whom:
   with one message of the assistant, and `images`.
 
 A `human` turn has the images that stand in a row, the `gpt` turn the text that follows; either is empty if the document
-begins with text or ends with an image. Words that the loaders would take for a place of media (`<image>`) are replaced
-by a space in texts, and so is a sentence without characters.
+begins with text or ends with an image. Words that the loaders would take for a place of media (`<image>`) are made
+harmless in texts (see `inert_text.py`), and a sentence without characters is a space.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,13 +27,13 @@ from annotated_types import Ge
 
 from mmc4_pipeline.formats.base import Json
 from mmc4_pipeline.formats.sequence import Row, SequenceFormat
+from mmc4_pipeline.inert_text import inert
 from mmc4_pipeline.naming import PER_FOLDER
 from mmc4_pipeline.sequence import Part, joined, split, texts_of
 from mmc4_pipeline.storage import HashingWriter
 from mmc4_pipeline.tar import add_file, members_of, open_tar, read_image, unreadable
 
 _IMAGE = "<image>"
-_MEDIA = re.compile("<(?:image|video|audio)>")
 _BYTES_PER_TOKEN = 3  # of UTF-8: English has over four, so that lines are rather too short than too long
 
 
@@ -95,7 +94,7 @@ class ChatJsonl(SequenceFormat):
     def _lines(self, row: Row, paths: list[str]) -> Iterator[Json]:
         """Yield the lines of a row, whose images have these paths."""
         sentences = split(row["texts"], row["sentence_lengths"])
-        parts = [_MEDIA.sub(" ", part) or " " if isinstance(part, str) else part for part in sentences]
+        parts = [inert(part) or " " if isinstance(part, str) else part for part in sentences]
         for number, piece in enumerate(self._pieces(parts)):
             images = [part for part in piece if isinstance(part, int)]
             yield {

@@ -1,6 +1,5 @@
 """Conversations: each template by the rules of its trainer's loader, and documents split to a context length."""
 
-import json
 import re
 import tarfile
 from collections import Counter
@@ -16,17 +15,11 @@ from mmc4_pipeline.formats import chat_jsonl
 from mmc4_pipeline.formats.chat_jsonl import ChatJsonl
 from mmc4_pipeline.sequence import sequence_of
 from tests.mmc4_pipeline.formats.pictures import jpeg
+from tests.mmc4_pipeline.formats.unpacking import unpacked
 
 Sequence = list[str | bytes]
 ORDERS = pytest.mark.parametrize("order", ["documents", "in_page_order"])
 TEMPLATES = ["qwen_vl", "llava", "ms_swift"]
-
-
-def unpacked(path: Path, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
-    """Unpack a shard; return the folder and the lines."""
-    with tarfile.open(path) as tar:
-        tar.extractall(folder, filter="data")
-    return folder, [json.loads(line) for line in (folder / f"{path.stem}.jsonl").read_text().rstrip("\n").split("\n")]
 
 
 def expected(document: CutDocument) -> Sequence:
@@ -147,7 +140,7 @@ def test_media_in_a_page_s_own_text_are_not_places(
     for template in TEMPLATES:
         item = ChatJsonl(template)  # type: ignore[arg-type]
         (row,) = read(item, write(item, [document]))
-        assert row["texts"] == ["  A  .", None, "  <im age>", None]
+        assert row["texts"] == ["< image> A < video>.", None, "  <im< image>age>", None]
 
 
 def test_a_folder_has_few_images(
