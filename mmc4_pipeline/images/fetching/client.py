@@ -5,10 +5,8 @@ import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from http import HTTPStatus
 from urllib.parse import SplitResult
 
-import pycurl
 from msgspec.structs import replace
 
 from filters.short_cache import NAME_LENGTH, short_cache
@@ -18,10 +16,10 @@ from mmc4_pipeline.images.fetching.content_coding import decoded
 from mmc4_pipeline.images.fetching.curl_loop import CurlLoop
 from mmc4_pipeline.images.fetching.interruptions import Interruptions
 from mmc4_pipeline.images.fetching.lenient import LenientRequest
-from mmc4_pipeline.images.fetching.messages import ENCODING, Body, Response
+from mmc4_pipeline.images.fetching.messages import ENCODING, Body, Response, has_content
 from mmc4_pipeline.images.fetching.names import Names
 from mmc4_pipeline.images.fetching.origins import normal_url, origin_of
-from mmc4_pipeline.images.fetching.outcomes import Outcome, Target, failed, outcome_of, result_of
+from mmc4_pipeline.images.fetching.outcomes import REFUSED, Outcome, Target, failed, outcome_of, result_of
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.fetching.transfer import Transfer
 from mmc4_pipeline.naming import registered_domain
@@ -68,7 +66,7 @@ class _Answer:
         self.refused: Drop | None = None
 
     def choose(self, response: Response) -> Body | None:
-        if response.status != HTTPStatus.OK:
+        if response.status is None or not has_content(response.status):
             return _DRAIN
         found = result_of(response, self.target)
         self.refused = self.target.handler.refuse(found.robots_tag or "", found.declarations or "")
@@ -147,8 +145,7 @@ class ImageClient:
             transfer.stop()
             self._unused.append(transfer)
         outcome = await self._outcome(response, answer, address, held)
-        is_unread = response.status is None and response.code == pycurl.E_FTP_WEIRD_SERVER_REPLY
-        return replace(outcome, unread_from=peer) if is_unread else outcome
+        return replace(outcome, unread_from=peer) if response.status is None and response.code in REFUSED else outcome
 
     async def _request_leniently(
         self, target: Target, address: str, held: Held, unread: Outcome, peer: tuple[str, int]

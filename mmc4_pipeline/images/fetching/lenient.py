@@ -1,7 +1,8 @@
 """Requests again, without libcurl, what was answered with a header that libcurl refuses and browsers read.
 
-libcurl gives up the whole answer if a line of its header has no colon, or a NUL, or if its Content-Length is not a
-number. So do h11, aiohttp and httptools (llhttp), at least for the first. Here such a line or length is ignored.
+libcurl gives up the whole answer if a line of its header has no colon, or a NUL, if its Content-Length is not a number,
+its Transfer-Encoding unknown, or its first line empty or of an unknown version. So do h11, aiohttp and httptools
+(llhttp), at least for the first. Here such a line, length or coding is ignored.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from mmc4_pipeline.images.fetching.messages import (
     BUFFER,
     CONNECT_SECONDS,
     LARGE_BODY,
+    LOCATION,
     REQUEST_FIELDS,
     STATUS,
     Body,
@@ -121,7 +123,9 @@ class LenientRequest:
                     break
                 lines = []
         self._length, self._is_chunked = _framing(lines[1:])
-        self.response.headers = fields_of(lines[1:])
+        self.response.headers = fields = fields_of(lines[1:])
+        if len(set(filter(None, fields.get(LOCATION, ())))) > 1:  # browsers refuse this too
+            raise ValueError("it leads to different places")
         self.response.status = int(found[1])
 
     async def _read_body(self, body: Body, hold: Callable[[], Awaitable[None]]) -> None:

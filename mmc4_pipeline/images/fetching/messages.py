@@ -4,6 +4,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
@@ -12,7 +13,7 @@ REQUEST_FIELDS = ["Accept: image/*,*/*;q=0.5", "Accept-Encoding: identity"]
 CONNECT_SECONDS = 10.0  # for opening a connection; the whole request has more time
 LARGE_BODY = 512 << 10  # bytes; reading a larger body pauses until it is told to go on
 BUFFER = 128 << 10  # bytes that are read at a time
-STATUS = re.compile(rb"HTTP/[\d.]+\s+(\d{3})")
+STATUS = re.compile(rb"HTTP/[\d.]+\s+(\d{3})", re.IGNORECASE)
 # The fields of a header that are kept.
 ENCODING, LOCATION, RESERVATION = "content-encoding", "location", "tdm-reservation"
 RETRY_AFTER, ROBOTS_TAG, USAGE = "retry-after", "x-robots-tag", "content-usage"
@@ -53,6 +54,14 @@ class Response:
     def body(self) -> bytes:
         """Return what was collected of the body."""
         return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+
+
+def has_content(status: int) -> bool:
+    """Return whether an answer with this status has the content of what was requested: a success, but not an empty one.
+
+    Google reads the robots.txt of each success, too.
+    """
+    return status // 100 == HTTPStatus.OK // 100 and status not in (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT)
 
 
 def fields_of(lines: list[bytes], names: Mapping[bytes, str] = _KEPT) -> dict[str, list[str]]:

@@ -12,7 +12,15 @@ from filters.web_url import web_url, without_fragment
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.fetching.addresses import ForbiddenAddressError
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageHandler
-from mmc4_pipeline.images.fetching.messages import LOCATION, RESERVATION, RETRY_AFTER, ROBOTS_TAG, USAGE, Response
+from mmc4_pipeline.images.fetching.messages import (
+    LOCATION,
+    RESERVATION,
+    RETRY_AFTER,
+    ROBOTS_TAG,
+    USAGE,
+    Response,
+    has_content,
+)
 from mmc4_pipeline.images.fetching.routes import Route
 from mmc4_pipeline.storage.http.client import retry_after
 from schemas.declarations import TDM_HEADER, USAGE_HEADER, bounded
@@ -27,13 +35,9 @@ _REDIRECTS = (
     HTTPStatus.PERMANENT_REDIRECT,
 )
 _TOO_LARGE = 100  # libcurl's code for a header beyond its limits; pycurl has no name for it
-# What libcurl reports if an answer is not HTTP 1: the second is for HTTP 0.9, the third for an unknown transfer coding.
-_MALFORMED = (
-    pycurl.E_FTP_WEIRD_SERVER_REPLY,
-    pycurl.E_UNSUPPORTED_PROTOCOL,
-    pycurl.E_BAD_CONTENT_ENCODING,
-    _TOO_LARGE,
-)
+# What libcurl reports if it refuses a header; the second is for its first line, the third for its Transfer-Encoding.
+REFUSED = (pycurl.E_FTP_WEIRD_SERVER_REPLY, pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_BAD_CONTENT_ENCODING)
+_MALFORMED = (*REFUSED, _TOO_LARGE)
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -102,17 +106,17 @@ def outcome_of(response: Response, target: Target, address: str, max_bytes: int)
     Raises UserError if this machine can't open more connections.
     """
     status = response.status
-    if status is None or (status == HTTPStatus.OK and not response.is_complete and not response.is_too_long):
+    if status is None or (has_content(status) and not response.is_complete and not response.is_too_long):
         return _failure(response, target)
     result = result_of(response, target)
-    if status == HTTPStatus.OK:
+    if has_content(status):
         if response.is_too_long and not target.is_host_file:
             return Outcome(replace(result, reason=Reason.TOO_LARGE, error=f"more than {max_bytes} bytes"))
         return Outcome(replace(result, body=response.body))
-    if status in _REDIRECTS and (location := response.headers.get(LOCATION)):
-        target_url = web_url(location[0], address)
+    if status in _REDIRECTS and (location := next(filter(None, response.headers.get(LOCATION, ())), None)):
+        target_url = web_url(location, address)
         if target_url is None:
-            return failed(target, Reason.HTTP_ERROR, f"redirected to {location[0][:200]!r}")
+            return failed(target, Reason.HTTP_ERROR, f"redirected to {location[:200]!r}")
         return Outcome(result, location=without_fragment(target_url))
     result = replace(result, reason=Reason.HTTP_ERROR, error=f"HTTP {status}")
     return Outcome(result, pushback=_wait(response) if status in _BUSY else None)

@@ -121,6 +121,8 @@ class Transfer:
 
     def _end(self, code: int, message: str) -> None:
         response = self.response
+        if code == pycurl.E_WRITE_ERROR and response.status is None:  # _receive_header found no status
+            code, message = pycurl.E_FTP_WEIRD_SERVER_REPLY, "it is not HTTP"
         response.code, response.message = code, message
         if code == pycurl.E_FTP_WEIRD_SERVER_REPLY and response.status is None and self._lines:
             found = STATUS.match(self._lines[0])

@@ -53,6 +53,18 @@ READ = {
     "bytes after the body": response(IMAGE, NO_FIELD) + b"and more",
     "gzip": response(gzip.compress(IMAGE), NO_FIELD, b"Content-Encoding: gzip"),
     "gzip, but it is not": response(IMAGE, NO_FIELD, b"Content-Encoding: gzip"),
+    "an empty line before the status": b"\r\n" + response(IMAGE),
+    "empty lines before the status": b"\n\r\n\n" + response(IMAGE),
+    "no minor version": response(IMAGE, status=b"HTTP/1 200 OK"),
+    "a minor version of 2": response(IMAGE, status=b"HTTP/1.2 200 OK"),
+    "two spaces in the status line": response(IMAGE, status=b"HTTP/1.1  200 OK"),
+    "another protocol before the answer": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n" + response(IMAGE),
+    "an unknown transfer coding": response(IMAGE, b"Transfer-Encoding: chunk"),
+    "binary as transfer coding": response(IMAGE, b"Transfer-Encoding: binary"),
+    "a transfer coding before chunks": response(
+        chunks(gzip.compress(IMAGE)), b"Transfer-Encoding: gzip, chunked", b"Content-Encoding: gzip", length=False
+    ),
+    "a transfer coding after chunks": response(chunks(IMAGE), b"Transfer-Encoding: chunked, identity", length=False),
     "no number as length": response(IMAGE, b"Content-Length:", length=False),
     "a space as length": response(IMAGE, b"Content-Length: ", length=False),
     "a word as length": response(IMAGE, b"Content-Length: all", length=False),
@@ -253,3 +265,9 @@ def test_https_is_read_with_the_certificates_that_libcurl_trusts(
     monkeypatch.delenv("SSL_CERT_FILE")
     found, server = asked(response(IMAGE), tls=tls)
     assert (found.status, server.targets) == (None, [])
+
+
+def test_a_redirect_to_different_places_leads_nowhere() -> None:
+    raw = response(b"", b"Location: /b.jpg", b"Location: /c.jpg", status=b"HTTP/1.1 302 Found")
+    (image,), server = answers_of(lambda _target, _before: raw, "/a.jpg")
+    assert (image.reason, server.targets) == (Reason.CORRUPT, ["/a.jpg"] * 2)
