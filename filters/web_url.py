@@ -19,6 +19,7 @@ SAFE = rf"/{SEGMENT}"  # and in a query, which may have "?" too
 QUERY = rf"(?:\?[?{SAFE}]++)?"
 NO_DOTS = r"(?!\.|%2[Ee])"  # such a name may be one of dots
 PATH = rf"(?:/{NO_DOTS}[{SEGMENT}]*+)++{QUERY}"
+_SURROGATES = re.compile("[\ud800-\udfff]")  # they can't be encoded; WHATWG's standard replaces them
 is_plain = re.compile(rf"https?://{HOST}{PATH}").fullmatch
 
 
@@ -32,7 +33,8 @@ def web_url(text: str, base: str | None = None) -> str | None:
     try:
         return _of_web(ada_url.join_url(base, text))
     except ValueError:
-        return None
+        encodable = _SURROGATES.sub("\ufffd", text)
+        return web_url(encodable, base) if encodable != text else None
 
 
 def without_fragment(url: str) -> str:
@@ -58,7 +60,8 @@ def _normal(text: str) -> str | None:
     try:
         return _of_web(ada_url.normalize_url(text))
     except ValueError:
-        return None
+        encodable = _SURROGATES.sub("\ufffd", text)
+        return _normal(encodable) if encodable != text else None
 
 
 def _of_web(url: str) -> str | None:

@@ -1,7 +1,7 @@
 """Read the head of an HTTP response as crawlers have stored it (RFC 9112).
 
-A line may end in LF alone (section 2.2), a value may continue on lines that begin with a space (5.2), and there may be
-spaces before the colon (5.1).
+A line may end in LF alone (section 2.2) or in CR CR LF, a value may continue on lines that begin with a space (5.2),
+and there may be spaces before the colon (5.1).
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mmc4_pipeline.pages.declarations import declarations_of_header
 
 # The empty line, with the end of the line before it.
-_END = re.compile(rb"\n\r?\n")
+_END = re.compile(rb"\n\r*+\n")
 _STATUS = re.compile(rb"[\r\n]*+(?i:HTTP)/\d+(?:\.\d+)?[ \t]+(\d{3})(?!\d)")
 _HTTP = re.compile(rb"[\r\n]*+(?i:HTTP)/")
 _CONTENT_TYPE = re.compile(rb"\n(?i:content-type):[ \t]*([^\r\n]*)")

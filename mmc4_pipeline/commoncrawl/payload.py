@@ -8,6 +8,7 @@ there.
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import brotli
@@ -23,6 +24,7 @@ _GZIP_MAGIC = b"\x1f\x8b\x08"
 _MAGICS = (_GZIP_MAGIC, ZSTD_MAGIC)
 _ZSTD_WINDOW_BYTES = 8 << 20  # RFC 9659: a body must not need a larger one
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's wbits
+_GZIP_TRAILER_BYTES = 8
 
 _CHUNK = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")  # RFC 9112, section 7.1
 _ENDS_IN_SIZE = re.compile(rb"[ \t]*[0-9A-Fa-f]{0,16}(?:[ \t]*;[^\r\n]*)?\r?")  # a body that ends within a chunk's size
@@ -65,28 +67,35 @@ def _without(coding: str, body: bytes) -> bytes:
     decoder = _decoder(coding, body)
     if not body or (decoder is None and (coding in _NO_CODING or webencodings.lookup(coding))):
         return body  # some servers name a charset instead of a coding
-    found, why = None, "unknown coding"
-    if decoder:
-        try:
-            found = decoder(body)
-        except (zlib.error, brotli.error, zstandard.ZstdError) as error:
-            why = str(error)
+    found, why = _tried(decoder, body) if decoder else (None, "unknown coding")
     if found and found.exact:
         return found.data
     if _looks_like_text(body):
         return body
+    for other in _WITHOUT_MAGIC:  # of another name than the field has
+        with suppress(ValueError):  # too large
+            if other is not decoder and (guess := _tried(other, body)[0]) and guess.exact:
+                return guess.data
     if found and found.data:
         return found.data
     raise ValueError(f"its content coding {coding[:30]!r} cannot be undone ({why})")
 
 
-def _decoder(coding: str, body: bytes) -> Callable[[bytes], _Decoded] | None:
+def _tried(decoder: "_Decoder", body: bytes) -> tuple["_Decoded | None", str]:
+    """Return what a decoder makes of a body, or why it can't."""
+    try:
+        return decoder(body), "it breaks off"
+    except (zlib.error, brotli.error, zstandard.ZstdError) as error:
+        return None, str(error)
+
+
+def _decoder(coding: str, body: bytes) -> "_Decoder | None":
     """Return the decoder by the body's first bytes, if they say, or else by the name of its coding."""
     if body.startswith(_GZIP_MAGIC):
         return _without_gzip
     if body.startswith(ZSTD_MAGIC):
         return _without_zstd
-    return {"deflate": _without_deflate, "br": _without_brotli}.get(coding)
+    return _DECODERS.get(coding.partition(";")[0].strip(' "'))
 
 
 def _looks_like_text(body: bytes) -> bool:
@@ -118,7 +127,17 @@ def _pieces(body: bytes) -> Iterator[bytes]:
 
 
 def _without_gzip(body: bytes) -> _Decoded:
-    """Inflate one or more gzip members; whatever follows them is ignored, as browsers do."""
+    """Inflate one or more gzip members; whatever follows them is ignored, as browsers do.
+
+    Browsers do not check the checksum and size at the end either.
+    """
+    try:
+        return _gunzipped(body)
+    except zlib.error:
+        return _gunzipped(body[:-_GZIP_TRAILER_BYTES])
+
+
+def _gunzipped(body: bytes) -> _Decoded:
     output = _Output()
     inflater = zlib.decompressobj(_GZIP)
     for piece in _pieces(body):
@@ -203,6 +222,15 @@ def _end_of_frames(body: bytes) -> int:
     except ValueError:  # what follows is not a frame
         pass
     return end
+
+
+_Decoder = Callable[[bytes], _Decoded]
+_WITHOUT_MAGIC: tuple[_Decoder, ...] = (_without_deflate, _without_brotli)
+_DECODERS: dict[str, _Decoder] = {
+    **dict.fromkeys(("deflate", "x-deflate", "zlib"), _without_deflate),
+    **dict.fromkeys(("br", "x-br", "brotli"), _without_brotli),
+    **dict.fromkeys(("zstd", "x-zstd", "zstandard"), _without_zstd),  # may begin with a frame to skip
+}
 
 
 class _Output:

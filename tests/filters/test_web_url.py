@@ -57,3 +57,11 @@ def test_every_link_leads_where_the_library_says(start: str, text: str, base: st
     meant = by_library(link, base)
     if meant is not None and link.strip("\t ") and not meant.endswith("#"):
         assert resolve(base, link) == meant
+
+
+def test_a_lone_surrogate_is_replaced() -> None:
+    assert web_url("https://a.example/a\ud800b") == "https://a.example/a%EF%BF%BDb"
+    assert (
+        web_url("c\udfff?\ud83d\ude00", "https://a.example/b/") == "https://a.example/b/c%EF%BF%BD?%EF%BF%BD%EF%BF%BD"
+    )
+    assert web_url("//\ud800/", "https://a.example/") is None

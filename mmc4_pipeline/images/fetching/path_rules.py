@@ -19,6 +19,7 @@ _CHARACTERS_PER_UNIT = 16
 _BYTES_OF_RULE, _BYTES_OF_CHARACTER = 400, 6  # in memory, at most, as measured
 # Everything else is percent-encoded before patterns and paths are compared (RFC 3986: reserved and unreserved).
 _SAFE = "!#$%&'()*+,/:;=?@[]-._~"
+_DOLLAR = "%24"
 _ENCODED = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 
@@ -63,8 +64,9 @@ class PathRules:
         for number, (pattern, value) in enumerate(dict.fromkeys(rules)):
             whole = _comparable(pattern)
             rule = Rule(number, pattern, len(whole), value)
-            head, star, rest = whole.removesuffix("$").partition("*")
             is_anchored = whole.endswith("$")
+            # Elsewhere a $ stands for itself, as in _path_of.
+            head, star, rest = whole.removesuffix("$").replace("$", _DOLLAR).partition("*")
             if star:
                 parts = tuple(filter(None, rest.split("*")))
                 ends = is_anchored and bool(rest) and not rest.endswith("*")  # otherwise anything may follow
@@ -130,7 +132,7 @@ def _path_of(url: str) -> str:
     path = parts_of(web_url(url) or url)[2]
     if len(path) > MAX_PATH:
         return path
-    return _comparable(path).replace("*", "%2A").replace("$", "%24")
+    return _comparable(path).replace("*", "%2A").replace("$", _DOLLAR)
 
 
 def _comparable(path: str) -> str:

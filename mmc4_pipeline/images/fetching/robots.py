@@ -27,7 +27,10 @@ _FIELD = re.compile(
 _AGENT, _ALLOW, _DISALLOW, _DELAY, _USAGE = "agent", "allow", "disallow", "delay", "usage"
 _KINDS = (_AGENT, _ALLOW, _DISALLOW, _DELAY, _USAGE)  # the groups of _FIELD
 # What a group's line names: a product token; "name/1.0" names the same crawler (RFC 9309, 2.2.1).
-_TOKEN = re.compile(r"\*(?!\S)|[^\s/*]+")
+_TOKEN = re.compile(r"\*(?!\S)|[^\s/*;\"']+")
+_QUOTES = " \t\"'"
+_INVISIBLE = dict.fromkeys((0, 0x200B, 0xFEFF))  # NUL, a space of no width, and a byte order mark inside
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def has_contact(user_agent: str) -> bool:
@@ -86,12 +89,11 @@ class Robots:
             if kind == _AGENT:
                 if has_rules:
                     addressed, has_rules = [], False
-                token = _TOKEN.match(value)
-                name = token[0].lower() if token else ""
-                group = ours if name in names else all_others if name == "*" else None
-                if group is not None and group not in addressed:
-                    group.is_named = True
-                    addressed.append(group)
+                for name in _agents(value):
+                    group = ours if name in names else all_others if name == "*" else None
+                    if group is not None and group not in addressed:
+                        group.is_named = True
+                        addressed.append(group)
                 continue
             has_rules = True
             for group in addressed if value else ():
@@ -126,11 +128,19 @@ class Robots:
 
 def _lines(body: bytes) -> Iterator[tuple[str, str]]:
     """Yield kind and value of each line that has a meaning."""
-    for line in _LINE_END.split(body[:MAX_BYTES].decode("utf-8-sig", "replace")):
+    coding = "utf-16" if body.startswith(_UTF_16) else "utf-8-sig"
+    for line in _LINE_END.split(body[:MAX_BYTES].decode(coding, "replace").translate(_INVISIBLE)):
         found = _FIELD.match(line.partition("#")[0])
         if found:
             *kinds, value = found.groups()
             yield next(kind for kind, name in zip(_KINDS, kinds, strict=True) if name), value.strip()
+
+
+def _agents(value: str) -> Iterator[str]:
+    """Yield the names in a line, in lower case; some files have several, although each should have its own line."""
+    for part in value.split(","):
+        if token := _TOKEN.match(part.strip(_QUOTES)):
+            yield token[0].lower()
 
 
 def _seconds(value: str) -> float:

@@ -52,6 +52,10 @@ def matches(pattern: str, path: str) -> bool:
         ("/a%2fb", "/a/b", False),
         ("/a|b", "/a%7Cb", True),
         ("/foo-%24", "/foo-$", True),
+        ("/foo$bar", "/foo$bar/x", True),
+        ("/*$bar*.jpg$", "/a$bar/x.jpg", True),
+        ("/foo$*", "/foo", False),
+        ("/foo$$", "/foo$", True),
         ("/foo-%2A", "/foo-*x", True),
         ("/foo-%2A", "/foo-x", False),
         ("", "/", True),
@@ -143,12 +147,25 @@ def test_what_cannot_be_decided_is_not_requested() -> None:
         ("User-agent: Google # us\nDisallow: / # all\n", False),
         ("User-agent: Google\rDisallow: /\r", False),
         ("Disallow: /\n", True),
+        ("User-agent: other, google\nDisallow: /\n", False),
+        ('User-agent: "Google"\nDisallow: /\n', False),
+        ("User-agent: Google;\nDisallow: /\n", False),
+        ("User-agent: other,Googlebot\nDisallow: /\n", True),
+        ("User-agent: *\0\nDisallow: /\n", False),
+        ("\0User-agent: *\n\u200bDisallow: /\n", False),
         ("User-agent: *\nDisallow: /a.jpg\nAllow: /a.jpg\n", True),
         ("User-agent:\nDisallow: /\n", True),
     ],
 )
 def test_groups_match_by_product_tokens(rules: str, allowed: bool) -> None:
     assert Robots.read(rules.encode(), ("google", "img2dataset")).allows(f"{HOST}/a.jpg") is allowed
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "latin-1"])
+def test_the_rules_of_a_file_in_any_coding_count(coding: str) -> None:
+    body = "User-agent: *\r\nDisallow: /private\r\n# Grüße\r\n".encode(coding)
+    robots = Robots.read(body, ("mine",))
+    assert (robots.allows(f"{HOST}/a.jpg"), robots.allows(f"{HOST}/private/a.jpg")) == (True, False)
 
 
 @given(st.binary(max_size=200) | st.text("User-agent: *\nAllow/Disallow$%2", max_size=200).map(str.encode))
