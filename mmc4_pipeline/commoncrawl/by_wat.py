@@ -39,11 +39,10 @@ def pages_by_wat(
     lost = 0
     try:
         with inputs.open_stream(join(cc_root, wat_filename(warc_filename))) as stream:
-            for batch in batches(stream):  # code that runs for many records in a row stays in the CPU's caches
+            for batch in batches(stream):
                 intact = [record for record in batch if isinstance(record, Record)]
                 lost += len(batch) - len(intact)
-                found = [images for record in intact if (images := _images(record, offsets, wanted, reader))]
-                yield from [_page(location, images) for location, images in found]
+                yield from [_page(*images) for record in intact if (images := _images(record, offsets, wanted, reader))]
     except PermanentReadError as error:
         why = f"the WAT file could not be read to its end: {error}"
     else:
@@ -79,4 +78,4 @@ def _page(location: Location, images: WatImages | RejectedDocument | None) -> Pa
     links = guarded(location, links_of_wat, images, location.url)
     if isinstance(links, RejectedDocument):
         return links
-    return PageContent(location, links, declarations=list(images.declarations))
+    return PageContent(location, links, declarations=images.declarations)

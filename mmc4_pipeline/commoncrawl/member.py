@@ -10,7 +10,7 @@ TOO_LARGE = f"the record is larger than {MAX_RECORD_BYTES >> 20} MiB"
 ENDS_BEFORE = "the file ends before the record does"
 RECORD_END = b"\r\n\r\n"
 FOLLOWING_BYTES = len(RECORD_END) + len(WARC_MAGIC)  # after a block, to see whether it ends there
-_USUAL_START = re.compile(rb"WARC/\d\.\d\r\n")
+_USUAL_STARTS = (b"WARC/1.0\r\n", b"WARC/1.1\r\n")
 _VERSION = re.compile(rb"WARC/\d\.\d")
 _HEADER_END = re.compile(rb"\n\r?\n")
 _SPACE = re.compile(rb"\s*")
@@ -51,7 +51,7 @@ def header(data: bytes, start: int) -> tuple[int, int]:
     Raises DamagedError if there is none.
     """
     limit = start + MAX_HEADER_BYTES
-    if _USUAL_START.match(data, start):
+    if data.startswith(_USUAL_STARTS, start):
         end = data.find(HEADER_END, start, limit)
         block_start = end + len(HEADER_END)
     else:  # some programs write lines that end in LF alone

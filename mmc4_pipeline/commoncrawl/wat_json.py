@@ -1,9 +1,10 @@
 """Extract the few needed values from a WAT record's JSON, if possible without parsing all of it.
 
 A WAT record lists every link, script and header of a page. Images are a tenth of that, and parsing the rest would take
-most of the time spent on a WAT file. So the bytes are searched for images, and only those are parsed. This is safe
-because JSON escapes a quote within a string with a backslash: in valid JSON, `{"path":"IMG@/src"` with plain quotes is
-never inside a string. A record that is not written in Common Crawl's way is parsed completely instead.
+most of the time spent on a WAT file. So the bytes are searched for images, and only those are parsed. stringzilla
+searches several times as fast as `bytes.find` and regular expressions, by the processor's vector instructions. This is
+safe because JSON escapes a quote within a string with a backslash: in valid JSON, `{"path":"IMG@/src"` with plain
+quotes is never inside a string. A record that is not written in Common Crawl's way is parsed completely instead.
 """
 
 import re
@@ -11,18 +12,19 @@ from typing import Any
 
 import msgspec
 import orjson
+from stringzilla import count, find
 
 from mmc4_pipeline.pages.declarations import declarations_of_wat, may_declare
 from mmc4_pipeline.pages.wat_links import WatHead, WatImage, WatImages
 
-_OFFSET = re.compile(rb'\{"Container": ?\{[^{}]*"Offset": ?"?(\d+)')
+_OFFSET = re.compile(rb'\{"Container": ?\{(?:[^{}O]++|O(?!ffset":))*+(?<=")Offset": ?"?(\d+)')
 _HTML = b'"HTML-Metadata"'
 _HEAD = re.compile(rb': ?\{"Head": ?\{')
-# The rarer the first character, the faster the search: so not a quote or an I, and what precedes is checked afterwards.
-_BASE = re.compile(rb"""Base":(?<="Base":)""")
-_LINKS = re.compile(rb"""Links":(?<="Links":) ?\[""")
-# The group is empty if an object does not start just before.
-_IMAGE = re.compile(rb"""MG@/src"(?:(?:(?<=\{"path":"IMG@/src")|(?<=\{"path": "IMG@/src")),? ?([^}]*\}))?""")
+_BASE = b'"Base":'
+_LINKS = b'"Links":'
+_ARRAY = re.compile(rb" ?\[")
+_IMAGES = (b'{"path":"IMG@/src"', b'{"path": "IMG@/src"')
+_IMAGE = b'IMG@/src"'
 _HEAD_OBJECT = msgspec.json.Decoder(WatHead)
 _OBJECTS = msgspec.json.Decoder(list[WatImage])
 
@@ -69,23 +71,24 @@ def _below(value: Any, *keys: str) -> Any:
 
 def _may_declare(data: bytes, start: int) -> bool:
     """Return whether a record may have declarations: in what surrounds the array of links, most of the record."""
-    links, end = _LINKS.search(data, data.find(_HTML, start)), data.rfind(b"}]", start)
-    if links is None or end < links.end():
+    links, end = find(data, _LINKS, data.find(_HTML, start)), data.rfind(b"}]", start)
+    if links < 0 or end < links:
         return may_declare(data[start:])
-    return may_declare(data[start : links.start()]) or may_declare(data[end:])
+    return may_declare(data[start:links]) or may_declare(data[end:])
 
 
 def _images(data: bytes, start: int) -> WatImages | None:
-    html = data.find(_HTML, start)
+    html = find(data, _HTML, start)
     if html < 0:
         return None
-    head, links = _HEAD.match(data, html + len(_HTML)), _LINKS.search(data, html)
-    if not head or not links:
+    head, links = _HEAD.match(data, html + len(_HTML)), find(data, _LINKS, html)
+    array = _ARRAY.match(data, links + len(_LINKS))
+    if not head or links < 0 or not array:
         raise _UnusualError
     base = ""
-    if _BASE.search(data, head.end(), links.start()):
-        base = _HEAD_OBJECT.decode(data[head.end() - 1 : links.start() - 1].rstrip(b" ,")).Base
-    return WatImages(_images_of_array(data, links.end()), base)
+    if find(data, _BASE, head.end(), links) >= 0:
+        base = _HEAD_OBJECT.decode(data[head.end() - 1 : links].rstrip(b" ,")).Base
+    return WatImages(_images_of_array(data, array.end()), base)
 
 
 def _images_of_array(data: bytes, start: int) -> list[WatImage]:
@@ -93,12 +96,24 @@ def _images_of_array(data: bytes, start: int) -> list[WatImage]:
     end = data.rfind(b"}]", start) + 1
     if not end:
         return []
-    found = _IMAGE.findall(data, start, end)
-    if b"" in found:
-        raise _UnusualError
     last = data[data.rfind(b"{", start, end) : end]  # parses only if the array really ends there
+    number = count(data, _IMAGE, start, end)
+    found = next((found for form in _IMAGES if len(found := _objects(data, form, start, end)) == number), None)
+    if found is None:
+        raise _UnusualError
     # An object that was split at a } inside one of its strings does not parse either.
-    link, *images = _OBJECTS.decode(b"[%b%b]" % (last, b",{".join([b"", *found])))
+    link, *images = _OBJECTS.decode(b"[%b]" % b',{"":0'.join([last, *found]))
     if not link.path:
         raise _UnusualError
     return images
+
+
+def _objects(data: bytes, opening: bytes, start: int, end: int) -> list[bytes]:
+    """Return what follows the opening in each object that opens like this, up to the next brace."""
+    found: list[bytes] = []
+    at = find(data, opening, start, end)
+    while at >= 0:
+        closed = data.find(b"}", at) + 1
+        found.append(data[at + len(opening) : closed])
+        at = find(data, opening, closed, end)
+    return found

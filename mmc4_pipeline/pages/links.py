@@ -59,8 +59,10 @@ class PageUrls:
 
     def resolve(self, link: str | None) -> str | None:
         """Resolve a link; beyond the limit, return it as the page has it, unless it is a data: URL."""
+        if not link or link.startswith("data:"):
+            return None
         if self.reason:
-            return None if not link or link.lstrip()[:5].lower() == "data:" else link
+            return None if link.lstrip()[:5].lower() == "data:" else link
         url = _resolved(self.base, self._starts, link)
         if url:
             self._left -= len(url)
@@ -79,7 +81,7 @@ def _resolved(base: str, starts: _Starts | None, link: str | None) -> str | None
         return None
     found = _plain(link)
     if not found:
-        return None if link.startswith("data:") else _resolve_above(starts, link) or _resolve(base, link)
+        return _resolve_above(starts, link) or _resolve(base, link)
     kind = found.lastindex or 0  # the group that matched
     if kind == _ABSOLUTE:
         return link

@@ -2,7 +2,6 @@
 
 import html
 import re
-from collections.abc import Sequence
 from typing import Any, Self
 
 import msgspec
@@ -36,7 +35,7 @@ class WatImages(msgspec.Struct, frozen=True, gc=False):
 
     images: list[WatImage]
     base: str = ""
-    declarations: Sequence[str] = ()
+    declarations: list[str] = msgspec.field(default_factory=list)
 
     @classmethod
     def of(cls, html_metadata: dict[str, Any]) -> Self:
@@ -62,12 +61,13 @@ def links_of_wat(found: WatImages, page_url: str) -> list[ImageLink]:
     for image, alt in zip(found.images, _texts([image.alt for image in found.images]), strict=True):
         link = _unescape(image.url) if "&" in image.url else image.url
         url = link if is_plain(link) else urls.resolve(link)
-        if url:
-            width = pixels(image.width) if image.width else None
-            height = pixels(image.height) if image.height else None
-            links.append(ImageLink(len(links), url, alt, width, height))
-            if urls.reason:
-                links[-1].reason = urls.reason
+        if not url:
+            continue
+        has_size = image.width or image.height
+        width, height = (pixels(image.width), pixels(image.height)) if has_size else (None, None)
+        links.append(ImageLink(len(links), url, alt, width, height))
+        if urls.reason:
+            links[-1].reason = urls.reason
     return links
 
 

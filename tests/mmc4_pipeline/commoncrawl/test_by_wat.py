@@ -3,11 +3,11 @@
 import io
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from warcio.warcwriter import WARCWriter
 
 from mmc4_pipeline.commoncrawl.by_range import pages_by_range

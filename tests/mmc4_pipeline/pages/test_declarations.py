@@ -1,11 +1,11 @@
 """What a page's meta tags, its HTTP header and its WAT record declare about the use of its content."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from filters.page_robots import PageRobots
 from filters.url import Url
