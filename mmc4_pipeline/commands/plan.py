@@ -10,15 +10,16 @@ from mmc4_pipeline.documents.fields import FORMATS, parse_fields
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.estimate.clip_speed import ON_GPU, gpus_here, measure_clip
 from mmc4_pipeline.estimate.corpus import IMAGE_BYTES, Corpus
-from mmc4_pipeline.estimate.crawl_size import crawl_size
+from mmc4_pipeline.estimate.crawl_size import CrawlSize, crawl_size
 from mmc4_pipeline.estimate.estimate import ScoreSpeeds
 from mmc4_pipeline.estimate.explain import assumptions, conclusions
 from mmc4_pipeline.estimate.needs import Prices, Resources
 from mmc4_pipeline.estimate.other_scorers import costs_of
+from mmc4_pipeline.estimate.published import PublishedDataset, published_dataset
 from mmc4_pipeline.estimate.table import stages_table
 from mmc4_pipeline.estimate.web import CRAWL_DELAY_SHARE, LINKS_PER_DOCUMENT
 from mmc4_pipeline.estimate.whole_run import estimate_run
-from mmc4_pipeline.recipe import load_recipe
+from mmc4_pipeline.recipe import Recipe, load_recipe
 from mmc4_pipeline.scorers.registry import beside_clip, known_scorers, parse_scorers
 from mmc4_pipeline.storage import HttpSettings, Inputs
 from mmc4_pipeline.terminal import Console
@@ -38,6 +39,7 @@ Examples:
   mmc4 plan --c4 'c4/en/*.json.gz' --cc_root https://data.commoncrawl.org
   mmc4 plan --limit 1000 \\
       --c4 hf://datasets/allenai/c4/en/c4-train.00000-of-01024.json.gz
+  mmc4 plan --published 'mmc4-ff/*.jsonl.zip'
 """
 PRICES = """\
 Prices are in US dollars. The defaults are Amazon's list prices in us-east-1 as of June 2026, on demand: c5 machines
@@ -58,14 +60,12 @@ def main(argv: list[str]) -> None:
     chosen = parse_scorers(arguments.scorer or beside_clip(recipe.score_names), {})
     scorers = costs_of(chosen, arguments.itm_pairs_per_second, arguments.captions_per_second, resources)
     inputs = Inputs(HttpSettings(requests_per_second=arguments.requests_per_second))
-    documents = _documents(inputs, arguments)
-    crawl = crawl_size(inputs, arguments.crawl or recipe.crawl, arguments.cc_root)
-    corpus = Corpus(documents, arguments.image_kilobytes * 1000, arguments.images_per_document)
+    corpus, source = _corpus(inputs, recipe, arguments)
     console = Console()
     with console.status("measuring this machine"):
         score = _score_speeds(arguments)
         delays = arguments.crawl_delay_percent / 100
-        found = estimate_run(recipe, corpus, crawl, score, delays, resources, prices, scorers)
+        found = estimate_run(recipe, corpus, source, score, delays, resources, prices, scorers)
     console.print(assumptions(found.given), highlight=False)
     console.print(stages_table(found.locate, found.pages, found.later, found.unknown), highlight=False)
     console.print(conclusions(found.given, found.locate, found.pages, found.later), highlight=False)
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("plan", DESCRIPTION, PRICES)
-    parser.usage = "mmc4 plan (--documents N | --c4 FILE ...) [options]"
+    parser.usage = "mmc4 plan (--documents N | --c4 FILES | --published FILES) [options]"
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--documents", type=int, metavar="N", help="number of documents")
     what.add_argument(
@@ -81,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="FILE",
         help="files of documents, or glob patterns in quotes, to count them in; the beginning of one file is read",
+    )
+    what.add_argument(
+        "--published",
+        nargs="+",
+        metavar="FILE",
+        help="files of a published interleaved dataset, or glob patterns in quotes, as for `mmc4 build`: nothing is "
+        "located; documents, sentences and images are counted in the beginning of one file",
     )
     parser.add_argument(
         "--limit", type=int, metavar="N", help="estimate a run with --limit N: of the first N documents"
@@ -111,7 +118,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_numbers(
         parser.add_argument_group("assumptions"),
-        ("images_per_document", LINKS_PER_DOCUMENT, "N", "image links per document that pass the rules for URLs"),
+        (
+            "images_per_document",
+            None,
+            "N",
+            f"image links per document that pass the rules for URLs (default: {LINKS_PER_DOCUMENT:g}, or as counted)",
+        ),
         ("image_kilobytes", IMAGE_BYTES / 1000, "KB", "size of an image, as received and as stored"),
         ("crawl_delay_percent", CRAWL_DELAY_SHARE * 100, "N", "percentage of the hosts that have a Crawl-delay"),
         ("score_images_per_second", None, "N", "images that CLIP scores on one GPU, or without GPUs on one core"),
@@ -153,8 +165,9 @@ def _add_numbers(group: argparse._ActionsContainer, *options: tuple[str, float |
 
 def _prices(arguments: argparse.Namespace) -> Prices:
     """Return the prices. Raises UserError if a number is not possible."""
-    positive = ("workers", "network", "requests_per_second", "images_per_document", "image_kilobytes")
+    positive = ("workers", "network", "requests_per_second", "image_kilobytes")
     optional = (
+        "images_per_document",
         "score_images_per_second",
         "score_sentences_per_second",
         "itm_pairs_per_second",
@@ -188,10 +201,25 @@ def _score_speeds(arguments: argparse.Namespace) -> tuple[ScoreSpeeds, str]:
     return ScoreSpeeds(images or found.images_per_second, sentences or found.sentences_per_second), source
 
 
-def _documents(inputs: Inputs, arguments: argparse.Namespace) -> int:
-    """Return the number of documents. Raises UserError if there are none."""
+def _corpus(
+    inputs: Inputs, recipe: Recipe, arguments: argparse.Namespace
+) -> tuple[Corpus, CrawlSize | PublishedDataset]:
+    """Return the documents and where they come from. Raises UserError if there are none."""
+    image_bytes, links = arguments.image_kilobytes * 1000, arguments.images_per_document
     if arguments.limit is not None and arguments.limit < 1:
         raise UserError("--limit must be at least 1")
+    if arguments.published:
+        if arguments.crawl or arguments.cc_root:
+            raise UserError("--crawl and --cc_root: nothing is read from a crawl with --published; leave them out")
+        found = published_dataset(inputs, arguments.published, recipe, arguments.limit)
+        return found.corpus(image_bytes, links), found
+    documents = _documents(inputs, arguments)
+    crawl = crawl_size(inputs, arguments.crawl or recipe.crawl, arguments.cc_root)
+    return Corpus(documents, image_bytes, links or LINKS_PER_DOCUMENT), crawl
+
+
+def _documents(inputs: Inputs, arguments: argparse.Namespace) -> int:
+    """Return the number of documents of a crawl. Raises UserError if there are none."""
     if arguments.c4 is None:
         if arguments.documents <= 0:
             raise UserError("--documents must be more than 0")

@@ -23,11 +23,21 @@ IMAGE_BYTES = 83_000.0
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The documents of a run, and their images, with their average sizes in bytes as received and as stored."""
+    """The documents of a run, and their images, with their average sizes in bytes as received and as stored.
+
+    `with_images` is the share of the documents that have images, and `sentences_per_document` is theirs. Of the images
+    that are received and may be used, `scored_share` are kept by the images stage and `published_share` by the last
+    one; `published_documents` is the share of the documents that are in the dataset.
+    """
 
     documents: int
     image_bytes: float = IMAGE_BYTES
     links_per_document: float = LINKS_PER_DOCUMENT
+    with_images: float = _WITH_IMAGES
+    sentences_per_document: float = _SENTENCES
+    scored_share: float = _SCORED
+    published_share: float = _PUBLISHED_OF_RECEIVED
+    published_documents: float = _PUBLISHED_DOCUMENTS
 
     @property
     def requests(self) -> float:
@@ -52,19 +62,19 @@ class Corpus:
     @property
     def scored(self) -> float:
         """The images that the images stage keeps."""
-        return self.received * _SCORED
+        return self.received * self.scored_share
 
     @property
     def published(self) -> float:
         """The images of the dataset."""
-        return self.received * _PUBLISHED_OF_RECEIVED
+        return self.received * self.published_share
 
     @property
     def sentences(self) -> float:
         """The sentences of the documents that have images; those of other documents are not scored."""
-        return self.documents * _WITH_IMAGES * _SENTENCES
+        return self.documents * self.with_images * self.sentences_per_document
 
     @property
     def published_text_bytes(self) -> float:
         """The bytes of the texts and matrices in the dataset's documents (uncompressed)."""
-        return self.documents * _PUBLISHED_DOCUMENTS * 6000
+        return self.documents * self.published_documents * 6000

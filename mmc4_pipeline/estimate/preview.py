@@ -12,11 +12,12 @@ def preview(found: Estimate, weights: Mapping[str, int], page_source: str) -> st
     `weights` has the bytes of each file of weights that is still missing, by what it is.
     """
     pages = next((item for item in found.pages if item.way == page_source), found.pages[0])
-    stages = [found.locate, pages, *found.later]
+    first = [found.locate] if found.locate else []
+    stages = [*first, pages, *found.later]
     images, speed = found.later[0], found.given.resources.bytes_per_second
     downloads = [
         *((size, what) for what, size in weights.items()),
-        (found.locate.read, "documents, and Common Crawl's index"),
+        *((item.read, "documents, and Common Crawl's index") for item in first),
         (pages.read, "pages from Common Crawl"),
         (images.read, f"images: {in_words(images.requests)} requests to their hosts"),
     ]

@@ -13,20 +13,22 @@ _COLUMNS = ("requests", "read", "stored", "temp", "core h", "GPU h", "time", "li
 _UNKNOWN = "?"
 
 
-def stages_table(locate: Needs, sources: Sequence[Needs], later: Sequence[Needs], unknown: Sequence[str] = ()) -> Table:
+def stages_table(
+    locate: Needs | None, sources: Sequence[Needs], later: Sequence[Needs], unknown: Sequence[str] = ()
+) -> Table:
     """Return a table with a row per stage, the total, and below it the other page sources. It fits 80 columns.
 
-    `sources` are the pages stage by each source; the first one is part of the total. `unknown` are names of work whose
-    needs are not known: they have rows without figures, before the total.
+    `locate` is None if nothing is located. `sources` are the pages stage by each source; the first one is part of the
+    total. `unknown` are names of work whose needs are not known: they have rows without figures, before the total.
     """
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("stage", no_wrap=True)
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     best, *others = sources
-    stages = [locate, best, *later]
+    stages = [*([locate] if locate else []), best, *later]
     for item in stages:
-        table.add_row(*_row(item, f"pages {item.way}" if item is best else item.stage))
+        table.add_row(*_row(item, f"pages {item.way}".strip() if item is best else item.stage))
     for name in unknown:
         table.add_row(name, *[_UNKNOWN] * len(_COLUMNS))
     table.add_row(*_row(total(stages), "total"), style="bold")

@@ -17,6 +17,7 @@ from mmc4_pipeline.estimate.estimate import (
 from mmc4_pipeline.estimate.explain import Given
 from mmc4_pipeline.estimate.needs import Needs, Prices, Resources
 from mmc4_pipeline.estimate.other_scorers import ScorerCost
+from mmc4_pipeline.estimate.published import PublishedDataset
 from mmc4_pipeline.estimate.speed import measure_speeds
 from mmc4_pipeline.pages.page_reader import PageReader
 from mmc4_pipeline.recipe import Recipe
@@ -26,12 +27,14 @@ from mmc4_pipeline.recipe import Recipe
 class Estimate:
     """What a run takes, and what that follows from. `pages` has the pages stage by each source, the cheapest first.
 
+    `locate` is None for a published dataset: nothing is located then.
+
     `later` are the stages images, score and cut; each scorer beside CLIP is a stage of its own, after score. `unknown`
     are the scorers whose needs are not known.
     """
 
     given: Given
-    locate: Needs
+    locate: Needs | None
     pages: list[Needs]
     later: list[Needs]
     unknown: list[str]
@@ -40,7 +43,7 @@ class Estimate:
 def estimate_run(
     recipe: Recipe,
     corpus: Corpus,
-    crawl: CrawlSize,
+    source: CrawlSize | PublishedDataset,
     score: tuple[ScoreSpeeds, str],
     crawl_delays: float,
     resources: Resources,
@@ -49,17 +52,23 @@ def estimate_run(
 ) -> Estimate:
     """Measure how fast this machine reads pages and decodes images, which takes some seconds, and estimate the run.
 
-    `score` has CLIP's speeds and their source, `crawl_delays` is the share of hosts with a Crawl-delay, `scorers` are
-    those beside CLIP.
+    `source` is the crawl that has the documents' pages, or the published dataset. `score` has CLIP's speeds and their
+    source, `crawl_delays` is the share of hosts with a Crawl-delay, `scorers` are those beside CLIP.
     """
     reader = PageReader(recipe.links, recipe.text_source)
     speeds = measure_speeds(reader, recipe.images)
-    pages = page_sources(corpus.documents, crawl, speeds, resources, prices, MAX_GAP)
+    locate: Needs | None = None
+    if isinstance(source, PublishedDataset):
+        pages = [source.pages_needs(resources, prices)]
+    else:
+        locate = locate_needs(corpus.documents, source, speeds, resources, prices)
+        found = page_sources(corpus.documents, source, speeds, resources, prices, MAX_GAP)
+        pages = [item for item in found if item.way != "wat" or (has_all_for(reader) and not recipe.needing_places)]
     others = [(cost.name, cost.needs(corpus, resources, prices)) for cost in scorers]
     return Estimate(
-        Given(corpus, crawl, speeds, *score, crawl_delays, resources, prices, scorers),
-        locate_needs(corpus.documents, crawl, speeds, resources, prices),
-        [item for item in pages if item.way != "wat" or (has_all_for(reader) and not recipe.needing_places)],
+        Given(corpus, source, speeds, *score, crawl_delays, resources, prices, scorers),
+        locate,
+        pages,
         [
             images_needs(corpus, speeds, crawl_delays, resources, prices),
             score_needs(corpus, score[0], resources, prices),

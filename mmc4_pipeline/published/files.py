@@ -8,7 +8,7 @@ from typing import Any
 from mmc4_pipeline.documents.rows import is_parquet
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.published.layout import InvalidRowError, Kind, Layout, PublishedDocument
-from mmc4_pipeline.published.lines import rows_of_lines
+from mmc4_pipeline.published.lines import first_rows, rows_of_lines
 from mmc4_pipeline.published.mint1t import Mint1t
 from mmc4_pipeline.published.mmc4 import Mmc4
 from mmc4_pipeline.published.obelics import Obelics
@@ -21,6 +21,7 @@ LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (Mmc4(), Obelics
 _KINDS: dict[type, Kind] = {str: Kind.TEXT, list: Kind.LIST, dict: Kind.OBJECT}
 _MAX_FIELDS = 1000  # characters
 _MAX_DETAIL = 300  # characters: a message may quote the row
+_SAMPLED = 500  # documents by which a dataset is estimated
 _INSPECTED = 100  # lines in which a document is looked for, to recognise a layout
 
 
@@ -66,6 +67,33 @@ def _first_files(inputs: Inputs, paths: list[str], limit: int) -> tuple[list[str
             return paths[:number], {path: remaining}
         remaining -= rows
     return paths, {}
+
+
+@dataclass(frozen=True, slots=True)
+class FirstDocuments:
+    """The first documents of a file, each read or why it is invalid, and about how many rows the file has."""
+
+    path: str
+    layout: str
+    documents: list[PublishedDocument | str]
+    rows: int
+
+
+def first_documents(inputs: Inputs, path: str) -> FirstDocuments | None:
+    """Return some hundred documents at the beginning of a file, None if it is empty; little more of it is read.
+
+    Raises UserError if its layout is not known.
+    """
+    name = layout_of(inputs, path)
+    if name is None:
+        return None
+    layout = LAYOUTS[name]
+    if is_parquet(path):
+        documents = list(read_published(inputs, path, layout, _SAMPLED))
+        return FirstDocuments(path, name, documents, footer(inputs, path)[0].num_rows)
+    lines, share = first_rows(inputs, path, _SAMPLED)
+    documents = [row if isinstance(row, str) else document_of_row(layout, row, path) for row in lines]
+    return FirstDocuments(path, name, documents, round(len(lines) / share))
 
 
 def layout_of(inputs: Inputs, path: str) -> str | None:

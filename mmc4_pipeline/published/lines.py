@@ -18,6 +18,7 @@ MAX_LINE = 64 << 20  # bytes; the largest documents of MMC4 have a tenth of it, 
 _MAX_EXPANSION = 200  # bytes per compressed byte; MMC4's files have 5
 _ALWAYS_ALLOWED = 64 << 20  # bytes: a small file may be compressed better
 _BUFFER, _SMALL_BUFFER = 1 << 20, 1 << 16  # of a whole file, and of the beginning of one
+_FIRST_BYTES = 2 << 20  # of a file, as it is stored, of which only the first rows are wanted
 _COMPRESSED = (".gz", ".zst", ".zip")
 # What is raised for damaged files; zipfile has no exception of its own for impossible numbers and names.
 _UNREADABLE = (
@@ -29,16 +30,34 @@ _MAX_DIRECTORY = 1 << 20  # bytes of the list of a zip file's members: ten thous
 
 
 def rows_of_lines(inputs: Inputs, path: str, *, whole: bool = True) -> Iterator[dict[str, Any] | str]:
-    """Yield the JSON object in each line, or why there is none.
+    """Return the JSON object in each line, or why there is none.
 
     With `whole`, a file on a web server is read with one request, otherwise piece by piece. Raises UserError if the
     file is truncated or corrupt (the message has the last line that could be read), or expands without bounds.
     """
+    return (row for row, _ in _rows(inputs, path, whole=whole))
+
+
+def first_rows(inputs: Inputs, path: str, number: int) -> tuple[list[dict[str, Any] | str], float]:
+    """Return the first rows, fewer than `number` if they take many bytes, and about which share of the file they are.
+
+    Raises UserError as `rows_of_lines` does.
+    """
+    rows: list[dict[str, Any] | str] = []
+    for row, raw in _rows(inputs, path, whole=False):
+        rows.append(row)
+        if len(rows) == number or raw.tell() > _FIRST_BYTES:
+            return rows, min(1.0, raw.tell() / inputs.size(path))
+    return rows, 1.0
+
+
+def _rows(inputs: Inputs, path: str, *, whole: bool) -> Iterator[tuple[dict[str, Any] | str, BinaryIO]]:
+    """Yield each row with the open file, of which a little more may have been read."""
     number = 0
     try:
-        with _content(inputs, path, whole=whole) as content:
+        with _content(inputs, path, whole=whole) as (content, raw):
             while line := content.readline(MAX_LINE + 1):
-                yield _row(line, content)
+                yield _row(line, content), raw
                 number += 1
     except (*_UNREADABLE, pa.ArrowException) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
@@ -55,12 +74,13 @@ def _row(line: bytes, content: BinaryIO | io.BufferedIOBase) -> dict[str, Any] |
 
 
 @contextmanager
-def _content(inputs: Inputs, path: str, *, whole: bool) -> Iterator[io.BufferedIOBase]:
+def _content(inputs: Inputs, path: str, *, whole: bool) -> Iterator[tuple[io.BufferedIOBase, BinaryIO]]:
+    """Open a file; give its content and the file itself."""
     is_zip = path.endswith(".zip")
     open_file = inputs.open_stream if whole and not is_zip else inputs.open_beginning
     bound = _ALWAYS_ALLOWED + _MAX_EXPANSION * inputs.size(path) if path.endswith(_COMPRESSED) else None
     with open_file(path) as raw, _unpacked(path, raw) as stream:
-        yield io.BufferedReader(_Bounded(path, stream, bound), _BUFFER if whole else _SMALL_BUFFER)
+        yield io.BufferedReader(_Bounded(path, stream, bound), _BUFFER if whole else _SMALL_BUFFER), raw
 
 
 @contextmanager
