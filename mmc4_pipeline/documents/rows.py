@@ -23,8 +23,6 @@ from mmc4_pipeline.storage import Inputs
 from mmc4_pipeline.storage.foreign_parquet import texts
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# A surrogate in a line: as JSON escapes it, or as three bytes that look like UTF-8.
-_SURROGATE_OF_LINE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROWS_AT_ONCE = 1000  # of a Parquet file: texts are large
 _SAMPLE = 1 << 18  # bytes of a file of lines that are inspected before the run
@@ -79,21 +77,22 @@ def field_of(row: dict[str, Any], name: str) -> Any:
 def as_object(line: bytes) -> Any:
     """Return the JSON object in a line, None for another JSON value, or a string with the error for invalid JSON.
 
-    A byte order mark before it is ignored, and a lone surrogate, which is not a character, becomes U+FFFD.
+    A byte order mark before it is ignored, and a lone surrogate, which is not a character, becomes U+FFFD. As in
+    Python's json, NaN and numbers of any size are allowed, and control characters in texts too.
     """
     try:
         value = orjson.loads(line.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
-        value = _with_surrogates(line) if _SURROGATE_OF_LINE.search(line) else None
+        value = _leniently(line)
         if value is None:
             return f"not valid JSON: {error}"
     return value if isinstance(value, dict) else None
 
 
-def _with_surrogates(line: bytes) -> Any:
-    """Return the JSON value of a line in which lone surrogates are allowed; None if the line is invalid even so."""
+def _leniently(line: bytes) -> Any:
+    """Return the JSON object in a line that is not strictly JSON; None if there is none even so."""
     try:
-        value = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogatepass"))
+        value = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogatepass"), strict=False)
         return _without_surrogates(value) if isinstance(value, dict) else None
     except (ValueError, RecursionError):
         return None

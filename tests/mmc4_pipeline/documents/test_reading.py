@@ -294,6 +294,28 @@ def test_byte_order_marks_and_lone_surrogates_lose_nothing(
     assert [reference.key for reference in references] == [document.key for document in documents]
 
 
+LINE = lines_of(GOOD).strip()
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (LINE[:-1] + b', "score": NaN}', GOOD["text"]),
+        (LINE[:-1] + b', "score": -Infinity, "other": [1e999]}', GOOD["text"]),
+        (LINE[:-1] + b', "id": ' + b"9" * 4000 + b"}", GOOD["text"]),
+        (LINE[:-1] + b', "text": "last"}', "last"),  # as in all readers
+        (LINE.replace(b"One line.", b"One\tline\x01."), "One\tline\x01.\nAnother: caf\u00e9."),
+        (LINE.replace(b"One line.", b"One\\u0000line."), "One\x00line.\nAnother: caf\u00e9."),
+        (b" \t" + LINE + b" \r", GOOD["text"]),
+    ],
+)
+def test_what_most_readers_of_json_read_is_read(tmp_path: Path, line: bytes, text: str) -> None:
+    path = tmp_path / "c4.json"
+    path.write_bytes(line + b"\n" + lines_of(GOOD))
+    first, second = (document for _, document in read_documents(INPUTS, str(path)))
+    assert [getattr(document, "text", document) for document in (first, second)] == [text, GOOD["text"]]
+
+
 def test_a_lone_surrogate_in_a_url_is_an_unusual_url_only(tmp_path: Path) -> None:
     path = tmp_path / "c4.json"
     path.write_bytes(lines_of({**GOOD, "url": "https://a.example/\ud800"}))
