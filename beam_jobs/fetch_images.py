@@ -23,7 +23,6 @@ from beam_jobs.prefetched_images import FindImages
 from filters.base import ContentFilter
 from filters.deny_list import LoadedDenyList
 from mmc4_pipeline import storage
-from mmc4_pipeline.images.answers import PARTIAL, Batch, stored_urls
 from mmc4_pipeline.images.faces import FaceDetector
 from mmc4_pipeline.images.fetch_shards import MAX_IN_FLIGHT, fetch_backlog, fetch_shards
 from mmc4_pipeline.images.fetching.fetcher import first_host
@@ -32,6 +31,7 @@ from mmc4_pipeline.images.fetching.routes import Route
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.from_img2dataset.engine import Img2dataset
 from mmc4_pipeline.images.from_img2dataset.prefetched import PrefetchedImages
+from mmc4_pipeline.images.partial_shards import PARTIAL, Batch, stored_urls
 from mmc4_pipeline.images.process_shard import FetchedShard, ShardToFetch, fetch_from_source, wanted_links
 from mmc4_pipeline.images.shard_groups import shard_groups
 from mmc4_pipeline.loaded_filters import LoadedFilters
@@ -135,7 +135,7 @@ class FetchImages:
             yield shard_of(domain, self.processes), Remaining(shard, request.url, request.timestamp, site)
 
     def work_through(self, images: Sequence[Remaining]) -> None:
-        """Fetch images of the backlog, except those whose answers were stored before this worker was lost."""
+        """Fetch images of the backlog, except those whose results were stored before this worker was lost."""
         lists = self.lists.of_kind(LoadedDenyList).values()
         shards = {number: self._shard(number, lists) for number in sorted({image.shard for image in images})}
         stored = storage.for_each([shard.parts for shard in shards.values()], stored_urls)
@@ -148,7 +148,7 @@ class FetchImages:
         fetch_backlog(todo, self.settings)
 
     def complete(self, number: int) -> dict[str, int]:
-        """Write a shard from its stored answers; if images remain, return how many of each host instead."""
+        """Write a shard from its stored results; if images remain, return how many of each host instead."""
         shard, route = self._shard(number, ()), Route.of(self.settings.routes[0])
         remaining = [] if shard.is_finished() else shard.remaining()
         if not remaining and not shard.is_finished():

@@ -30,11 +30,11 @@ from filters.consent import Consent
 from filters.deny_list import DenyList
 from mmc4_pipeline import storage
 from mmc4_pipeline.apply_filters import Candidate, apply_filters
-from mmc4_pipeline.images.answers import PARTIAL
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.from_img2dataset.engine import Img2dataset, version_of
 from mmc4_pipeline.images.from_img2dataset.prefetched import PrefetchedImages
 from mmc4_pipeline.images.from_img2dataset.shards import shard_files, table_of
+from mmc4_pipeline.images.partial_shards import PARTIAL
 from mmc4_pipeline.images.process_shard import decide_shard
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.naming import stable_hash

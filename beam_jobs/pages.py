@@ -83,7 +83,7 @@ def check(options: PipelineOptions) -> None:
         raise UserError("--page_source wat: WAT files have no text for text_source: page; use warc or warc_scan")
     elif own.page_source == "wat" and (needing := recipe.needing_places):
         raise UserError(
-            f"--page_source wat: WAT files have no text and images no places in it, but recipe {recipe.name} needs "
+            f"--page_source wat: WAT files have no text, so images have no places, but recipe {recipe.name} needs "
             f"them for {', '.join(needing)}; use --page_source warc or warc_scan"
         )
 

@@ -24,7 +24,7 @@ from beam_jobs.options.score import ScoreOptions, ScoreWorkersOptions, chosen_sc
 from beam_jobs.stage_runner import run_stage
 from filters.base import ScoreFilter
 from mmc4_pipeline import storage
-from mmc4_pipeline.clip.features import features_in
+from mmc4_pipeline.clip.features import read_features
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.run_folders import stage_folder
@@ -219,7 +219,7 @@ class ScoreWork:
 
         def features(name: str) -> Features:
             path = others[name].folder.shard_file("features", shard, self.shards)
-            return {(found.key, found.position): found.values for found in features_in(path)}
+            return {(found.key, found.position): found.values for found in read_features(path)}
 
         return Shard(
             documents,

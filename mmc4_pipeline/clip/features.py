@@ -48,20 +48,11 @@ def _write(table: pa.Table, writer: HashingWriter) -> None:
     pq.write_table(table, pa.PythonFile(writer, mode="w"), compression="none")  # features do not compress
 
 
-def read_features(scores: str) -> Iterator[ImageFeatures]:
-    """Yield the features in a folder of scores ("out/scores/ViT-L-14_openai"), float16, in the order of the shards.
+def read_features(path: str) -> Iterator[ImageFeatures]:
+    """Yield the features in a file (`…/features-00000-of-00002.parquet`): float16, one row per scored image.
 
-    Raises UserError if none were saved.
+    Raises UserError if the file does not exist.
     """
-    paths = storage.matches_below(scores, "**/features-*.parquet")
-    if not paths:
-        raise UserError(f"{scores}: no features; run `mmc4 score` with --save_features")
-    for path in paths:
-        yield from features_in(path)
-
-
-def features_in(path: str) -> Iterator[ImageFeatures]:
-    """Yield the features of one shard. Raises UserError if none were saved."""
     if not storage.exists(path):
         raise UserError(f"{path}: no features; run `mmc4 score` with --save_features")
     with storage.open_read(path) as stream:

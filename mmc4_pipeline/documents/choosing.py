@@ -62,7 +62,7 @@ def count_documents(inputs: Inputs, paths: list[str], names: DocumentFields, lim
             break
         count += inspect(inputs, path, names)[1]
     if not count:
-        raise UserError(f"{paths[0]}: there are no documents in it; check --c4")
+        raise UserError(f"{paths[0]}: contains no documents; check --c4")
     return min(count, limit or count)
 
 

@@ -127,7 +127,7 @@ class Format(ABC):
         """Yield the files that describe the shards of a finished dataset: name below its folder, and content.
 
         `folder` is the dataset's. The same shards give the same files. The file that shows that all are there comes
-        last. A stream can seek, and is read before the next file is asked for. Raises UserError if a shard can't be
+        last. A stream can seek, and is read before the next file is requested. Raises UserError if a shard can't be
         read.
         """
         return iter(())

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmc4_pipeline.errors import PermanentReadError
-from mmc4_pipeline.images.answers import Latest, write_deferred
 from mmc4_pipeline.images.fetching.fetcher import Fetcher
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
 from mmc4_pipeline.images.fetching.session import FetchSession, shared_session
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 from mmc4_pipeline.images.measure import Measurer, unmeasured
+from mmc4_pipeline.images.partial_shards import Latest, write_deferred
 from mmc4_pipeline.images.process_shard import FetchedShard, ShardToFetch
 from schemas.image import Image
 from schemas.reasons import Drop, Reason
@@ -33,7 +33,7 @@ def fetch_shards(
     """Fetch each distinct image of each shard once, many shards at a time, and measure it.
 
     `finish` is called in some thread when a shard's last image is done. Return the numbers of the shards whose time was
-    over before that; their answers are stored. The first error ends all shards.
+    over before that; their results are stored. The first error ends all shards.
     """
     unfinished: list[int] = []
 
@@ -53,7 +53,7 @@ def fetch_shards(
 
 
 def fetch_backlog(images: Sequence[tuple[ShardToFetch, ImageRequest, str]], settings: FetchSettings) -> None:
-    """Fetch images of many shards, each with the site of its page, and store the answers with those of their shards.
+    """Fetch images of many shards, each with the site of its page, and store the results with those of their shards.
 
     What remains when the time of the backlog is over is stored as deferred.
     """
@@ -137,7 +137,7 @@ async def _fetch_shard(
             except PermanentReadError:
                 if not await session.in_file_thread(shard.is_finished):
                     raise
-                return True  # another worker has finished the shard, and removed the stored answers
+                return True  # another worker has finished the shard, and removed the stored results
         await session.in_file_thread(finish, shard, fetched)
         return True
     finally:
@@ -146,7 +146,7 @@ async def _fetch_shard(
 
 @dataclass(slots=True)
 class _Job:
-    """Fetches one image: measures it in a decoding thread and adds it to the latest answers of the shard.
+    """Fetches one image: measures it in a decoding thread and adds it to the latest results of the shard.
 
     `measured` has row and JPEG for each URL from which a body was received; there are several if a route failed.
     `deferred` is the row if the time was over before the image was fetched.

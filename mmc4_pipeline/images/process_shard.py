@@ -15,10 +15,10 @@ from filters.base import ContentFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.apply_filters import Candidate, Learned, apply_filters
 from mmc4_pipeline.errors import PermanentReadError
-from mmc4_pipeline.images.answers import Batch, deferred_rows, stored_answers, stored_urls
 from mmc4_pipeline.images.faces import FaceDetector
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
 from mmc4_pipeline.images.measure import Measurer, unmeasured
+from mmc4_pipeline.images.partial_shards import Batch, deferred_rows, stored_results, stored_urls
 from mmc4_pipeline.naming import image_name
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.tar import add_file, open_tar
@@ -49,7 +49,7 @@ class ShardToFetch:
 
     With a detector, faces are detected in the images that are stored. `denies` returns whether a URL must not be
     requested although a redirect leads to it, and `content_filters` decide on what is received. `parts` is the folder
-    of the answers that were stored before. With `accept_deferred`, what the backlog left over remains deferred.
+    of the results that were stored before. With `accept_deferred`, what the backlog left over remains deferred.
     `is_finished` returns whether another worker has finished the shard. `begun` is when this was made, by the monotonic
     clock.
     """
@@ -80,19 +80,19 @@ class ShardToFetch:
         return deferred_rows(self.parts) if self.accept_deferred else {}
 
     def write(self, batch: Batch) -> FetchedShard:
-        """Write the tar from the stored answers and those of a batch, and return the rows.
+        """Write the tar from the stored results and those of a batch, and return the rows.
 
-        Raises PermanentReadError if another worker removes the stored answers meanwhile.
+        Raises PermanentReadError if another worker removes the stored results meanwhile.
         """
-        for answer in stored_answers(self.parts):
-            batch.add(self.parts, answer.image, answer.jpeg)
+        for result in stored_results(self.parts):
+            batch.add(self.parts, result.image, result.jpeg)
         for row in self._accepted().values():
             batch.add(self.parts, row, None)
         # The pages are read again: while the shard was in flight, only their links were in memory.
         pages, images = self.read_pages(), batch.rows[self.parts]
         urls = [request.url for request, _ in _requests(pages)]
         if not images.keys() >= set(urls):
-            raise PermanentReadError(f"{self.parts}: answers of shard {self.number} that were stored here are missing")
+            raise PermanentReadError(f"{self.parts}: results of shard {self.number} that were stored here are missing")
         jpegs = ((url, batch.jpeg(self.parts, url)) for url in urls)
         with storage.write_atomically(self.tar_path) as writer:
             places = _write_tar(writer, jpegs)

@@ -16,8 +16,8 @@ _CITATION = re.compile(r"\[(?:\d*|edit|citation needed)\]")  # C4's texts do not
 def letters(text: str) -> str:
     """Return the letters and digits of a text, in lower case and without accents, and a space for each MARK.
 
-    Characters are compared by their compatibility decomposition. What is not a letter or digit goes first: putting
-    many combining marks in order takes quadratic time.
+    Characters are compared by their compatibility decomposition. Everything that is not a letter or digit is removed
+    before that, because ordering many combining marks takes quadratic time.
     """
     if "[" in text:
         text = _CITATION.sub("", text)

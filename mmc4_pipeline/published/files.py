@@ -111,7 +111,7 @@ def layout_of(inputs: Inputs, path: str) -> str | None:
         return None
     fields = ", ".join(f"{name} ({kind.value})" for name, kind in max(found, key=len).items())[:_MAX_FIELDS] or "none"
     known = "; ".join(f"{layout.name}: {', '.join(layout.fields)}" for layout in LAYOUTS.values())
-    raise UserError(f"{path}: not the layout of a published dataset that can be read (found: {fields}; known: {known})")
+    raise UserError(f"{path}: not a layout of published datasets that mmc4 can read (found: {fields}; known: {known})")
 
 
 def _kinds(inputs: Inputs, path: str) -> Iterator[dict[str, Kind]]:

@@ -10,7 +10,7 @@ from schemas.statistics import Statistics
 
 @dataclass(frozen=True, slots=True)
 class Placements:
-    """What the page shows of placement, for the `images` whose place is known.
+    """The placement that the page shows, for the `images` whose place is known.
 
     `means` has a label and the mean similarity for each way to choose a sentence.
     """

@@ -40,7 +40,9 @@ def parse_scorers(choices: Sequence[str], defaults: Mapping[str, Any]) -> tuple[
         values = setting_values(settings, _class_of(name), f"--scorer {name}")
         scorer = scorer_of(name, {**(defaults if name == CLIP else {}), **values})
         if scorer.folder in chosen:
-            raise UserError(f"--scorer {choice}: another one writes to scores/{scorer.folder} too; choose one")
+            raise UserError(
+                f"--scorer {choice}: another scorer also writes to scores/{scorer.folder}; choose one of them"
+            )
         chosen[scorer.folder] = scorer
     return tuple(chosen.values())
 

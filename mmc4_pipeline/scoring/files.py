@@ -47,9 +47,7 @@ def read_scores(path: str, columns: Sequence[Column]) -> Iterator[DocumentScores
             field.name for field in schema.field("images").type.value_type if stored.get_field_index(field.name) < 0
         ]
     if missing:
-        raise UserError(
-            f"{path}: has no column {missing[0]}, an earlier version of mmc4-pipeline wrote it; run its stage again"
-        )
+        raise UserError(f"{path}: has no column {missing[0]}: an earlier version wrote this file; run its stage again")
     for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
         for row in batch.to_pylist():
             yield DocumentScores(row.pop("key"), [_image(image) for image in row.pop("images")], row)

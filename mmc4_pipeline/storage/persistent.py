@@ -23,7 +23,7 @@ def persistently(read: Callable[[], bytes], settings: HttpSettings) -> bytes:
             raise
         except UserError as error:
             if failures == settings.tries:
-                raise UserError(f"{error}, in {failures} tries; try later, with --resume") from error
+                raise UserError(f"{error} ({failures} tries); try later, with --resume") from error
             wait = min(settings.longest_wait, settings.first_wait * 2 ** (failures - 1))
             _log.warning("%s; retrying in %.1f s", error, wait)
             time.sleep(wait)

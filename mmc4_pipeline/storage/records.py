@@ -84,7 +84,7 @@ def read_records(path: str, record: type[Record]) -> Iterator[Record]:
         yield from from_table(table, record)
     except KeyError as error:
         raise UserError(
-            f"{path}: has no column {error.args[0]}, an earlier version of mmc4-pipeline wrote it; run its stage again"
+            f"{path}: has no column {error.args[0]}: an earlier version wrote this file; run its stage again"
         ) from error
 
 

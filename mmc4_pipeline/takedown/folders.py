@@ -121,7 +121,7 @@ def find_folders(path: str) -> OutputFolder:
         raise UserError(f"{root}: has no finished stage; give the --output of `mmc4 build`, or a dataset's folder")
     if (images or scores) and pages is None:
         raise UserError(
-            f"{root}: pages/ is missing, without which nobody knows whose images and scores these are; "
+            f"{root}: pages/ is missing, so the pages of the images and scores are unknown; "
             "put it back, or remove images/ and scores/"
         )
     return replace(output, following=tuple(dataset.name for dataset in datasets if _follows(dataset, pages)))

@@ -70,7 +70,7 @@ class ShardedDocuments(IterableDataset[Sample]):
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What the order of the documents follows from, besides the epoch."""
+    """Everything that determines the order of the documents, except the epoch."""
 
     shards: list[str]
     content: str  # sha256 of the names and hashes of the shards

@@ -11,10 +11,10 @@ import pytest
 
 from beam_jobs.fetch_images import FetchImages
 from mmc4_pipeline import storage
-from mmc4_pipeline.images import answers
-from mmc4_pipeline.images.answers import stored_urls
+from mmc4_pipeline.images import partial_shards
 from mmc4_pipeline.images.decoding.phash import phash
 from mmc4_pipeline.images.fetching.settings import FetchSettings
+from mmc4_pipeline.images.partial_shards import stored_urls
 from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.recipe import load_recipe
 from mmc4_pipeline.stage_folder import StageFolder
@@ -99,9 +99,9 @@ def test_a_late_worker_changes_nothing_in_a_finished_shard(
 ) -> None:
     """A worker that was believed lost is still waiting for an image when another one fetches the same shard.
 
-    If the lost worker has stored answers, the other one uses and then removes them.
+    If the lost worker has stored results, the other one uses and then removes them.
     """
-    monkeypatch.setattr(answers, "SAVE_SECONDS", 0.05 if stored else 600.0)
+    monkeypatch.setattr(partial_shards, "SAVE_SECONDS", 0.05 if stored else 600.0)
     early, late = (cv2.imencode(".jpg", picture(seed))[1].tobytes() for seed in (1, 2))
     waiting, finished = threading.Event(), threading.Event()
 

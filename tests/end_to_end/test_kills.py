@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mmc4_pipeline import cli
-from mmc4_pipeline.images import answers
+from mmc4_pipeline.images import partial_shards
 from schemas.reasons import Stage
 from tests.end_to_end.running import TWO_SCORERS, Web, contents, data_of, mmc4, succeeded
 from tests.mmc4_pipeline.planted_dataset import write_dataset
@@ -34,7 +34,7 @@ EXPORTED = ["parquet", "mds", "chat_jsonl", "webdataset"]
 
 def run(arguments: list[str], log: Path) -> None:
     """Run `mmc4` in a process of its own, whose output goes to a file."""
-    answers.SAVE_SECONDS = 0.02  # with the usual two minutes, no part would be written while the test runs
+    partial_shards.SAVE_SECONDS = 0.02  # with the usual two minutes, no part would be written while the test runs
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)

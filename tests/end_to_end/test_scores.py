@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
-from mmc4_pipeline.clip.features import read_features
+from mmc4_pipeline.clip.features import ImageFeatures, read_features
 from mmc4_pipeline.clip.heads import NsfwHead, load_head, probabilities
 from tests.end_to_end.running import MINIWEB, WEIGHTS, Web, contents, mmc4, refusal, succeeded
 
@@ -63,6 +63,11 @@ def test_half_precision_changes_no_assignment(built: Path, tmp_path: Path, preci
     assert 0 < max(apart) < 5e-3
 
 
+def saved_features(scores: Path) -> list[ImageFeatures]:
+    """Return the features in a folder of scores, in the order of the shards."""
+    return [item for path in sorted(scores.glob("features-*.parquet")) for item in read_features(str(path))]
+
+
 def test_scores_of_two_models_are_stored_next_to_each_other_and_the_recipe_names_one(
     built: Path, web: Web, tmp_path: Path
 ) -> None:
@@ -78,7 +83,7 @@ def test_scores_of_two_models_are_stored_next_to_each_other_and_the_recipe_names
     images = [(document["key"], image) for document in scores for image in document["images"]]
     assert all(0 <= image["ad"] <= 1 for _, image in images)
 
-    features = list(read_features(str(output / "scores/clip_random")))
+    features = saved_features(output / "scores/clip_random")
     first = features[: len(images)]
     assert [(item.key, item.position) for item in first] == [(key, image["position"]) for key, image in images]
     head = load_head(NsfwHead, str(WEIGHTS / "nsfw.pt"), len(first[0].values))
@@ -102,7 +107,7 @@ def test_scores_of_two_models_are_stored_next_to_each_other_and_the_recipe_names
     removals = tmp_path / "removals.txt"
     removals.write_text(next(page["url"] for page in pages if page["key"] == images[0][0]))
     succeeded(mmc4("takedown", str(output), "--list", str(removals)))
-    left = [item.key for item in read_features(str(output / "scores/clip_random"))]
+    left = [item.key for item in saved_features(output / "scores/clip_random")]
     assert left == [item.key for item in features if item.key != images[0][0]]
     assert 0 < len(left) < len(features)
 

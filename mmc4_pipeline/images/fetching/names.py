@@ -32,7 +32,7 @@ class Names:
         return await asyncio.shield(task)  # others may wait for it too
 
     def close(self) -> None:
-        """Give up all lookups."""
+        """Cancel all lookups."""
         for task in self._running.values():
             task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)

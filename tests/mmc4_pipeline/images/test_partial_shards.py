@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mmc4_pipeline import storage
-from mmc4_pipeline.images import answers
-from mmc4_pipeline.images.answers import Answer, stored_urls
+from mmc4_pipeline.images import partial_shards
 from mmc4_pipeline.images.fetch_shards import fetch_shards
 from mmc4_pipeline.images.fetching.settings import FetchSettings
+from mmc4_pipeline.images.partial_shards import ImageResult, stored_urls
 from mmc4_pipeline.images.process_shard import FetchedShard, ShardToFetch
 from mmc4_pipeline.recipe import load_recipe
 from schemas.page import Page
@@ -31,7 +31,7 @@ def fetch(pages: list[Page], tar: Path) -> FetchedShard:
 
 
 def save_often_and_fetch(pages: list[Page], tar: Path) -> None:
-    answers.SAVE_SECONDS = 0.05
+    partial_shards.SAVE_SECONDS = 0.05
     fetch(pages, tar)
 
 
@@ -77,10 +77,10 @@ def test_many_bytes_are_stored_early_and_in_small_parts(
 ) -> None:
     pages, tar = show(site, photo, 20), tmp_path / "images.tar"
     fetch(pages, tmp_path / "whole.tar")
-    monkeypatch.setattr(answers, "SAVE_BYTES", 1)
-    monkeypatch.setattr(answers, "PART_BYTES", 1)
+    monkeypatch.setattr(partial_shards, "SAVE_BYTES", 1)
+    monkeypatch.setattr(partial_shards, "PART_BYTES", 1)
     result = fetch(pages, tar)
-    jpegs = [sum(row.jpeg is not None for row in storage.read_records(str(part), Answer)) for part in parts(tar)]
+    jpegs = [sum(row.jpeg is not None for row in storage.read_records(str(part), ImageResult)) for part in parts(tar)]
     assert sum(jpegs) > 10
     assert max(jpegs) == 1
     assert tar.read_bytes() == (tmp_path / "whole.tar").read_bytes()
@@ -93,7 +93,7 @@ def test_many_bytes_are_stored_early_and_in_small_parts(
 def test_what_a_broken_write_left_is_not_read(
     site: Site, tmp_path: Path, photo: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "SAVE_BYTES", 1)
+    monkeypatch.setattr(partial_shards, "SAVE_BYTES", 1)
     pages, tar = show(site, photo, 3), tmp_path / "images.tar"
     before = fetch(pages, tar)
     written = parts(tar)
@@ -123,13 +123,13 @@ def test_a_shard_whose_time_is_over_is_not_written_and_continues_later(
     assert set(site.requested.values()) == {1}
 
 
-def test_two_answers_to_a_url_do_not_mix(site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:
-    """Workers that fetch the same shard may get different answers; row and JPEG are of one of them."""
+def test_two_results_of_a_url_do_not_mix(site: Site, tmp_path: Path, photo: Callable[..., np.ndarray]) -> None:
+    """Workers that fetch the same shard may get different results; row and JPEG are of one of them."""
     pages, tar = [page("k", site.address + "/a.jpg")], tmp_path / "images.tar"
     results = []
     for number in (1, 2):
         site.files = {"/a.jpg": (jpeg(photo(number)), {})}
-        batch = answers.Batch()
+        batch = partial_shards.Batch()
         results.append(fetch(pages, tmp_path / f"{number}.tar").images[0])
         batch.add(f"{tar}.parts", results[-1], site.files["/a.jpg"][0])
         batch.save()
