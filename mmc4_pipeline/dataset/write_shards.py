@@ -1,10 +1,11 @@
 """Writes each shard of a dataset in all formats in one pass over its documents and images."""
 
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import BinaryIO, Self
 
 from mmc4_pipeline import storage
@@ -79,7 +80,13 @@ def write_shard(
             images = _read_all(document, read) if needs_images else []
             for add in adds:
                 add(document, images)
-    return [WrittenFile(name, writer.position, writer.hexdigest()) for name, writer in zip(names, writers, strict=True)]
+    written = [
+        WrittenFile(name, writer.position, writer.hexdigest()) for name, writer in zip(names, writers, strict=True)
+    ]
+    for item, add, file in zip(formats, adds, written, strict=True):
+        for name, content in item.files_beside(add, file).items():
+            storage.write_bytes(folder.file(name), content)
+    return written
 
 
 def _read_all(document: CutDocument, read: Callable[[Image], bytes]) -> list[bytes]:
@@ -108,12 +115,20 @@ def write_indexes(folder: StageFolder, formats: Iterable[Format]) -> None:
         shards = [FinishedShard(file, documents[number]) for number, file in sorted(by_number.items())]
         sizes = {shard.file.name.rpartition("/")[2]: shard.documents for shard in shards}
         storage.write_json(folder.file(f"{item.folder}/sizes.json".lstrip("/")), sizes)
+        if item.names_beside(""):
+            deque(storage.concurrently(partial(_write_described, folder, item), shards), maxlen=0)
         for name, content in item.index_files(folder.path, shards):
             if storage.exists(folder.file(name)) and is_stored(content, folder.file(name)):
                 continue  # a takedown writes no file of a shard without removed content
             content.seek(0)
             with storage.write_atomically(folder.file(name)) as writer:
                 shutil.copyfileobj(content, writer)
+
+
+def _write_described(folder: StageFolder, item: Format, shard: FinishedShard) -> None:
+    for name, content in item.described(folder.path, shard).items():
+        if not storage.exists(folder.file(name)) or storage.read_bytes(folder.file(name)) != content:
+            storage.write_bytes(folder.file(name), content)
 
 
 def is_stored(content: BinaryIO, path: str) -> bool:

@@ -76,6 +76,24 @@ class Format(ABC):
     def open_shard(self, writer: HashingWriter, stem: str, /) -> AbstractContextManager[Add]:
         """Open a new shard, whose file name without extension is `stem`. The same documents give the same bytes."""
 
+    def files_beside(self, _add: Add, _file: WrittenFile, /) -> dict[str, bytes]:
+        """Return the small files that are stored next to a shard once it is written: content by name.
+
+        `file` is the shard's, and `add` what `open_shard` gave for it. Names are below the dataset's folder.
+        """
+        return {}
+
+    def described(self, _folder: str, _shard: FinishedShard, /) -> dict[str, bytes]:
+        """Return the files of `files_beside` of a finished shard, whether they are there or not.
+
+        `folder` is the dataset's. Raises UserError if the shard can't be read.
+        """
+        return {}
+
+    def names_beside(self, _name: str, /) -> list[str]:
+        """Return the names of the files that may be stored next to the shard's file of that name."""
+        return []
+
     @abstractmethod
     def read_shard(self, stream: BinaryIO, path: str) -> Iterator[Json]:
         """Yield a shard's documents as the format stores them.

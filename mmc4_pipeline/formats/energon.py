@@ -5,7 +5,8 @@ sentences. `crude.yaml` gives the same samples as dictionaries for cookers (`dat
 has all shards in `train`. `index.sqlite` is written by Energon's own writer; `<shard>.tar.idx` has the offset of each
 sample as 8 bytes (megatron/energon/flavors/webdataset/itar.py). `energon prepare` would write the same, except for
 `index.uuid`, which follows from the shards here. It is not used, because it only takes folders of its own storage
-layer and asks questions.
+layer and asks questions. `<shard>.tar.samples` says where the files of each sample are: whoever writes a shard writes
+it, so that the index of many shards is made without reading them.
 """
 
 import hashlib
@@ -14,21 +15,26 @@ import struct
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
-from itertools import groupby
 from pathlib import Path
+from tarfile import TarFile
 from typing import BinaryIO
 
 import orjson
 import yaml
 
 from mmc4_pipeline import storage
+from mmc4_pipeline.cut_document import CutDocument
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.formats.base import FinishedShard
-from mmc4_pipeline.formats.webdataset import WebDataset
-from mmc4_pipeline.tar import Member, members_of
+from mmc4_pipeline.formats.base import Add, FinishedShard
+from mmc4_pipeline.formats.webdataset import WebDataset, add_sample
+from mmc4_pipeline.storage import HashingWriter
+from mmc4_pipeline.tar import open_tar
+from mmc4_pipeline.tar_samples import Samples, encoded, read_samples, samples_name, written_samples
+from schemas.manifest import WrittenFile
 
 _VERSION = "7.4.0"  # of Energon, whose layout this is
 _LOADER = '''"""Turns a sample of these shards into the fields of Energon's SimilarityInterleavedSample."""
@@ -75,8 +81,28 @@ class Energon(WebDataset):
         if not _is_installed():
             raise UserError("--formats energon: needs megatron-energon: pip install 'mmc4-pipeline[energon]'")
 
+    @contextmanager
+    def open_shard(self, writer: HashingWriter, _stem: str, /) -> Iterator[Add]:
+        """Open a new shard."""
+        with open_tar(writer) as tar:
+            adding = _Adding(tar)
+            yield adding
+            adding.samples = written_samples(tar)
+
+    def files_beside(self, add: Add, file: WrittenFile, /) -> dict[str, bytes]:
+        """Return the index of a shard that was written, and where its files are."""
+        return _beside(file, add.samples) if isinstance(add, _Adding) else {}
+
+    def described(self, folder: str, shard: FinishedShard, /) -> dict[str, bytes]:
+        """Return the index of a finished shard, and where its files are."""
+        return _beside(shard.file, read_samples(storage.join(folder, shard.file.name), shard.file.sha256))
+
+    def names_beside(self, name: str, /) -> list[str]:
+        """Return the names of a shard's index and of the file that says where its files are."""
+        return [f"{name}.idx", samples_name(name)]
+
     def index_files(self, folder: str, shards: Sequence[FinishedShard]) -> Iterator[tuple[str, BinaryIO]]:
-        """Yield the index of the shards that have documents. Their tars are read, but only the headers in them.
+        """Yield the index of the shards that have documents.
 
         index.sqlite is left out if Energon is not installed, because this package cannot write it.
         """
@@ -96,13 +122,9 @@ class Energon(WebDataset):
         with tempfile.TemporaryDirectory() as local:
             path = Path(local) / "index.sqlite"
             index = _SampleIndex(path) if _is_installed() else None
-            paths = [storage.join(folder, shard.file.name) for shard in listed]
-            for number, (shard, samples) in enumerate(zip(listed, storage.concurrently(_samples, paths), strict=True)):
-                starts = [members[0].start for _, members in samples]
-                ends = [*starts[1:], *(members[-1].end for _, members in samples[-1:])]
-                yield f"{shard.file.name}.idx", io.BytesIO(struct.pack(f"<{len(starts) + 1}Q", *starts, *ends[-1:]))
+            for number, samples in enumerate(storage.concurrently(partial(_samples, folder), listed if index else ())):
                 if index:
-                    index.add(number, samples, ends)
+                    index.add(number, samples)
             if index:
                 index.close()
                 with path.open("rb") as stream:
@@ -112,13 +134,27 @@ class Energon(WebDataset):
         yield f"{self.folder}/.nv-meta/index.uuid", io.BytesIO(str(of_shards).encode())
 
 
-Samples = list[tuple[str, list[Member]]]  # the files of each document, by its key
+@dataclass(slots=True)
+class _Adding:
+    """Adds documents to a new tar. Once it is finished, `samples` says what it has."""
+
+    tar: TarFile
+    samples: Samples = field(default_factory=list)
+
+    def __call__(self, document: CutDocument, images: Sequence[bytes]) -> None:
+        add_sample(self.tar, document, images)
 
 
-def _samples(path: str) -> Samples:
-    with storage.open_read(path) as stream:
-        members = list(members_of(stream, path))
-    return [(key, list(group)) for key, group in groupby(members, key=lambda member: member.name.partition(".")[0])]
+def _beside(file: WrittenFile, samples: Samples) -> dict[str, bytes]:
+    found = {samples_name(file.name): encoded(samples, file.sha256)}
+    if samples:
+        offsets = [*(members[0].start for _, members in samples), samples[-1][1][-1].end]
+        found[f"{file.name}.idx"] = struct.pack(f"<{len(offsets)}Q", *offsets)
+    return found
+
+
+def _samples(folder: str, shard: FinishedShard) -> Samples:
+    return read_samples(storage.join(folder, shard.file.name), shard.file.sha256)
 
 
 class _SampleIndex:
@@ -131,8 +167,8 @@ class _SampleIndex:
         self._path = path
         self._writer = SqliteIndexWriter(EPath(path))
 
-    def add(self, tar: int, samples: Samples, ends: Sequence[int]) -> None:
-        """Add the samples of a tar; `ends` are the offsets at which they end."""
+    def add(self, tar: int, samples: Samples) -> None:
+        """Add the samples of a tar."""
         from megatron.energon.flavors.webdataset.prepare import IndexSample, IndexSamplePart
 
         of_sample, of_part = partial(IndexSample, tar_file_id=tar), partial(IndexSamplePart, tar_file_id=tar)
@@ -142,9 +178,9 @@ class _SampleIndex:
                     sample_key=key,
                     sample_index=number,
                     byte_offset=members[0].start,
-                    byte_size=end - members[0].start,
+                    byte_size=members[-1].end - members[0].start,
                 )
-                for number, ((key, members), end) in enumerate(zip(samples, ends, strict=True))
+                for number, (key, members) in enumerate(samples)
             ]
         )
         self._writer.append_parts(

@@ -9,7 +9,9 @@ reader takes it (`InterleavedWebdatasetReader`): at each index exactly one of `t
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
+from tarfile import TarFile
 from typing import BinaryIO
 
 import msgspec
@@ -41,13 +43,7 @@ class WebDataset(Format):
     def open_shard(self, writer: HashingWriter, _stem: str, /) -> Iterator[Add]:
         """Open a new shard."""
         with open_tar(writer) as tar:
-
-            def add(document: CutDocument, images: Sequence[bytes]) -> None:
-                add_file(tar, f"{document.page.key}.json", _json(document.page.key, as_json(document)))
-                for number, jpeg in enumerate(images):
-                    add_file(tar, f"{document.page.key}.{number}.jpg", jpeg)
-
-            yield add
+            yield partial(add_sample, tar)
 
     def read_shard(self, stream: BinaryIO, path: str) -> Iterator[Json]:
         """Yield samples as webdataset has them: `__key__`, `json` (parsed) and the bytes of `0.jpg`, `1.jpg`, ….
@@ -91,6 +87,13 @@ class WebDataset(Format):
                 kept = [number for number, info in enumerate(document["image_info"]) if info in remaining["image_info"]]
                 for new, number in enumerate(kept):
                     add_file(tar, f"{key}.{new}.jpg", sample[f"{number}.jpg"])
+
+
+def add_sample(tar: TarFile, document: CutDocument, images: Sequence[bytes]) -> None:
+    """Add a document and its images to a shard."""
+    add_file(tar, f"{document.page.key}.json", _json(document.page.key, as_json(document)))
+    for number, jpeg in enumerate(images):
+        add_file(tar, f"{document.page.key}.{number}.jpg", jpeg)
 
 
 def _json(key: str, document: Json) -> bytes:

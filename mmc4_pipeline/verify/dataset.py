@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 
 from mmc4_pipeline import storage
@@ -97,12 +98,26 @@ def _check_shards(
 
 def _check_index(folder: StageFolder, item: Format, shards: list[FinishedShard]) -> Iterator[str]:
     """Yield the files describing a format's shards that are not there, or not as they would be written now."""
+    if item.names_beside(""):
+        for problems in storage.concurrently(partial(_check_beside, folder, item), shards):
+            yield from problems
     for name, content in item.index_files(folder.path, shards):
         path = folder.file(name)
         if not storage.exists(path):
             yield f"{path}: is missing; {AGAIN}"
         elif not is_stored(content, path):
             yield f"{path}: does not describe the shards; {AGAIN}"
+
+
+def _check_beside(folder: StageFolder, item: Format, shard: FinishedShard) -> list[str]:
+    found = []
+    for name, content in item.described(folder.path, shard).items():
+        path = folder.file(name)
+        if not storage.exists(path):
+            found.append(f"{path}: is missing; {AGAIN}")
+        elif storage.read_bytes(path) != content:
+            found.append(f"{path}: does not describe the shard; {AGAIN}")
+    return found
 
 
 def _ledgers_of(shard: ShardFile, ledger: LedgerTotals) -> list[str] | None:

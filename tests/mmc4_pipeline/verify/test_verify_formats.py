@@ -42,14 +42,16 @@ def copy_without(folder: StageFolder, name: str, *, first_image: bool) -> None:
         item.copy_shard(stream, str(old), writer, item.stem_of(path.name), choose)
     old.unlink()
     manifest = Path(folder.file("manifest.json"))
-    content = orjson.loads(manifest.read_bytes())
-    (file,) = (file for file in content["files"] if file["name"] == item.file_name(1, 2))
+    listed = orjson.loads(manifest.read_bytes())
+    (file,) = (file for file in listed["files"] if file["name"] == item.file_name(1, 2))
     file |= {"bytes": writer.position, "sha256": writer.hexdigest()}
-    manifest.write_bytes(orjson.dumps(content))
+    manifest.write_bytes(orjson.dumps(listed))
     shards = [FinishedShard(each.file, documents(each, folder)) for each in shards_of(folder.manifest(CutPlan))]
-    for index, described in item.index_files(
-        folder.path, [each for each in shards if item.number_of(each.file.name) is not None]
-    ):
+    own = [each for each in shards if item.number_of(each.file.name) is not None]
+    for each in own:
+        for beside, written in item.described(folder.path, each).items():
+            Path(folder.file(beside)).write_bytes(written)
+    for index, described in item.index_files(folder.path, own):
         Path(folder.file(index)).write_bytes(described.read())
 
 
@@ -131,7 +133,8 @@ def test_files_that_describe_the_shards_are_compared_with_them(make_dataset: Mak
     folder = make_dataset(formats=[name], documents=4)
     item = known_formats()[name]()
     shards = [FinishedShard(each.file, documents(each, folder)) for each in shards_of(folder.manifest(CutPlan))]
-    for index in [index for index, _ in item.index_files(folder.path, shards)]:
+    beside = [name for each in shards for name in item.described(folder.path, each)]
+    for index in [*beside, *(index for index, _ in item.index_files(folder.path, shards))]:
         path = Path(folder.file(index))
         content = path.read_bytes()
         path.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
