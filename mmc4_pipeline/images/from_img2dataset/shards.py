@@ -125,7 +125,10 @@ def _places(inputs: Inputs, tar: str) -> dict[str, tuple[int, int]]:
                 key, _, extension = member.name.rpartition("/")[2].partition(".")
                 if member.isreg() and extension.lower() in _IMAGES:
                     places[key] = (member.offset_data, member.size)
-    except tarfile.TarError as error:
+            # For tarfile, a tar that is cut off between two files, or within a header, ends there.
+            if file.fileobj is None or file.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("it has no end mark")
+    except (tarfile.TarError, EOFError) as error:
         raise UserError(
             f"{tar}: not a complete tar ({error}); let img2dataset write it again or omit the shard"
         ) from error

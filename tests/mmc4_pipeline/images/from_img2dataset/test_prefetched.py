@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmc4_pipeline import storage
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.images.fetching.interface import FetchResult, ImageRequest
 from mmc4_pipeline.images.fetching.settings import FetchSettings
@@ -205,3 +207,24 @@ def test_an_incomplete_shard_is_refused_by_its_name(tmp_path: Path, photo: Calla
     tar.write_bytes(whole[:2000])  # the image itself is truncated
     with pytest.raises(UserError, match=r"00003\.tar: "):
         read_shard(INPUTS, str(tar))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_tar_that_ends_anywhere_too_early_is_refused(
+    tmp_path: Path, photo: Callable[..., np.ndarray], *, stream: bool
+) -> None:
+    """Between two files and within a header too, where tarfile itself takes the end of the file for that of the tar."""
+    path = write_shard(tmp_path, 3, [Row(SITE, jpeg(photo(1))), Row(f"{SITE}2", jpeg(photo(2)))])
+    whole = path.read_bytes()
+    with tarfile.open(path) as tar:
+        starts = [member.offset for member in tar]
+        end = tar.offset
+    store = f"memory://{tmp_path}/00003"
+    for suffix in ("tar", "parquet"):
+        storage.write_bytes(f"{store}.{suffix}", (tmp_path / f"00003.{suffix}").read_bytes())
+    name = f"{store}.tar" if stream else str(path)
+    assert len(read_shard(INPUTS, name)) == 2
+    for length in [*starts, *(start + 100 for start in starts), end, end + 100]:
+        storage.write_bytes(name, whole[:length])
+        with pytest.raises(UserError, match=r"00003\.tar: "):
+            read_shard(INPUTS, name)
