@@ -18,6 +18,12 @@ class ImageTextRatio(DocumentFilter):
     min: Annotated[float, Ge(0)] | None = None
     max: Annotated[float, Ge(0)] | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if the range is empty."""
+        if self.min is not None and self.max is not None and self.min > self.max:
+            message = f"min ({self.min}) is above max ({self.max})"
+            raise ValueError(message)
+
     def decide(self, document: AssignedDocument, /) -> str | None:
         """Compare the ratio with both limits."""
         ratio = len(document.matched) / max(document.words, 1)

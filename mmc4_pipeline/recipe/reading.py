@@ -115,7 +115,10 @@ def _parse(settings: dict[str, Any], name: str, where: str) -> Recipe:
     complete = {**settings, "filters": chosen}
     if isinstance(assignment := settings.get("assignment"), str | dict):
         complete["assignment"] = as_mapping(assignment)
-    as_json = orjson.dumps(complete, default=str, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        as_json = orjson.dumps(complete, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError as error:  # a number of more than 64 bits, or a mapping that contains itself
+        raise UserError(f"{where}: has a value that no setting can have ({error})") from error
     shape = _shape(tuple(named.items()))
     try:
         read: Any = TypeAdapter(shape).validate_json(as_json, strict=True)

@@ -65,6 +65,8 @@ def test_a_recipe_comes_back_from_its_manifest(name: str) -> None:
         ("assignment=[max]", r"assignment: .*\['max'\]"),
         ("assignment.windo=3", "assignment: unknown key 'windo'; allowed: method, window, by"),
         ("assignment.window=-1", "assignment.window: .*greater than or equal to 0"),
+        (f"assignment.window={10**20}", "recipe mmc4: .*64-bit"),
+        ("filters.image_text_ratio={min: 2, max: 1}", "filters.image_text_ratio: .*min .2.0.*max"),
         ("assignment.by={}", "assignment.by: .*at least 1"),
         ("assignment.by={similarity: 0}", "assignment.by.similarity: .*greater than 0"),
         ("assignment={method: page, window: 3}", "assignment: .*page.*window"),
@@ -167,7 +169,7 @@ def test_a_mapping_extends_a_bare_word_and_a_bare_word_replaces_a_mapping(tmp_pa
     assert load_recipe(str(tmp_path / "far.yaml")).assignment == Assignment()
 
 
-@pytest.mark.parametrize("content", ["- a list", "filters: [url]", "{", "extends: nowhere"])
+@pytest.mark.parametrize("content", ["- a list", "filters: [url]", "{", "extends: nowhere", "scores: &a [*a]"])
 def test_an_invalid_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(content)
