@@ -29,8 +29,8 @@ Estimate what each of the five stages will take: requests, bytes, disk, core and
 
 The estimate takes less than a minute. It measures how fast a core of this machine reads pages, decodes images and
 computes CLIP ViT-L/14, on generated samples, and looks up the size of the crawl. Nothing is written. All other
-assumptions are printed with the result; options change them. Scorers beside CLIP are counted for the recipe that lists
-them, or with --scorer; what they cost on a GPU is unknown until you give their speeds.
+assumptions are printed with the result; options change them. Scorers other than CLIP are counted if the recipe lists
+them, or with --scorer; their cost on a GPU is unknown unless you give their speeds.
 
 Examples:
   mmc4 plan --documents 356317
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "--scorer",
         nargs="+",
         metavar="NAME",
-        help="scorers to count beside clip, one or more of "
+        help="scorers to count in addition to clip, one or more of "
         f"{', '.join(beside_clip(list(known_scorers())))}; settings follow a colon, for example blip_itm:k=10 "
         "(default: those that the recipe lists)",
     )

@@ -1,4 +1,4 @@
-"""Estimates what the scorers beside CLIP take that look at images again: BLIP's image-text matching, and BLIP-2."""
+"""Estimates the needs of the other scorers that read images, as CLIP does: BLIP's image-text matching, and BLIP-2."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

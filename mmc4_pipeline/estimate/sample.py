@@ -1,4 +1,4 @@
-"""Makes what speeds are measured on: a WARC file, its WAT file and an index, as large as Common Crawl's; a JPEG."""
+"""Makes the samples that speeds are measured on: a WARC file, its WAT file, an index and a JPEG, of realistic sizes."""
 
 import io
 import random

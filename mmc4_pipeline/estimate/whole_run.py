@@ -28,9 +28,8 @@ class Estimate:
     """What a run takes, and what that follows from. `pages` has the pages stage by each source, the cheapest first.
 
     `locate` is None for a published dataset: nothing is located then.
-
-    `later` are the stages images, score and cut; each scorer beside CLIP is a stage of its own, after score. `unknown`
-    are the scorers whose needs are not known.
+    `later` are the stages images, score and cut; each scorer other than CLIP is a stage of its own, after score.
+    `unknown` are the scorers whose needs are not known.
     """
 
     given: Given
@@ -53,7 +52,7 @@ def estimate_run(
     """Measure how fast this machine reads pages and decodes images, which takes some seconds, and estimate the run.
 
     `source` is the crawl that has the documents' pages, or the published dataset. `score` has CLIP's speeds and their
-    source, `crawl_delays` is the share of hosts with a Crawl-delay, `scorers` are those beside CLIP.
+    source, `crawl_delays` is the share of hosts with a Crawl-delay, `scorers` are those other than CLIP.
     """
     reader = PageReader(recipe.links, recipe.text_source)
     speeds = measure_speeds(reader, recipe.images)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from mmc4_pipeline.miniweb.sites import Page
+    from mmc4_pipeline.miniweb.page import Page
 
 CRAWL = "CC-MAIN-2019-18"
 # The segment and the name of each WARC file.

@@ -23,8 +23,9 @@ from mmc4_pipeline.miniweb.planting import DUPLICATES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from mmc4_pipeline.miniweb.page import Link, Page
     from mmc4_pipeline.miniweb.planting import Response
-    from mmc4_pipeline.miniweb.sites import Link, Page, Web
+    from mmc4_pipeline.miniweb.sites import Web
 
 
 def _write_c4(path: Path, pages: Iterable[Page]) -> None:

@@ -1,6 +1,6 @@
 """Lay out the pages of the miniature web: where each image stands among the sentences, and the page's HTML.
 
-The images keep their order, and so do the sentences, which are in another one. Each site has one of four layouts:
+Images and sentences keep their own orders, which differ from each other. Each site has one of four layouts:
 
 - `before`: an image directly before its own sentence, if the images around it allow that; otherwise directly after the
   last image for which they do
@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mmc4_pipeline.miniweb.sites import Link, Page
+    from mmc4_pipeline.miniweb.page import Link, Page
 
-LAYOUTS = ("before", "after", "gallery", "sidebar")
 _IN_A_ROW = 3
 NAVIGATION = (("/", "Home"), ("/gallery/", "Gallery"), ("/visit/", "Visit"), ("contact.html", "Contact"))
 

@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 import numpy as np
 
 from mmc4_pipeline.miniweb import planting, text
-from mmc4_pipeline.miniweb.layout import LAYOUTS
+from mmc4_pipeline.miniweb.page import LAYOUTS, Link, Page
 from mmc4_pipeline.miniweb.planting import DUPLICATES, PLANTS, TOKENS, Picture, Plant, Response, Shown
 
 SITES = (
@@ -26,33 +26,6 @@ _TOPICS = ("summer-show", "new-arrivals", "behind-the-scenes", "a-walk-through-t
 _NAMES = ("photo", "view", "picture", "exhibit", "wall", "room", "visit", "detail")
 NOT_FOUND = Plant("scene", "404", "http_error", 0)
 _CRAWL_START = datetime(2019, 4, 18, 10, 12, 43, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Link:
-    """An image link of a page, and the truth about it."""
-
-    src: str  # as written in the HTML
-    image_url: str  # resolved
-    plant: Plant
-    sentence: str | None = None
-    alt: str | None = None
-    declared: tuple[int, int] | None = None  # width and height attributes, pixels
-    duplicate_of: str | None = None
-
-
-@dataclass
-class Page:
-    """A page as captured at `time`; `capture` is different for each capture of a page."""
-
-    url: str
-    title: str
-    time: datetime
-    paragraphs: list[list[str]] = field(default_factory=list)
-    links: list[Link] = field(default_factory=list)
-    language: str = "eng"
-    capture: int = 0
-    layout: str = LAYOUTS[0]
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Finds the shards that a deny-list may name anything in, by the filters of URLs in their notes: no other is read."""
+"""Finds the shards in which a deny-list may match something, by the URL filters in their notes. No other is read."""
 
 from collections.abc import Collection
 

@@ -1,4 +1,4 @@
-"""Does units of work in several processes."""
+"""Runs units of work in several processes."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence

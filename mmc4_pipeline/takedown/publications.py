@@ -1,4 +1,4 @@
-"""Rewrites what follows from a dataset's manifest: sizes.json, the report, the card and Croissant metadata."""
+"""Rewrites the files derived from a dataset's manifest: sizes.json, the report, the card and Croissant metadata."""
 
 import msgspec
 import yaml

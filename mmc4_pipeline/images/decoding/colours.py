@@ -1,4 +1,4 @@
-"""Converts pictures with a colour profile to sRGB, the colours that everybody assumes when there is no profile."""
+"""Converts pictures with a colour profile to sRGB, which is assumed for pictures without a profile."""
 
 from io import BytesIO
 

@@ -1,4 +1,4 @@
-"""Reads the orientation from EXIF data, which may have been made to hurt."""
+"""Reads the orientation from EXIF data, which may be hostile."""
 
 import struct
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Looks up the addresses of hosts: in threads, once for all who ask at the same time, and kept for a while."""
+"""Looks up the addresses of hosts: in threads, once for all simultaneous requests, and kept for a while."""
 
 import asyncio
 import socket
