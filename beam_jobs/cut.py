@@ -19,9 +19,10 @@ from beam_jobs.options.dataset import CutOptions, DatasetOptions, dataset_settin
 from beam_jobs.options.recipe import recipe_of
 from beam_jobs.options.web import WebOptions, http_settings
 from beam_jobs.stage_runner import run_stage
-from filters.base import FileLinkFilter, LinkFilter, ScoreFilter
+from filters.base import FileLinkFilter, LinkFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.cut_document import CutDocument
+from mmc4_pipeline.dataset.column_names import column_problems, with_columns
 from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
 from mmc4_pipeline.dataset.image_tars import ImageTars
 from mmc4_pipeline.dataset.shard_numbers import KeptSize, kept_size, numbered, places
@@ -32,11 +33,11 @@ from mmc4_pipeline.loaded_filters import LoadedFilters
 from mmc4_pipeline.recipe import Recipe, loosened, parse_recipe
 from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.run_folders import stage_folder
-from mmc4_pipeline.scoring.folders import FoundScores, find_scores, joined, joined_columns, with_similarity_first
+from mmc4_pipeline.scoring.folders import FoundScores, find_scores, joined, side_by_side
 from mmc4_pipeline.stage_folder import StageFolder, fingerprint
 from mmc4_pipeline.storage import Inputs
 from mmc4_pipeline.url_filter import url_filter, urls_of
-from schemas.columns import CLIP_COLUMNS, Column, Shape
+from schemas.columns import CLIP_COLUMNS, Column
 from schemas.image import Image
 from schemas.ledger import ledger_record
 from schemas.manifest import (
@@ -75,10 +76,10 @@ def run(options: PipelineOptions, scores: Sequence[str] = ()) -> Manifest[CutPla
     """Run the stage and return its manifest; `scores` are the folders of scores that `build` has just made."""
     recipe, settings, output = recipe_of(options), dataset_settings(options), output_folder(options)
     names = scores or options.view_as(CutOptions).scores or recipe.score_names or (CLIP,)
-    scored = with_similarity_first(find_scores(output, names))
-    columns = joined_columns(scored)
+    scored = side_by_side(find_scores(output, names))
+    columns = tuple(column for item in scored for column in item.columns)
     earlier = EarlierStages.read(output, scored[0])
-    _refuse_what_was_not_scored(recipe, earlier, columns, output)
+    _refuse_what_was_not_scored(recipe, earlier, scored, output)
     filters = LoadedFilters.read(recipe.of_kind(FileLinkFilter), Inputs(http_settings(options)))
     folder = stage_folder(output, Stage.CUT, recipe.name)
     fingerprints = {stage.value: fingerprint(manifest) for stage, manifest in earlier.all().items()}
@@ -105,7 +106,7 @@ def run(options: PipelineOptions, scores: Sequence[str] = ()) -> Manifest[CutPla
         columns=columns,
         folder=folder,
         shards=plan.shards,
-        recipe=recipe,
+        recipe=with_columns(recipe, columns),
         filters=filters,
         settings=settings,
     )
@@ -146,7 +147,9 @@ class EarlierStages:
         return {**({Stage.LOCATE: self.locate} if self.locate else {}), **every}
 
 
-def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, columns: Sequence[Column], output: str) -> None:
+def _refuse_what_was_not_scored(
+    recipe: Recipe, stages: EarlierStages, scored: Sequence[FoundScores], output: str
+) -> None:
     """Raise UserError if the recipe needs images or probabilities that the earlier stages did not keep."""
     images, pages = stages.images.plan.recipe, stages.pages.plan.recipe
     earlier = {
@@ -159,7 +162,7 @@ def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, columns: 
         "assignment": recipe.assignment.to_json(),
     }
     problems = loosened(parse_recipe(earlier, "of the earlier stages"), recipe)
-    problems += _without_scores(recipe, stages.score.plan, columns)
+    problems += column_problems(recipe, scored)
     layout = stages.pages.plan.input.layout
     if not stages.pages.plan.places:
         remedy = f"{layout} has none" if layout else "run it again with --page_source warc or warc_scan"
@@ -173,29 +176,6 @@ def _refuse_what_was_not_scored(recipe: Recipe, stages: EarlierStages, columns: 
         problems.append("face_detector.every_image: true, but the images stage ran without a face detector")
     if problems:
         raise UserError(f"recipe {recipe.name} needs more than {output} has: {'; '.join(problems)}")
-
-
-def _without_scores(recipe: Recipe, clip: ScorePlan, columns: Sequence[Column]) -> list[str]:
-    """Return what is wrong with the columns that the recipe's filters and assignment name."""
-    shapes = {item.name: item.shape for item in columns}
-    wanted = {f"filters.{key}": item.column for key, item in recipe.of_kind(ScoreFilter).items()}
-    problems = []
-    problems += [
-        f"assignment.by: the scores have no matrix {name}; run its scorer, and list it in the recipe's `scores`"
-        for name in recipe.assignment.by
-        if shapes.get(name) is not Shape.PAIR
-    ]
-    for key, name in wanted.items():
-        if name not in shapes:
-            problems.append(
-                f"{key}: the scores have no column {name}, only {', '.join(shapes)}; run its scorer, and list it "
-                "in the recipe's `scores`"
-            )
-        elif name in clip.empty_columns:
-            problems.append(f"{key}: the scores have no {name} probabilities; run `mmc4 score` with --{name}_weights")
-        elif shapes[name] is Shape.TEXT:
-            problems.append(f"{key}: {name} is a text")
-    return problems
 
 
 @dataclass(frozen=True)

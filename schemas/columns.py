@@ -19,13 +19,21 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     """A column of scores. Any of its values may be null.
 
     `name` is in lower case, with digits and underscores. `range` is the lowest and the highest value of a number: the
-    report's histograms have it, and a missing pair of an image and a sentence counts as the lowest value.
+    report's histograms have it, and a missing pair of an image and a sentence counts as the lowest value. `qualified`
+    is "FOLDER.column", the name in recipes if several scores of a dataset declare a column of this name.
     """
 
     name: str
     shape: Shape
     description: str
     range: tuple[float, float] = (0.0, 1.0)
+    qualified: str | None = None
+
+    def is_named(self, name: str) -> bool:
+        """Return whether a recipe that was accepted means this column of its dataset by a name."""
+        if self.qualified is None:
+            return self.name == name.rpartition(".")[2]
+        return name in (self.name, self.qualified)
 
 
 SIMILARITY = "similarity"  # the column that documents are published with

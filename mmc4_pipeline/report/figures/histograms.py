@@ -169,7 +169,7 @@ def _of_scores(item: LedgerColumn, recipe: dict[str, Any]) -> _Definition:
         thresholds: list[tuple[str, ...]] = [(_RULES, "share_above", name)] if name == SIMILARITY else []
         title, things = f"{name.capitalize()} to the assigned sentence", "kept images"
     else:
-        thresholds = _thresholds_of(recipe, name)
+        thresholds = _thresholds_of(recipe, item.column)
         of_document = item.column.shape is Shape.DOCUMENT
         best_of = f"Best {name}" if item.column.shape is Shape.PAIR else name.capitalize()
         title, things = (
@@ -180,13 +180,13 @@ def _of_scores(item: LedgerColumn, recipe: dict[str, Any]) -> _Definition:
     return _Definition(title, item.name, _Scale(scale, digits), item.description, things, thresholds, empty=empty)
 
 
-def _thresholds_of(recipe: dict[str, Any], column: str) -> list[tuple[str, ...]]:
+def _thresholds_of(recipe: dict[str, Any], column: score_columns.Column) -> list[tuple[str, ...]]:
     """Return the paths of the thresholds of filters that decide by a column."""
     known = known_filters()
     found: list[tuple[str, ...]] = []
     for key, settings in recipe["filters"].items():
         kind = known.get(settings.get("filter", key)) if settings else None
-        if kind and issubclass(kind, ScoreFilter) and settings.get("column", getattr(kind, "column", None)) == column:
+        if kind and issubclass(kind, ScoreFilter) and column.is_named(settings.get("column") or kind.column):
             found += [(key, name) for name in settings if name.startswith(("min", "max"))]
     return found
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.scoring.files import read_scores, write_scores
-from mmc4_pipeline.scoring.folders import find_scores, joined, joined_columns, with_similarity_first
+from mmc4_pipeline.scoring.folders import find_scores, joined, side_by_side
 from schemas.columns import CLIP_COLUMNS, Column, Shape
 from schemas.manifest import ScoreInput, ScorePlan, ShardNote
 from schemas.reasons import Stage
@@ -100,9 +100,9 @@ def test_scores_of_an_earlier_version_are_read_and_joined_with_others(tmp_path: 
     own = DocumentScores("k", [ImageScore(0, {"itm": [None, 0.5], "caption": "a cat"})], {"coherence": 0.25})
     finished(tmp_path, "own_3", own_plan(*OWN), [own, DocumentScores("other", [])])
     assert [item.name for item in find_scores(str(tmp_path), ["clip", "own"])] == ["ViT-L-14_openai", "own_3"]
-    scores = with_similarity_first(find_scores(str(tmp_path), ["own_3", "ViT-L-14_openai"]))
+    scores = side_by_side(find_scores(str(tmp_path), ["own_3", "ViT-L-14_openai"]))
     assert (scores[0].plan.clip, scores[0].plan.empty_columns) == ({"model": "ViT-L-14", "weights": "openai"}, ["face"])
-    assert joined_columns(scores) == (*CLIP_COLUMNS, *OWN)
+    assert [item.columns for item in scores] == [CLIP_COLUMNS, OWN]
     (document,) = joined(scores, 0)
     first, corrupt = document.images
     assert (list(first.similarity), first.number("nsfw"), first.number("face")) == ([0.5, 0.25], 0.125, None)
@@ -126,14 +126,15 @@ def test_scores_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     finished(tmp_path, "one", clip_plan(), None)
     finished(tmp_path, "two", clip_plan(), None)
     finished(tmp_path, "own", own_plan(Column("ad", Shape.IMAGE, "another")), [])
+    finished(tmp_path, "Own", own_plan(Column("ad", Shape.IMAGE, "a third")), [])
     with pytest.raises(UserError, match=r"--scores: .*one, two"):
         find_scores(str(tmp_path), ["clip"])
-    with pytest.raises(UserError, match=r"'three'.*one, own, two"):
+    with pytest.raises(UserError, match=r"'three'.*Own, one, own, two"):
         find_scores(str(tmp_path), ["three"])
-    with pytest.raises(UserError, match=r"one and own: .* ad"):
-        joined_columns(find_scores(str(tmp_path), ["one", "own"]))
+    with pytest.raises(UserError, match=r"own and Own: .* ad_own"):
+        side_by_side(find_scores(str(tmp_path), ["one", "own", "Own"]))
     with pytest.raises(UserError, match=r"own.*similarity"):
-        with_similarity_first(find_scores(str(tmp_path), ["own"]))
+        side_by_side(find_scores(str(tmp_path), ["own"]))
     (tmp_path / "scores/own/plan.json").rename(tmp_path / "elsewhere")
     assert [item.name for item in find_scores(str(tmp_path), ["two"])] == ["two"]
 
