@@ -7,6 +7,7 @@ gzip members are small and are inflated in one call (libdeflate is the fastest a
 mebibyte of records and one more record.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from itertools import chain
 from typing import BinaryIO
@@ -50,10 +51,13 @@ def batches(stream: BinaryIO) -> Iterator[list[Record | LostRecord]]:
 
     The file is uncompressed, or gzip or zstd with one member per record, as the standards demand; if a member holds
     several records, each gets the member's place. Only the stream's `read` is called, and its exceptions pass through.
-    Every byte of the file is in exactly one yielded place, except bytes between the records of an uncompressed file,
+    Every byte of the file is in exactly one yielded place, except white space between records, a byte order mark,
     and zstd frames that hold no data. Nothing is yielded for an empty file.
     """
     window = Window(stream)
+    if window.peek(0, len(BOM_UTF8)) == BOM_UTF8:
+        window.advance(len(BOM_UTF8))
+    window.skip_space()
     first = window.peek(0, len(WARC_MAGIC))
     if first == WARC_MAGIC:
         take, is_start, magic = _take_plain, _starts_plain, WARC_MAGIC
@@ -72,6 +76,7 @@ def batches(stream: BinaryIO) -> Iterator[list[Record | LostRecord]]:
             yield [LostRecord(start, window.offset - start, str(error))]
         else:
             yield found
+            window.skip_space()
 
 
 def _take_members(window: Window) -> list[Record | LostRecord]:
@@ -147,7 +152,7 @@ def _starts_member(window: Window) -> bool:
 
 
 def _take_plain(window: Window) -> list[Record | LostRecord]:
-    """Take one record of an uncompressed file, and the line ends after it."""
+    """Take one record of an uncompressed file."""
     block_start, block_length = header(window.peek(0, MAX_HEADER_BYTES), 0)
     end = block_start + block_length
     if end > MAX_RECORD_BYTES:
@@ -159,7 +164,6 @@ def _take_plain(window: Window) -> list[Record | LostRecord]:
         raise DamagedError(wrong_length(block_length))
     record = Record(window.offset, end, data, block_start, block_length)
     window.advance(end)
-    window.skip_space()
     return [record]
 
 

@@ -15,6 +15,7 @@ HEADER_END = _LINE_END * 2
 _FIELD = rb"\n(?i:%s)[ \t]*:[ \t]*([^\r\n]*)"
 TYPE, LENGTH, _URL = b"WARC-Type", b"Content-Length", b"WARC-Target-URI"
 _DATE, _PAYLOAD_TYPE = b"WARC-Date", b"WARC-Identified-Payload-Type"
+_DIGITS = re.compile(r"\d{14}")
 _NAMES = (TYPE, LENGTH, _URL, _DATE, _PAYLOAD_TYPE)
 _USUAL = {name: b"\r\n%b: " % name for name in _NAMES}  # the usual spelling, found in half the time
 _IN_ANY_CASE = {name: re.compile(_FIELD % name) for name in _NAMES}
@@ -46,9 +47,10 @@ class Record(msgspec.Struct, gc=False):  # not a dataclass: tens of billions are
 
     @property
     def date(self) -> datetime | None:
-        """Its WARC-Date in UTC; None if that is missing or not a time."""
+        """Its WARC-Date in UTC; None if that is missing or not a time. It may be 14 digits, as in ARC files."""
+        text = self._field(_DATE)
         try:
-            date = datetime.fromisoformat(self._field(_DATE))
+            date = datetime.fromisoformat(f"{text[:8]}T{text[8:]}" if _DIGITS.fullmatch(text) else text)
             return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
         except (ValueError, OverflowError):
             return None

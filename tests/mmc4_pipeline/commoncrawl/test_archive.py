@@ -3,6 +3,7 @@
 import gzip
 import io
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -241,3 +242,24 @@ def test_records_may_end_in_any_number_of_lines(end: bytes, line_end: bytes, mem
         (f"https://a.example/{number}", body) for number, body in enumerate(BODIES)
     ]
     assert len(found) == len(BODIES)
+
+
+PADDED = {
+    "empty lines at the end": lambda members: b"".join(members) + b"\r\n" * 50_000,
+    "empty lines first": lambda members: b"\r\n\r\n" + b"".join(members),
+    "a byte order mark": lambda members: b"\xef\xbb\xbf" + b"".join(members),
+    "white space": lambda members: b" \r\n\t\n".join(members) + b"\n",
+}
+
+
+@pytest.mark.parametrize("padded", PADDED.values(), ids=PADDED)
+@pytest.mark.parametrize("compressed", [True, False])
+def test_padding_is_no_record(padded: Callable[[list[bytes]], bytes], *, compressed: bool) -> None:
+    archive, planted = archive_of(BODIES, compressed=compressed)
+    data = padded([archive[item.offset : item.offset + item.length] for item in planted])
+    found = list(records(Pipe(data)))  # type: ignore[arg-type]
+    assert [item.http_response()[1] for item in found if isinstance(item, Record)] == BODIES
+    assert len(found) == len(BODIES)
+    for item in found:
+        start = data[item.offset : item.offset + item.length]
+        assert (gzip.decompress(start) if compressed else start).startswith(b"WARC/1.0\r\n")

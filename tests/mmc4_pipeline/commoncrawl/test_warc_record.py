@@ -46,6 +46,9 @@ def test_a_field_of_the_block_is_none_of_the_header() -> None:
     [
         ("2019-04-25T12:57:54Z", datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)),
         ("2019-04-25T14:57:54+02:00", datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)),
+        ("20190425125754", datetime(2019, 4, 25, 12, 57, 54, tzinfo=UTC)),
+        ("2019-04-25", datetime(2019, 4, 25, tzinfo=UTC)),
+        ("20191325125754", None),
         ("yesterday", None),
         ("0001-01-01T00:00:00+02:00", None),
     ],
