@@ -21,6 +21,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult
 
 from beam_jobs import metrics
 from beam_jobs.dataflow import options_for
@@ -145,11 +146,24 @@ def _run(
     with showing_progress(folder, progress or Notes("done", shards, "shards")):
         pipeline = _pipeline(options_for(folder.stage, options))
         build(pipeline, todo)
-        result = pipeline.run()
+        result = _start(pipeline)
         _refuse_to_wait_for_a_template(folder, options, counts_only=not shards)
         with cancelling(result, options):
             result.wait_until_finish()
     metrics.record(output_folder(options), folder, options.view_as(StandardOptions).runner, result, todo)
+
+
+def _start(pipeline: beam.Pipeline) -> PipelineResult:
+    """Run a pipeline; the local runner returns when it has ended.
+
+    Raises KeyboardInterrupt if that was raised in a step: Beam raises an error of the step in its place.
+    """
+    try:
+        return pipeline.run()
+    except Exception as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def with_last_step(build: Build, folder: StageFolder, after: AfterManifest) -> Build:

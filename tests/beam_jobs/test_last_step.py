@@ -1,5 +1,7 @@
 """The last step of a stage's pipeline finishes the stage, without the program that started it."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +10,11 @@ import pytest
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-from beam_jobs.stage_runner import with_last_step
+from beam_jobs.command_line import parse
+from beam_jobs.options.common import CommonOptions
+from beam_jobs.stage_runner import run_before, with_last_step
 from mmc4_pipeline import storage
+from mmc4_pipeline.progress import Notes
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.manifest import ShardNote
 from schemas.reasons import Stage
@@ -64,6 +69,18 @@ def test_a_shard_that_fails_leaves_no_manifest(folder: StageFolder) -> None:
         run_pipeline(folder, list(range(SHARDS)), broken=2)
     assert not storage.exists(folder.file("manifest.json"))
     assert not storage.exists(folder.file("after.json"))
+
+
+def test_ctrl_c_in_a_step_is_not_an_error_of_the_step(tmp_path: Path) -> None:
+    """The local runner runs most steps in the thread that receives it."""
+
+    def build(pipeline: beam.Pipeline) -> PCollection[None]:
+        return pipeline | beam.Create([0]) | beam.Map(lambda _: os.kill(os.getpid(), signal.SIGINT))
+
+    folder = StageFolder(str(tmp_path / "pages"), Stage.PAGES)
+    options = parse(["--output", str(tmp_path)], "mmc4 pages", "", (CommonOptions,))
+    with pytest.raises(KeyboardInterrupt):
+        run_before(folder, pages_plan(SHARDS), options, build, resume=False, progress=Notes("done", 0, "shards"))
 
 
 @pytest.mark.parametrize("again", [StageFolder.finish, lambda folder: run_pipeline(folder, [0])])
