@@ -28,7 +28,7 @@ class Names:
         task = self._running.get(name)
         if task is None:
             task = self._running[name] = asyncio.create_task(self._look_up(name))
-            task.add_done_callback(lambda _: self._running.pop(name))
+            task.add_done_callback(lambda done: self._end(name, done))
         return await asyncio.shield(task)  # others may wait for it too
 
     def close(self) -> None:
@@ -36,6 +36,11 @@ class Names:
         for task in self._running.values():
             task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _end(self, name: str, task: asyncio.Task[list[str]]) -> None:
+        del self._running[name]
+        if not task.cancelled():
+            task.exception()  # that nobody waits for it any more is no error
 
     async def _look_up(self, name: str) -> list[str]:
         loop = asyncio.get_running_loop()
