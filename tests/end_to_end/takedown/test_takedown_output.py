@@ -176,6 +176,7 @@ def test_files_without_removed_content_keep_their_bytes(before: Path, tmp_path: 
         name for name in changed if name.startswith("dataset/all/") and not name.endswith(("json", "html", "md"))
     } == {f"dataset/all/{item().file_name(number, 1)}" for item in known_formats().values()} | {
         f"dataset/all/energon/shard-{number:05d}.tar.idx",
+        f"dataset/all/energon/shard-{number:05d}.tar.samples",
         "dataset/all/energon/.nv-meta/index.sqlite",
         "dataset/all/energon/.nv-meta/index.uuid",
         "dataset/all/ledger/ledger-00001-of-00002.parquet",
