@@ -18,7 +18,7 @@ flink-demo: $(READY)
 test: lint
 	$(PYTEST) -m 'not engines'
 
-# All other tests: Prism, Flink, object stores, img2dataset, Chromium, and more builds from real pages.
+# All other tests: Prism, Flink, object stores, img2dataset, Chromium, trainers, and builds from real pages.
 test-engines: environment engines
 	$(PYTEST) -m engines
 
@@ -36,7 +36,7 @@ $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --upgrade pip --quiet
 	@echo "installing PyTorch, Beam and the rest: about 6 GB, a few minutes"
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	rm -f $(VENV)/.ready-*
 	touch $@
 

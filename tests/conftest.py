@@ -1,4 +1,9 @@
-"""What all tests share: the order in which they run, and the mark of those that need other programs."""
+"""What all tests share: their order, the mark of those that need other programs, and a folder for temporary files."""
+
+import os
+import shutil
+import tempfile
+from multiprocessing.util import Finalize
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -9,16 +14,46 @@ from tests.engines import install
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
-# Files that take minutes start first: started last, they would run on alone after all others have ended.
+# Files that take longest start first: started last, they would run on alone after all others have ended.
 LONG = (
     "test_engines.py",
     "test_flink_failures.py",
     "test_realweb.py",
     "test_resume.py",
+    "test_kills.py",
+    "test_benchmarks.py",
+    "test_bad_input.py",
+    "test_engine.py",
+    "test_try.py",
+    "test_loaders.py",
+    "test_open_flamingo.py",
     "test_train_faces.py",
+    "test_without_torch.py",
+    "test_log.py",
     "test_build.py",
     "test_dataset.py",
+    "test_wheel.py",
+    "test_warcs.py",
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are cores: many tests wait for timeouts, for retries, or for other programs."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Give this process a folder for temporary files that is removed with what Beam and others leave in it.
+
+    Its path is short because it is part of the paths of sockets. It is removed at the exit, after Beam has ended its
+    job servers and multiprocessing has removed its own folder (at a priority of -100), which are in it.
+    """
+    tmp_path_factory.getbasetemp()  # stays outside
+    folder = tempfile.mkdtemp(prefix="mmc4-")
+    Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-200)
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,6 @@
 """Beam's other engines, as the options that choose them."""
 
-from tests.engines import install
+from tests.engines import flink, install
 
 
 def options(engine: str) -> list[str]:
@@ -9,5 +9,6 @@ def options(engine: str) -> list[str]:
         return ["--runner", "PrismRunner", "--prism_location", str(install.PRISM.path)]
     if engine == "flink":
         jar = str(install.JOB_SERVER.path)
-        return ["--runner", "FlinkRunner", "--flink_master=[local]", "--flink_job_server_jar", jar]
+        java = [f"--job_server_jvm_properties={option}" for option in flink.SHORT_LIVED]
+        return ["--runner", "FlinkRunner", "--flink_master=[local]", "--flink_job_server_jar", jar, *java]
     return ["--direct_num_workers", "2"]

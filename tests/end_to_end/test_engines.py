@@ -30,8 +30,7 @@ def test_every_engine_writes_the_same_bytes(stalled: Web, local: Path, tmp_path:
 def test_a_flink_cluster_writes_the_same_bytes(
     stalled: Web, local: Path, cluster: flink.Cluster, tmp_path: Path
 ) -> None:
-    kept = ("--environment_cache_millis", "20000")  # otherwise Python restarts for each step of a job
-    succeeded(mmc4("build", *stalled_build(stalled, tmp_path), *on_cluster(cluster), *kept))
+    succeeded(mmc4("build", *stalled_build(stalled, tmp_path), *on_cluster(cluster)))
     assert data_of(tmp_path) == data_of(local)
 
 

@@ -1,11 +1,9 @@
 """A build or export that is killed again and again, at random moments, and resumed each time writes the same bytes."""
 
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mmc4_pipeline import cli
-from mmc4_pipeline.images import partial_shards
 from schemas.reasons import Stage
+from tests.end_to_end.forks import started
 from tests.end_to_end.running import TWO_SCORERS, Web, contents, data_of, mmc4, succeeded
 from tests.mmc4_pipeline.planted_dataset import write_dataset
 
@@ -26,20 +23,7 @@ MANY_SHARDS = {"documents_per_shard": "6", "fetch_timeout": "30", "delay_per_hos
 LITTLE_TIME = ("--shard_seconds", "1.5")  # so that some runs have a backlog
 long = pytest.mark.skipif("MMC4_LONG_TESTS" not in os.environ, reason="takes minutes; MMC4_LONG_TESTS=1 runs it")
 
-# Runs are forks of a process that has imported what takes long to import.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["beam_jobs.build", "cv2", "open_clip", "scipy.optimize", __name__])
 EXPORTED = ["parquet", "mds", "chat_jsonl", "webdataset"]
-
-
-def run(arguments: list[str], log: Path) -> None:
-    """Run `mmc4` in a process of its own, whose output goes to a file."""
-    partial_shards.SAVE_SECONDS = 0.02  # with the usual two minutes, no part would be written while the test runs
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    sys.argv = ["mmc4", *arguments]
-    cli.main()
 
 
 def killed_after(
@@ -49,9 +33,7 @@ def killed_after(
 
     Returns whether it was killed; if not, it finished before.
     """
-    log.write_text("")
-    process = FORKS.Process(target=run, args=(arguments, log))
-    process.start()
+    process = started(arguments, log)
     deadline, seen = time.monotonic() + PATIENCE, set[tuple[str, ...]]()
     while process.is_alive() and changes >= 0:
         assert time.monotonic() < deadline, log.read_text()

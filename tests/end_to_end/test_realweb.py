@@ -1,4 +1,7 @@
-"""The sample of real pages that is next to some checkouts; skipped if it is absent."""
+"""The sample of real pages that is next to some checkouts; skipped if it is absent.
+
+All of it is in `make test-engines`, because a build of the sample takes as long as hundreds of other tests.
+"""
 
 import gzip
 import json
@@ -29,7 +32,7 @@ from tests.mmc4_pipeline.file_server import serving
 from tests.sequences import assert_all_formats_hold_the_same
 
 REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
-pytestmark = pytest.mark.skipif(not REALWEB.is_dir(), reason="no ../shared/realweb")
+pytestmark = [pytest.mark.engines, pytest.mark.skipif(not REALWEB.is_dir(), reason="no ../shared/realweb")]
 long = pytest.mark.skipif("MMC4_LONG_TESTS" not in os.environ, reason="takes minutes; MMC4_LONG_TESTS=1 runs it")
 
 
@@ -180,7 +183,7 @@ def test_other_engines_write_the_same_bytes(
 @pytest.mark.engines("flink")
 def test_a_flink_cluster_writes_the_same_bytes(server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     with flink.cluster(tmp_path / "flink") as cluster:
-        options = [*cluster.arguments(), "--parallelism", "4", "--environment_cache_millis", "20000"]
+        options = [*cluster.arguments(), "--parallelism", "4"]
         assert files_by(options, server, tmp_path / "out") == data_of(built[0])
 
 
@@ -189,7 +192,6 @@ def files_by(options: list[str], server: str, output: Path) -> dict[str, str]:
     return data_of(output)
 
 
-@pytest.mark.engines
 def test_pages_from_wat_files_make_the_same_dataset(
     server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -211,7 +213,6 @@ def without(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
 
 
-@pytest.mark.engines
 def test_vit_l_14_on_the_first_five_documents(server: str, tmp_path: Path) -> None:
     (shard,) = (REALWEB / "c4").glob("*.gz")
     lines = gzip.decompress(shard.read_bytes()).splitlines()[:5]
@@ -224,7 +225,6 @@ def test_vit_l_14_on_the_first_five_documents(server: str, tmp_path: Path) -> No
     assert (output / "dataset/recipe/shard-00000.tar").stat().st_size > 0
 
 
-@pytest.mark.engines
 def test_real_pages_are_the_same_in_every_format(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     (dataset,) = (built[0] / "dataset").iterdir()
     copy = shutil.copytree(dataset, tmp_path / "dataset")
@@ -233,7 +233,6 @@ def test_real_pages_are_the_same_in_every_format(built: tuple[Path, dict[str, An
     assert_all_formats_hold_the_same(copy)
 
 
-@pytest.mark.engines
 def test_a_build_of_the_first_documents_reads_what_they_need_and_is_a_subset(
     server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

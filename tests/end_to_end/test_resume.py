@@ -1,6 +1,5 @@
 """A run that is killed and resumed writes the same bytes as one that is not; a changed run is refused."""
 
-import os
 import re
 import resource
 import shutil
@@ -10,22 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.running import Web, contents, mmc4, refusal, start, succeeded
+from tests.end_to_end.forks import started
+from tests.end_to_end.running import Web, contents, mmc4, refusal, succeeded
 
 STAGES = ["locations", "pages", "images", "scores/clip_clip", "dataset/miniweb"]
 LARGEST_FILE = 300_000  # bytes: less than a tar of images, more than a file of the stages before
 PATIENCE = 240  # seconds within which a run must reach a stage
 
 
-def kill_within(stage: Path, arguments: list[str]) -> None:
+def kill_within(stage: Path, arguments: list[str], log: Path) -> None:
     """Start a build and kill it (by SIGKILL) once the stage has begun and before it has ended."""
-    with start("build", *arguments) as process:
-        deadline = time.monotonic() + PATIENCE
-        while not (stage / "plan.json").exists():
-            assert process.poll() is None, f"the run ended before {stage} began"
-            assert time.monotonic() < deadline, f"the run did not reach {stage}"
-            time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGKILL)
+    process = started(["build", *arguments], log)
+    deadline = time.monotonic() + PATIENCE
+    while not (stage / "plan.json").exists():
+        assert process.is_alive(), f"the run ended before {stage} began: {log.read_text()}"
+        assert time.monotonic() < deadline, f"the run did not reach {stage}: {log.read_text()}"
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not (stage / "manifest.json").exists(), "killed too late to prove anything"
 
 
@@ -36,7 +38,7 @@ def test_killed_in_a_stage_and_resumed(web: Web, built: Path, tmp_path: Path, st
     for folder in finished:
         shutil.copytree(built / folder, output / folder)
     arguments = web.build_arguments(output)
-    kill_within(output / stage, [*arguments, *(["--resume"] if finished else [])])
+    kill_within(output / stage, [*arguments, *(["--resume"] if finished else [])], tmp_path / "log")
     succeeded(mmc4("build", *arguments, "--resume"))
     assert contents(output, "**/*.tar") == contents(built, "**/*.tar")
     assert contents(output, "**/*.parquet") == contents(built, "**/*.parquet")

@@ -19,6 +19,18 @@ from mmc4_pipeline.miniweb.serve import serving
 from tests.end_to_end.running import Run, Web, mmc4, refusal, succeeded
 
 ROOT = Path(__file__).parents[2]
+# Commands one after the other in one process: each would import Beam for longer than it runs.
+COMMANDS = """
+import sys
+from mmc4_pipeline import cli
+for command in {!r}:
+    sys.argv = ["mmc4", *command]
+    try:
+        cli.main()
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
 EXTRA = {"torch", "torchvision", "open-clip-torch", "timm", "scikit-learn", "webdataset"}
 
 
@@ -72,12 +84,11 @@ def small_web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         yield Web(folder, address)
 
 
-def run(python: Path, module: str, *arguments: str, folder: Path | None = None) -> Run:
-    """Run a module to its end, in a folder."""
+def run(python: Path, *arguments: str, folder: Path | None = None) -> Run:
+    """Run a Python to its end, in a folder."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [python, "-m", module, *arguments], check=False, capture_output=True, text=True, env=environment, cwd=folder
-    )
+    command = [python, *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=folder)
     return Run(done.returncode, done.stdout, done.stderr)
 
 
@@ -89,34 +100,38 @@ def test_everything_except_scoring_runs(python: Path, small_web: Web, tmp_path: 
     def some(*names: str) -> list[str]:
         return [word for name in ("--recipe", "--output", *names) for word in (name, given[name])]
 
-    def core(*arguments: str) -> str:
-        return succeeded(run(python, "mmc4_pipeline.cli", *arguments)).stdout
+    def core(*commands: list[str]) -> str:
+        return succeeded(run(python, "-c", COMMANDS.format(commands))).stdout
 
     def manifest(name: str) -> dict[str, Any]:
         return orjson.loads((output / name / "manifest.json").read_bytes())  # type: ignore[no-any-return]
 
-    assert "images" in core("--help")
-    core("plan", "--documents", "1000")
-    core("locate", *some("--c4", "--cc_root"))
-    core("pages", *some("--documents_per_shard"))
-    core("images", *some("--image_routes", "--delay_per_host"), "--allow_private_hosts")
+    assert "images" in core(["--help"])
+    core(
+        ["plan", "--documents", "1000"],
+        ["locate", *some("--c4", "--cc_root")],
+        ["pages", *some("--documents_per_shard")],
+        ["images", *some("--image_routes", "--delay_per_host"), "--allow_private_hosts"],
+    )
     succeeded(mmc4("score", *some("--clip_model", "--clip_pretrained", "--nsfw_weights", "--face_weights")))
-    core("cut", *some())
+    core(["cut", *some()])
     scores, dataset = "scores/clip_clip", "dataset/miniweb"
     assert "torch" in manifest(scores)["versions"]
     assert not {"torch", "open_clip_torch"} & manifest(dataset)["versions"].keys()
     assert "numpy" in manifest(dataset)["versions"]
-    assert "score" in core("status", str(output))
+    assert "score" in core(["status", str(output)])
 
     folder, before = str(output / dataset), manifest(dataset)["counts"]["documents"]["kept"]
     links = orjson.loads((small_web.folder / "truth.json").read_bytes())["links"]
     page = next(link["page_url"] for link in links if link["reason"] is None)
     (tmp_path / "list.txt").write_text(f"{page}\n")
-    core("takedown", str(output), "--list", str(tmp_path / "list.txt"))
+    core(
+        ["takedown", str(output), "--list", str(tmp_path / "list.txt")],
+        ["report", folder],
+        ["card", folder, "--url", "https://example.org/miniweb"],
+        ["verify", folder],
+    )
     assert manifest(dataset)["counts"]["documents"]["kept"] == before - 1
-    core("report", folder)
-    core("card", folder, "--url", "https://example.org/miniweb")
-    core("verify", folder)
 
 
 @pytest.mark.parametrize(
@@ -132,13 +147,13 @@ def test_everything_except_scoring_runs(python: Path, small_web: Web, tmp_path: 
 def test_what_scores_is_refused_in_a_line_that_names_the_extra(
     python: Path, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    line = refusal(run(python, "mmc4_pipeline.cli", *arguments, folder=tmp_path))
+    line = refusal(run(python, "-m", "mmc4_pipeline.cli", *arguments, folder=tmp_path))
     assert f"mmc4 {arguments[0]} " in line
     assert "pip install 'mmc4-pipeline[score]'" in line
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_readers_for_training_name_the_extra(python: Path, tmp_path: Path) -> None:
-    done = run(python, "mmc4_pipeline.training", folder=tmp_path)
+    done = run(python, "-m", "mmc4_pipeline.training", folder=tmp_path)
     assert "ImportError: mmc4_pipeline.training" in done.stderr
     assert "pip install 'mmc4-pipeline[score]'" in done.stderr

@@ -23,16 +23,27 @@ SETTINGS = {
     "taskmanager.memory.process.size": "3g",
     "taskmanager.memory.network.min": "512m",
     "taskmanager.memory.network.max": "512m",
+    # Beam's libraries are among the cluster's own. If they came with each job only, Flink would load them for each job,
+    # and Beam would start Python for each step of it: --environment_cache_millis would have no effect.
+    "classloader.resolve-order": "parent-first",
     "heartbeat.interval": "2000",  # milliseconds; a task manager that misses two heartbeats is given up
     # Beam's --number_of_execution_retries is for streams; without these settings, losing one worker ends the job.
     "restart-strategy.type": "fixed-delay",
     "restart-strategy.fixed-delay.attempts": "3",
     "restart-strategy.fixed-delay.delay": "1s",
 }
+# A program that ends after a minute does not win back what Java's second compiler and parallel collector cost.
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 # Each worker has a folder of its own, because workers on one machine would overwrite each other's staged files.
 WORKER = """#!/bin/sh
-export RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1 PATH={bin}:"$PATH" PYTHONPATH={source}
+export RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1 PATH={folder}:"$PATH" PYTHONPATH={source}
 cd "$(mktemp -d -p {folder})" && exec {boot} --semi_persist_dir="$PWD" "$@"
+"""
+# Before it starts a worker, the boot program lists all packages for its log, twice, and looks for Beam. This takes as
+# long as the start itself.
+PYTHON = """#!/bin/sh
+case "$*" in "-m pip freeze"*|"-m pip show"*) exit 0 ;; esac
+exec {python} "$@"
 """
 
 
@@ -51,6 +62,8 @@ class Cluster:
             *("--runner", "FlinkRunner", "--flink_master", self.address),
             *("--flink_job_server_jar", str(install.JOB_SERVER.path)),
             *("--environment_type", "PROCESS", "--environment_option", f"process_command={self.folder / 'worker'}"),
+            *("--environment_cache_millis", "60000"),
+            *(f"--job_server_jvm_properties={option}" for option in SHORT_LIVED),
             "--experiments=disable_logging_submission_environment",  # `pip freeze` for the log takes seconds per job
         ]
 
@@ -90,7 +103,12 @@ class Cluster:
         }
         script = install.FLINK.path / "bin" / f"{service}.sh"
         words = [word for name, value in settings.items() for word in ("-D", f"{name}={value}")]
-        environment = os.environ | {"FLINK_LOG_DIR": str(self.folder), "FLINK_PID_DIR": str(self.folder)}
+        environment = os.environ | {
+            "FLINK_LOG_DIR": str(self.folder),
+            "FLINK_PID_DIR": str(self.folder),
+            "JDK_JAVA_OPTIONS": " ".join(SHORT_LIVED),
+            "HADOOP_CLASSPATH": f"{install.JOB_SERVER.path.parent}/lib/*",  # comes after Flink's own libraries
+        }
         with (self.folder / f"{service}-{len(self.task_managers)}.out").open("wb") as log:
             return subprocess.Popen(
                 [script, "start-foreground", *words],
@@ -107,15 +125,15 @@ def cluster(folder: Path, task_managers: int = 2, slots: int = 2) -> Iterator[Cl
     folder.mkdir(parents=True, exist_ok=True)
     rest, rpc = free_ports(2)
     (folder / "rpc-port").write_text(str(rpc))
-    worker = folder / "worker"
     names = {
-        "bin": Path(sys.executable).parent,
+        "python": Path(sys.executable),
         "source": Path(__file__).parents[2],
         "boot": install.BOOT.path,
         "folder": folder,
     }
-    worker.write_text(WORKER.format_map({name: shlex.quote(str(path)) for name, path in names.items()}))
-    worker.chmod(0o755)
+    for script, text in (("worker", WORKER), ("python", PYTHON)):
+        (folder / script).write_text(text.format_map({name: shlex.quote(str(path)) for name, path in names.items()}))
+        (folder / script).chmod(0o755)
     running = Cluster(folder, f"127.0.0.1:{rest}", slots)
     with ExitStack() as stack:
         stack.callback(_stop_all, running.task_managers)

@@ -134,13 +134,13 @@ def _unpack_flink(folder: Path) -> None:
 
 def _make_img2dataset(folder: Path) -> None:
     venv.create(folder, with_pip=True)
-    pip = (str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    pip = (str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check")
     _run(*pip, "--requirement", str(IMG2DATASET_PACKAGES))
 
 
 def _make_trainers(folder: Path) -> None:
     venv.create(folder, with_pip=True)
-    pip = (str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    pip = (str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check")
     _run(*pip, "--no-deps", "--requirement", str(TRAINERS_PACKAGES))
     (site_packages,) = folder.glob("lib/python*/site-packages")
     (site_packages / "shared_packages.pth").write_text(SHARED_PACKAGES)
