@@ -4,14 +4,17 @@ import logging
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import TypeVar
 
 from mmc4_pipeline.errors import PermanentReadError, UserError
 from mmc4_pipeline.storage.http.client import HttpSettings
 
+Result = TypeVar("Result")
+
 _log = logging.getLogger(__name__)
 
 
-def persistently(read: Callable[[], bytes], settings: HttpSettings) -> bytes:
+def persistently(read: Callable[[], Result], settings: HttpSettings) -> Result:
     """Return what `read` returns, trying as often as the settings say, with longer and longer waits.
 
     Raises UserError if the last try fails too, PermanentReadError at once.

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
@@ -35,6 +35,7 @@ Result = TypeVar("Result")
 # Ranges of a file that are read concurrently: enough to hide a latency of 100 ms, few enough for any server.
 _CONCURRENT_RANGES = 8
 _CONCURRENT_BYTES = 64 << 20
+_TRIES_BEFORE_A_RUN = 3  # in which the Hub is asked for the names and sizes of files; its package makes several of each
 
 
 class FileSystems:
@@ -163,6 +164,21 @@ class Inputs(FileSystems):
 
     def _filesystem(self, path: str) -> fsspec.AbstractFileSystem:
         return HttpFiles(client_for(self.http)) if is_over_http(path) else super()._filesystem(path)
+
+    def matches(self, pattern: str) -> list[str]:
+        """Return the files that match a glob pattern: see FileSystems."""
+        find = partial(super().matches, pattern)
+        return persistently(find, self._few_tries) if is_on_hub(pattern) else find()
+
+    def size(self, path: str) -> int:
+        """Return a file's size in bytes: see FileSystems."""
+        find = partial(super().size, path)
+        return persistently(find, self._few_tries) if is_on_hub(path) else find()
+
+    @property
+    def _few_tries(self) -> HttpSettings:
+        """Return the settings for what is asked before a run: if the Hub can't be reached, its user waits for that."""
+        return replace(self.http, tries=min(self.http.tries, _TRIES_BEFORE_A_RUN))
 
     def open_stream(self, path: str) -> BinaryIO:
         """Open a file to read it from beginning to end, over HTTP with one request: see FileSystems."""

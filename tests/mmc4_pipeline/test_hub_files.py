@@ -45,6 +45,17 @@ def test_a_hub_that_stays_away_is_an_error_in_the_end(hub: Callable[[dict[str, b
             stream.read(1)
 
 
+@pytest.mark.parametrize("ask", [INPUTS.matches, INPUTS.size])
+def test_a_hub_that_is_away_is_asked_again_for_names_and_sizes(
+    hub: Callable[[dict[str, bytes]], FileServer], caplog: pytest.LogCaptureFixture, ask: Callable[[str], object]
+) -> None:
+    server = hub({"a": CONTENT})
+    server.usual = status(403)
+    with pytest.raises(UserError, match=r"en/a: .*--resume"):
+        ask(f"{FOLDER}/a")
+    assert len(caplog.records) >= 2
+
+
 def test_only_what_is_wanted_is_requested(hub: Callable[[dict[str, bytes]], FileServer]) -> None:
     server = hub({"a": CONTENT})
     assert INPUTS.read_range(f"{FOLDER}/a", 500, 20) == CONTENT[500:520]
