@@ -12,7 +12,9 @@ from mmc4_pipeline.clip.memory import HalvingBatches
 from mmc4_pipeline.scoring.picture import Picture
 from mmc4_pipeline.scoring.shard import Place
 
-MAX_TOKENS = 35  # to which BLIP's own code for retrieval truncates sentences (github.com/salesforce/BLIP)
+# To which BLIP's own code truncates sentences: `max_txt_len` in lavis/models/blip_models/blip_image_text_matching.py of
+# github.com/salesforce/LAVIS.
+MAX_TOKENS = 35
 _CPU_IMAGES, _CPU_PAIRS = 1, 8  # so small that a group is enough for many cores
 _CUDA_IMAGES, _CUDA_PAIRS = 64, 512
 

@@ -21,7 +21,7 @@ from mmc4_pipeline.publish.contents import (
     ledger_fields,
 )
 from mmc4_pipeline.stage_folder import StageFolder
-from schemas.columns import SIMILARITY
+from schemas.columns import SIMILARITY, Shape
 from schemas.manifest import CutPlan, Manifest
 from schemas.reasons import Stage
 
@@ -170,7 +170,18 @@ def _limitations(manifest: Manifest[CutPlan]) -> str:
         case _:
             far = "not by their place on the page"
             placement = f"Images are assigned to sentences by {_scores(assignment)}, {far}. {described}"
-    return _LIMITATIONS.format(placement=placement)
+    return _LIMITATIONS.format(placement=placement) + _outdated_scores(manifest)
+
+
+def _outdated_scores(manifest: Manifest[CutPlan]) -> str:
+    """Return the item on scores of whole documents that a takedown has left as they were; empty if there are none."""
+    names = [f"`{item.name}`" for item in manifest.plan.input.all_columns if item.shape is Shape.DOCUMENT]
+    if not names or not any(takedown.images for takedown in manifest.takedowns):
+        return ""
+    return (
+        f"\n- The ledger's {' and '.join(names)} were computed before images were taken down. For a document that has "
+        "lost images, they still count these."
+    )
 
 
 def _files(name: str, groups: list[FileGroup]) -> str:

@@ -16,10 +16,10 @@ from schemas.score import DocumentScores, ImageScore
 class ImageSequence(SimpleScorer):
     """Reads the features that `clip` wrote with `save_features`; `clip` names its scores, for example ViT-L-14_openai.
 
-    - `in_sample_similarity`: mean cosine similarity of all pairs of a document's images (Multimodal Textbook,
-      arXiv:2501.00958, section 4).
-    - `image_sequence`: mean of neighbouring images minus mean of all pairs (CoMM, arXiv:2406.10462, section 3). It is
-      above 0 if the images are in an order.
+    - `in_sample_similarity`: mean cosine similarity of all pairs of a document's images (in-sample image similarity
+      of the Multimodal Textbook, arXiv:2501.00958).
+    - `image_sequence`: mean of neighbouring images minus mean of all pairs (after CoMM's filter of image
+      sequences, arXiv:2406.10462). It is above 0 if the images are in an order.
 
     Both are of the images that have been scored, in the order of the page. A document with one image has neither.
     """

@@ -18,11 +18,12 @@ from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.formats.registry import known_formats
 from mmc4_pipeline.publish.card import card
 from mmc4_pipeline.publish.contents import DOCUMENT_FIELDS, file_groups, ledger_fields
+from mmc4_pipeline.scorers.image_sequence import ImageSequence
 from mmc4_pipeline.stage_folder import StageFolder
 from schemas.arrow import arrow_schema
 from schemas.columns import CLIP_COLUMNS
 from schemas.ledger import ledger_record
-from schemas.manifest import CutPlan
+from schemas.manifest import CutPlan, Takedown
 
 MakeDataset = Callable[..., StageFolder]
 URL = "https://huggingface.co/datasets/someone/mmc4-again"
@@ -83,6 +84,19 @@ def test_the_card_claims_similarity_only_if_images_were_assigned_by_it(make_data
     by = {"method": "max", "by": {"similarity": 0.5, "itm": 0.5}}
     plan = msgspec.structs.replace(manifest.plan, recipe={**manifest.plan.recipe, "assignment": by})
     assert card(msgspec.structs.replace(manifest, plan=plan), "mmc4").count("`similarity` and `itm`") == 2
+
+
+def test_the_card_names_scores_of_documents_that_a_takedown_has_left(make_dataset: MakeDataset) -> None:
+    manifest = make_dataset().manifest(CutPlan)
+    columns = (*CLIP_COLUMNS, *ImageSequence.columns)
+    given = msgspec.structs.replace(manifest.plan.input, columns=columns)
+    with_scores = msgspec.structs.replace(manifest, plan=msgspec.structs.replace(manifest.plan, input=given))
+    cards = [
+        card(msgspec.structs.replace(item, takedowns=[Takedown(documents=0, images=images, links=1)]), "mmc4")
+        for item, images in ((with_scores, 1), (with_scores, 0), (manifest, 1))
+    ]
+    named = re.compile("^- .*`in_sample_similarity` and `image_sequence`", re.MULTILINE)
+    assert [bool(named.search(text)) for text in cards] == [True, False, False]
 
 
 def test_every_field_is_explained(make_dataset: MakeDataset) -> None:
