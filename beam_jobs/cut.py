@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby, takewhile
-from typing import Self
 
 import apache_beam as beam
 import msgspec
@@ -13,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 
 from beam_jobs.command_line import parse
+from beam_jobs.earlier_stages import EarlierStages, refuse_what_was_not_kept
 from beam_jobs.metrics import begin_shard, finish_shard, timed
 from beam_jobs.options.common import CommonOptions, output_folder
 from beam_jobs.options.dataset import CutOptions, DatasetOptions, dataset_settings
@@ -22,15 +22,14 @@ from beam_jobs.stage_runner import run_stage
 from filters.base import FileLinkFilter, LinkFilter
 from mmc4_pipeline import storage
 from mmc4_pipeline.cut_document import CutDocument
-from mmc4_pipeline.dataset.column_names import column_problems, with_columns
+from mmc4_pipeline.dataset.column_names import with_columns
 from mmc4_pipeline.dataset.cut import cut_shard, ledger_rows
 from mmc4_pipeline.dataset.image_tars import ImageTars
 from mmc4_pipeline.dataset.shard_numbers import KeptSize, kept_size, numbered, places
 from mmc4_pipeline.dataset.statistics import statistics_of_documents
 from mmc4_pipeline.dataset.write_shards import DatasetSettings, write_indexes, write_shard
-from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.loaded_filters import LoadedFilters
-from mmc4_pipeline.recipe import Recipe, loosened, parse_recipe
+from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.report.page import write_report
 from mmc4_pipeline.run_folders import stage_folder
 from mmc4_pipeline.scoring.folders import FoundScores, find_scores, joined, side_by_side
@@ -40,19 +39,7 @@ from mmc4_pipeline.url_filter import url_filter, urls_of
 from schemas.columns import CLIP_COLUMNS, Column
 from schemas.image import Image
 from schemas.ledger import ledger_record
-from schemas.manifest import (
-    CLIP,
-    CutInput,
-    CutPlan,
-    ImagesPlan,
-    LocatePlan,
-    Manifest,
-    PagesPlan,
-    Plan,
-    ScorePlan,
-    ShardNote,
-    WrittenFile,
-)
+from schemas.manifest import CLIP, CutInput, CutPlan, Manifest, ShardNote, WrittenFile
 from schemas.page import Page
 from schemas.reasons import Stage
 from schemas.score import DocumentScores
@@ -79,7 +66,7 @@ def run(options: PipelineOptions, scores: Sequence[str] = ()) -> Manifest[CutPla
     scored = side_by_side(find_scores(output, names))
     columns = tuple(column for item in scored for column in item.columns)
     earlier = EarlierStages.read(output, scored[0])
-    _refuse_what_was_not_scored(recipe, earlier, scored, output)
+    refuse_what_was_not_kept(recipe, earlier, scored, output)
     filters = LoadedFilters.read(recipe.of_kind(FileLinkFilter), Inputs(http_settings(options)))
     folder = stage_folder(output, Stage.CUT, recipe.name)
     fingerprints = {stage.value: fingerprint(manifest) for stage, manifest in earlier.all().items()}
@@ -118,64 +105,6 @@ def _describe(settings: DatasetSettings, folder: StageFolder) -> None:
     """Write what follows from the manifest."""
     write_indexes(folder, settings.formats.values())
     write_report(folder)
-
-
-@dataclass(frozen=True, slots=True)
-class EarlierStages:
-    """The manifests of the stages before the cut. With --warcs and --published there was nothing to locate."""
-
-    locate: Manifest[LocatePlan] | None
-    pages: Manifest[PagesPlan]
-    images: Manifest[ImagesPlan]
-    score: Manifest[ScorePlan]
-
-    @classmethod
-    def read(cls, output: str, scored: FoundScores) -> Self:
-        """Read the manifests; raises UserError if one of the stages is not finished."""
-        pages = stage_folder(output, Stage.PAGES).manifest(PagesPlan)
-        located = pages.plan.input.locations is not None
-        return cls(
-            locate=stage_folder(output, Stage.LOCATE).manifest(LocatePlan) if located else None,
-            pages=pages,
-            images=stage_folder(output, Stage.IMAGES).manifest(ImagesPlan),
-            score=scored.folder.manifest(ScorePlan),
-        )
-
-    def all(self) -> dict[Stage, Manifest[Plan]]:
-        """Return the manifests by stage, in the stages' order."""
-        every = {Stage.PAGES: self.pages, Stage.IMAGES: self.images, Stage.SCORE: self.score}
-        return {**({Stage.LOCATE: self.locate} if self.locate else {}), **every}
-
-
-def _refuse_what_was_not_scored(
-    recipe: Recipe, stages: EarlierStages, scored: Sequence[FoundScores], output: str
-) -> None:
-    """Raise UserError if the recipe needs images or probabilities that the earlier stages did not keep."""
-    images, pages = stages.images.plan.recipe, stages.pages.plan.recipe
-    earlier = {
-        **(stages.locate.plan.recipe if stages.locate else recipe.part(Stage.LOCATE)),
-        # A published dataset has its own texts, whatever a recipe says of those of crawled pages.
-        "text_source": recipe.text_source if stages.pages.plan.input.published else pages["text_source"],
-        "links": pages["links"],
-        "images": images["images"],
-        "filters": {**pages["filters"], **images["filters"]},
-        "assignment": recipe.assignment.to_json(),
-    }
-    problems = loosened(parse_recipe(earlier, "of the earlier stages"), recipe)
-    problems += column_problems(recipe, scored)
-    layout = stages.pages.plan.input.layout
-    if not stages.pages.plan.places:
-        remedy = f"{layout} has none" if layout else "run it again with --page_source warc or warc_scan"
-        problems += [
-            f"{key}: needs the places of images in their pages, which the pages stage did not find; {remedy}"
-            for key in recipe.needing_places
-        ]
-    if recipe.assignment.method == "published" and not layout:
-        problems.append("assignment: published, but the documents were not read with --published")
-    if recipe.face_detector.every_image and not stages.images.plan.face_detector:
-        problems.append("face_detector.every_image: true, but the images stage ran without a face detector")
-    if problems:
-        raise UserError(f"recipe {recipe.name} needs more than {output} has: {'; '.join(problems)}")
 
 
 @dataclass(frozen=True)
