@@ -24,6 +24,7 @@ LONG = (
     "test_benchmarks.py",
     "test_bad_input.py",
     "test_engine.py",
+    "test_decode.py",
     "test_try.py",
     "test_loaders.py",
     "test_open_flamingo.py",

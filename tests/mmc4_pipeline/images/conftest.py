@@ -21,7 +21,7 @@ def photograph(seed: int, width: int = 320, height: int = 240) -> Pixels:
     return np.clip(0.8 * smooth[0] + 0.2 * smooth[1], 0, 255).astype(np.uint8)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def photo() -> object:
     return photograph
 

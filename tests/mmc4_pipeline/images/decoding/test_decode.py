@@ -211,9 +211,14 @@ def odd_kinds(photo: np.ndarray) -> dict[str, bytes]:
 ODD_KINDS = list(odd_kinds(np.zeros((8, 8, 3), np.uint8)))
 
 
+@pytest.fixture(scope="module")
+def odd_photos(photo: Photo) -> dict[str, bytes]:
+    return odd_kinds(photo(3, 300, 200))
+
+
 @pytest.mark.parametrize("kind", ODD_KINDS)
-def test_rare_kinds_look_as_in_pillow(photo: Photo, kind: str) -> None:
-    body = odd_kinds(photo(3, 300, 200))[kind]
+def test_rare_kinds_look_as_in_pillow(odd_photos: dict[str, bytes], kind: str) -> None:
+    body = odd_photos[kind]
     result = decoded(body, ImageSettings(800, 97))
     expected = rendered(body)
     assert near(stored(result), expected, most=4)
