@@ -79,8 +79,8 @@ def _measured(pixels: Pixels, header: Header, body: bytes, picture: Picture, set
     turned = header.orientation in _TURNED
     width, height = (header.height, header.width) if turned else (header.width, header.height)
     keep = header.as_received and max(width, height) <= settings.max_side
-    if not keep and header.is_rgb:
-        pixels = to_srgb(pixels, picture.profile)
+    if not keep:
+        pixels = to_srgb(pixels, picture.profile, header.colours)
     grey = at_one_size(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), dtype=np.uint8))
     jpeg = body if keep else encode(pixels, settings.jpeg_quality)
     return Decoded(header.format.lower(), width, height, phash(grey), jpeg, pixels)

@@ -21,6 +21,9 @@ MAX_SCANS = 100  # of a JPEG: real ones have a dozen, and the decoder goes over 
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+_COLOURS = {**dict.fromkeys(("RGB", "RGBA", "P"), "RGB"), **dict.fromkeys(("1", "L", "LA", "I", "I;16"), "GRAY")}
+
+
 @dataclass(frozen=True, slots=True)
 class Undecodable:
     """Why bytes are not a usable image."""
@@ -42,7 +45,7 @@ class Header:
     orientation: int
     shrink: int
     memory: int
-    is_rgb: bool  # what a colour profile of a display or a camera is for
+    colours: str  # what a colour profile for it is for, as profiles name it: "RGB", "GRAY", or empty for others
     as_received: bool  # a sound, upright baseline JPEG in colour or grey: storing it again would only lose quality
 
 
@@ -79,8 +82,7 @@ def _checked(image: PillowImage.Image, picture: Picture, max_side: int) -> Heade
         memory = width * height * _bytes_per_pixel(image, picture.data)
     if memory > MAX_MEMORY:
         return Undecodable(Reason.TOO_LARGE, f"{width} x {height} pixels, which take {memory / 1e6:.0f} MB to decode")
-    is_rgb = image.mode in ("RGB", "RGBA", "P")
-    return Header(format_, width, height, orientation, shrink, int(memory), is_rgb, as_received)
+    return Header(format_, width, height, orientation, shrink, int(memory), _COLOURS.get(image.mode, ""), as_received)
 
 
 def _bytes_per_pixel(image: PillowImage.Image, body: bytes) -> int:

@@ -60,8 +60,8 @@ def tiff(size: int, entries: int) -> bytes:
     return (head + each + bytes(4)).ljust(size, b"\0")
 
 
-def profile(red: tuple[float, ...], green: tuple[float, ...], blue: tuple[float, ...], gamma: float = 2.2) -> bytes:
-    """Return an ICC profile of a display with these primaries (XYZ, relative to D50)."""
+def profile(*primaries: tuple[float, ...], gamma: float = 2.2) -> bytes:
+    """Return an ICC profile of a display with these primaries (XYZ, relative to D50), for greys if there are none."""
 
     def fixed(*numbers: float) -> bytes:
         return b"".join(struct.pack(">i", round(number * 65536)) for number in numbers)
@@ -75,17 +75,20 @@ def profile(red: tuple[float, ...], green: tuple[float, ...], blue: tuple[float,
         b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78),
         b"cprt": b"text\0\0\0\0x\0",
         b"wtpt": xyz(white),
-        **{name: xyz(value) for name, value in zip((b"rXYZ", b"gXYZ", b"bXYZ"), (red, green, blue), strict=True)},
-        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve),
+        **{name: xyz(value) for name, value in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=False)},
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC") if primaries else (b"kTRC",), curve),
     }
     table, data = struct.pack(">I", len(tags)), b""
     for name, value in tags.items():
         table += name + struct.pack(">II", 132 + 12 * len(tags) + len(data), len(value))
         data += value + b"\0" * (-len(value) % 4)
-    head = struct.pack(">I", 128 + len(table) + len(data)) + b"lcms\x02\x10\0\0mntrRGB XYZ "
+    head = struct.pack(">I", 128 + len(table) + len(data)) + b"lcms\x02\x10\0\0mntr%bXYZ " % (
+        b"RGB " if primaries else b"GRAY"
+    )
     head += struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + fixed(*white)
     return head.ljust(128, b"\0") + table + data
 
 
 DISPLAY_P3 = profile((0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841))
 ADOBE_RGB = profile((0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446))
+LINEAR_GREY = profile(gamma=1.0)

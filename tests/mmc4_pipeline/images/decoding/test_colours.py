@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
-from tests.mmc4_pipeline.images.decoding.files import ADOBE_RGB, DISPLAY_P3
+from tests.mmc4_pipeline.images.decoding.files import ADOBE_RGB, DISPLAY_P3, LINEAR_GREY
 from tests.mmc4_pipeline.images.decoding.pictures import Photo, decoded, near, pillow, saved, stored
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -35,7 +35,18 @@ def test_wide_gamuts_are_converted(photo: Photo, profile: str, kind: str, size: 
     assert not near(np.asarray(image.resize(there.size, PillowImage.Resampling.BOX)), stored(result))
 
 
-@pytest.mark.parametrize("profile", [SRGB, b"", b"no profile", SRGB[:200], DISPLAY_P3[:150], bytes(5_000)])
+@pytest.mark.parametrize(("kind", "size"), [("JPEG", (1000, 700)), ("PNG", (300, 200))])
+def test_greys_are_converted(photo: Photo, kind: str, size: tuple[int, int]) -> None:
+    image = pillow(photo(6, *size)).convert("L")
+    result = decoded(saved(image, kind, icc_profile=LINEAR_GREY))
+    source, target = ImageCms.ImageCmsProfile(io.BytesIO(LINEAR_GREY)), ImageCms.createProfile("sRGB")
+    expected = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+    there = PillowImage.open(io.BytesIO(result.jpeg)).size
+    assert near(np.asarray(expected.resize(there, PillowImage.Resampling.BOX)), stored(result))
+    assert not near(np.asarray(image.convert("RGB").resize(there, PillowImage.Resampling.BOX)), stored(result))
+
+
+@pytest.mark.parametrize("profile", [SRGB, b"", b"no profile", SRGB[:200], DISPLAY_P3[:150], bytes(5_000), LINEAR_GREY])
 def test_other_profiles_change_nothing(photo: Photo, profile: bytes) -> None:
     image = pillow(saturated(photo, 300, 200))
     assert decoded(saved(image, "PNG", icc_profile=profile)).jpeg == decoded(saved(image, "PNG")).jpeg
