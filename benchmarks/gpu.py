@@ -5,20 +5,23 @@
 It needs this project with its extras score and hf, and nothing else: weights are random, and the JPEGs are generated
 and stored in a shard like that of the images stage. CLIP's rates are those of the model alone, of the engine from JPEG
 bytes, and of the whole stage, all compared with a large matrix product. It is meant to take less than eight minutes:
-when --seconds are nearly over, the remaining parts are left out. A line is printed after each part, and the last line
-is JSON with all of them; rates are medians.
+a part for which not enough of --seconds is left is left out. A line is printed after each part; a part that fails
+prints its error, and the others still run. The last line is JSON with all of them; rates are medians.
 Without CUDA, tiny models and a few images only show that everything runs.
 """
 
 import argparse
+import gc
 import json
 import platform
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import gpu_blip
 import gpu_clip
@@ -29,34 +32,59 @@ from mmc4_pipeline.clip.cores import cores_for
 from mmc4_pipeline.clip.model import find_device
 
 
+class Part(NamedTuple):
+    """A part of the measurements: by when it begins no other round, and how long it takes at least on a GPU.
+
+    `until` is a share of --seconds. `seconds` are for loading, compiling and one round.
+    """
+
+    until: float
+    seconds: float
+    measure: Callable[[float], dict[str, object]]
+
+
 def main() -> None:
     """Measure, and print the results."""
     started = time.monotonic()
     arguments = parsed()
-    end = started + arguments.seconds
     device = find_device(arguments.device)
+    errors: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         shard = Shard(Path(folder), arguments.images // IMAGES_IN_DOCUMENT)
         result = {**described(device), "model": arguments.model, "images": shard.images, "sentences": shard.sentences}
-        clip = partial(gpu_clip.measured, arguments, device, shard)
-        blip = {"shard": shard, "device": device, "repeats": arguments.repeats}
-        # Each part with the share of the time by whose end it begins no other round.
-        parts: dict[str, tuple[float, Callable[[float], dict[str, object]]]] = {
-            "clip": (0.35, partial(clip, compiled=False)),
-            "itm": (0.5, lambda until: gpu_blip.matches(until=until, **blip)),
-            "captions": (0.65, lambda until: gpu_blip.captions(until=until, **blip)),
-        }
-        if arguments.compile:
-            parts["clip_compiled"] = (0.9, partial(clip, compiled=True))
-        for name, (share, measure) in parts.items():
-            if time.monotonic() > end - (1 - share) * arguments.seconds:
-                print(f"{name}: left out, because its time is over", flush=True)
+        for name, part in parts(arguments, device, shard).items():
+            if device != "cpu" and time.monotonic() + part.seconds > started + arguments.seconds:
+                print(f"{name}: left out, because it takes about {part.seconds} s", flush=True)
                 continue
-            found = measure(started + share * arguments.seconds)
-            result |= found
-            print(f"{name}: {json.dumps(found)}", flush=True)
+            try:
+                found = part.measure(started + part.until * arguments.seconds)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other parts still tell something
+                traceback.print_exc()
+                errors[name] = f"{type(error).__name__}: {error}"[:500]
+                print(f"{name}: failed: {errors[name]}", flush=True)
+            else:
+                result |= found
+                print(f"{name}: {json.dumps(found)}", flush=True)
+            gc.collect()  # a model that is no longer used would leave less memory to the next one
+            torch.cuda.empty_cache()
     result["seconds"] = round(time.monotonic() - started, 1)
-    print(json.dumps(result))
+    print(json.dumps(result | ({"errors": errors} if errors else {})))
+    if errors:
+        raise SystemExit(1)
+
+
+def parts(arguments: argparse.Namespace, device: str, shard: Shard) -> dict[str, Part]:
+    """Return the parts by name, in the order in which they run."""
+    clip = partial(gpu_clip.measured, arguments, device, shard)
+    blip = {"shard": shard, "device": device, "repeats": arguments.repeats}
+    found = {
+        "clip": Part(0.35, 90, partial(clip, compiled=False)),
+        "itm": Part(0.5, 30, lambda until: gpu_blip.matches(until=until, **blip)),
+        "captions": Part(0.65, 60, lambda until: gpu_blip.captions(until=until, **blip)),
+    }
+    if arguments.compile:
+        found["clip_compiled"] = Part(0.85, 180, partial(clip, compiled=True))
+    return found
 
 
 def parsed() -> argparse.Namespace:

@@ -105,6 +105,8 @@ def _blip2(device: Device, processor: Any, queries: int) -> Any:
     config = transformers.Blip2Config(**parts, num_query_tokens=queries, image_token_index=image_token)
     made = _random(device, lambda: transformers.Blip2ForConditionalGeneration(config))
     made.language_model.generation_config.eos_token_id = None
+    made.qformer.float()  # as in a model that transformers has loaded
+    made.query_tokens.data = made.query_tokens.data.float()
     return made
 
 
