@@ -99,6 +99,21 @@ def test_scores_of_two_models_are_stored_next_to_each_other_and_the_recipe_names
     manifest = orjson.loads((output / "dataset/by-random/manifest.json").read_bytes())
     assert (manifest["input"]["scores"], manifest["recipe"]["scores"]) == ("clip_random", "clip_random")
 
+    both = tmp_path / "both.yaml"
+    weights = "{clip_random.similarity: 100, clip_clip.similarity: 0.001}"
+    both.write_text(
+        f"extends: {MINIWEB}/miniweb.yaml\nscores: [clip_clip, clip_random]\n"
+        f"assignment: {{method: max, by: {weights}}}\n"
+        "filters: {low: {filter: at_least, column: clip_random.similarity, min: 0}}\n"
+    )
+    succeeded(mmc4(*cut, str(both)))
+    kept = [row for row in pq.read_table(output / "dataset/both/ledger").to_pylist() if row["shard"]]
+    assert len(kept) > 20
+    for row in kept:  # the matrix with the large weight decides
+        assert row["matched_similarity_clip_random"] == pytest.approx(row["best_similarity_clip_random"], abs=1e-4)
+    assert any(row["matched_similarity"] < row["best_similarity"] for row in kept)
+    assert all(row["best_similarity_clip_random"] >= 0 for row in kept)
+
     arguments = web.build_arguments(tmp_path / "elsewhere", recipe=str(recipe))
     said = refusal(mmc4("build", *arguments))
     assert re.search("recipe by-random: scores: clip_random, .*clip_clip", said)
