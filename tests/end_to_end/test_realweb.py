@@ -33,6 +33,7 @@ from tests.sequences import assert_all_formats_hold_the_same
 
 REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
 pytestmark = [pytest.mark.engines, pytest.mark.skipif(not REALWEB.is_dir(), reason="no ../shared/realweb")]
+QUICK_CLIP = {"clip_model": str(WEIGHTS / "clip.json"), "clip_pretrained": str(WEIGHTS / "clip.pt")}
 long = pytest.mark.skipif("MMC4_LONG_TESTS" not in os.environ, reason="takes minutes; MMC4_LONG_TESTS=1 runs it")
 
 
@@ -78,6 +79,16 @@ def built(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     output = tmp_path_factory.mktemp("realweb") / "out"
     succeeded(mmc4("build", *build_arguments(server, output)))
     return output, stats(server)
+
+
+@pytest.fixture(scope="module")
+def quick(server: str, built: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Score the images with a CLIP that takes no time, and cut; return the output folder."""
+    output = tmp_path_factory.mktemp("quick") / "out"
+    for stage in ("locations", "pages", "images"):
+        shutil.copytree(built[0] / stage, output / stage)
+    succeeded(mmc4("build", *build_arguments(server, output, **QUICK_CLIP), "--resume"))
+    return output
 
 
 @pytest.fixture(scope="module")
@@ -192,21 +203,19 @@ def files_by(options: list[str], server: str, output: Path) -> dict[str, str]:
     return data_of(output)
 
 
-def test_pages_from_wat_files_make_the_same_dataset(
-    server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path
-) -> None:
+def test_pages_from_wat_files_make_the_same_dataset(server: str, quick: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    shutil.copytree(built[0] / "locations", output / "locations")
-    arguments = build_arguments(server, output, page_source="wat")
+    shutil.copytree(quick / "locations", output / "locations")
+    arguments = build_arguments(server, output, page_source="wat", **QUICK_CLIP)
     succeeded(mmc4("build", *arguments, "--resume"))
     places = ("after_sentence", "inside_text")
     assert {row[name] is None for row in ledger(output) for name in places} == {True}
-    assert {row[name] is None for row in ledger(built[0]) for name in places} == {False}
+    assert {row[name] is None for row in ledger(quick) for name in places} == {False}
     assert {row["page_similarity"] for row in ledger(output)} == {None}  # follows from places, too
     strip = ("route", "error", "page_similarity", *places)
-    assert [without(row, strip) for row in ledger(output)] == [without(row, strip) for row in ledger(built[0])]
+    assert [without(row, strip) for row in ledger(output)] == [without(row, strip) for row in ledger(quick)]
     shard = "dataset/recipe/shard-00000.tar"
-    assert (output / shard).read_bytes() == (built[0] / shard).read_bytes()
+    assert (output / shard).read_bytes() == (quick / shard).read_bytes()
 
 
 def without(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -234,20 +243,15 @@ def test_real_pages_are_the_same_in_every_format(built: tuple[Path, dict[str, An
 
 
 def test_a_build_of_the_first_documents_reads_what_they_need_and_is_a_subset(
-    server: str, built: tuple[Path, dict[str, Any]], tmp_path: Path
+    server: str, quick: Path, tmp_path: Path
 ) -> None:
-    whole, some = tmp_path / "whole", tmp_path / "some"
-    for stage in ("locations", "pages", "images"):
-        shutil.copytree(built[0] / stage, whole / stage)
-    clip = {"clip_model": str(WEIGHTS / "clip.json"), "clip_pretrained": str(WEIGHTS / "clip.pt")}  # fast
-    succeeded(mmc4("build", *build_arguments(server, whole, **clip), "--resume"))
-
+    some = tmp_path / "some"
     roots = {"": REALWEB / "commoncrawl", "/c4": REALWEB / "c4"}
     paths = {f"{root}/{path.relative_to(top)}": path for root, top in roots.items() for path in top.rglob("*.*")}
     with serving({url: path.read_bytes() for url, path in paths.items() if path.is_file()}) as mirror:
         (c4,) = (mirror.address + url for url in paths if url.startswith("/c4"))
         before = stats(server)["requests"]
-        arguments = build_arguments(server, some, c4=c4, cc_root=mirror.address, index="cdx", limit="20", **clip)
+        arguments = build_arguments(server, some, c4=c4, cc_root=mirror.address, index="cdx", limit="20", **QUICK_CLIP)
         succeeded(mmc4("build", *arguments))
         sent = Counter[str]()
         for request in mirror.finished():
@@ -262,4 +266,4 @@ def test_a_build_of_the_first_documents_reads_what_they_need_and_is_a_subset(
     assert not [path for path in sent if "crawl-data" in path]
     requested = {row["image_url"].partition("#")[0] for row in ledger(some) if row["route"]}
     assert len(requested) <= stats(server)["requests"] - before <= 3 * len(requested)
-    succeeded(mmc4("verify", str(some / "dataset/recipe"), "--subset_of", str(whole / "dataset/recipe")))
+    succeeded(mmc4("verify", str(some / "dataset/recipe"), "--subset_of", str(quick / "dataset/recipe")))
