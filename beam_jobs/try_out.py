@@ -22,7 +22,7 @@ from mmc4_pipeline.models import catalogue
 from mmc4_pipeline.models.catalogue import PublishedFile, Weights
 from mmc4_pipeline.models.fetch import fetch, needed_by
 from mmc4_pipeline.models.folder import fetched, models_folder, published_clip
-from mmc4_pipeline.models.hub import fetched_model, files_of
+from mmc4_pipeline.models.hub import files_of, is_fetched
 from mmc4_pipeline.progress import counting_bytes
 from mmc4_pipeline.recipe import Recipe
 from mmc4_pipeline.report.funnel import print_dataset
@@ -131,6 +131,6 @@ def _missing_weights(recipe: Recipe, scorers: Sequence[Scorer], inputs: Inputs) 
     for weights in dict.fromkeys(wanted):
         if isinstance(weights, PublishedFile):
             files.append(weights)
-        elif weights and not fetched_model(weights.name):
+        elif weights and not is_fetched(weights):
             files += files_of(weights, models_folder(), inputs)
     return [file for file in files if not fetched(file)]

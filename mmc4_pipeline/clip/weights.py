@@ -50,7 +50,7 @@ def require_weights(choice: ClipChoice) -> None:
 def _by_hand(choice: ClipChoice, config: dict[str, Any]) -> str:
     """Return how to bring the weights to a machine without a connection."""
     if published_clip(choice):
-        return "Run `mmc4 models fetch`: it resumes an interrupted download, and prints which file to put where"
+        return "Run `mmc4 models fetch` for its recipe: it resumes a download, and prints which file to put where"
     quick = f" --clip_model {choice.model_name.removesuffix('-quickgelu')}-quickgelu" if _is_quick(config) else ""
     return f"Download them on a machine with a connection and pass the file:{quick} --clip_pretrained PATH"
 
@@ -71,7 +71,7 @@ def load(choice: ClipChoice, device: str) -> tuple[Any, Any]:
     _register(choice)
     torch.manual_seed(0)  # "random" weights must be the same in every run
     file = clip_weights(choice)
-    published = file is not None and identify(file) in [clip for clip, _ in catalogue.published_clips()]
+    published = file is not None and identify(file) in [clip for clip, _ in catalogue.openai_clips()]
     pretrained = None if choice.pretrained == RANDOM or published else file or choice.pretrained
     quick = published or _is_quick(open_clip.get_pretrained_cfg(choice.model_name, choice.pretrained))
     try:

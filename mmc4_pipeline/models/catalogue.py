@@ -16,11 +16,17 @@ class PublishedFile:
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """A model on the Hugging Face Hub, which states the sha256 of each file of weights; `name` is its repository's."""
+    """A model on the Hugging Face Hub, which states the sha256 of each file of weights; `name` is its repository's.
+
+    `weights` are the names of files that may hold its weights; the first that exists is used. `small` are those of its
+    configuration, tokenizer and image processor. The defaults are what transformers loads.
+    """
 
     name: str
     what: str
     licence: str
+    weights: tuple[str, ...] = ("model*.safetensors", "pytorch_model*.bin")
+    small: tuple[str, ...] = ("*.json", "*.txt")
 
     @property
     def url(self) -> str:
@@ -49,6 +55,16 @@ SMALL_CLIP = PublishedFile(
     licence="MIT, of github.com/openai/CLIP",
 )
 SMALL_CLIP_IDENTITY = {"model": "ViT-B-32-quickgelu", "weights": "openai"}
+
+# These are the names that open_clip looks for; it has the configuration and the tokenizer itself.
+DATACOMP_CLIP = HubModel(
+    name="laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
+    what="CLIP ViT-B/32 trained on DataComp-XL",
+    licence="MIT, of the model's card",
+    weights=("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+    small=(),
+)
+DATACOMP_CLIP_IDENTITY = {"model": "ViT-B-32", "weights": "datacomp_xl_s13b_b90k"}
 
 # The sha256 is stated in dataset2metadata's own downloader (dataset2metadata/utils.py).
 NSFW = PublishedFile(
@@ -95,6 +111,11 @@ def published_files() -> tuple[PublishedFile, ...]:
     return CLIP, SMALL_CLIP, NSFW, FACE_DETECTOR
 
 
-def published_clips() -> tuple[tuple[PublishedFile, dict[str, str]], ...]:
-    """Return the files of CLIP models, each with the identity of its model."""
+def openai_clips() -> tuple[tuple[PublishedFile, dict[str, str]], ...]:
+    """Return the files of OpenAI's CLIP models, each with the identity of its model."""
     return (CLIP, CLIP_IDENTITY), (SMALL_CLIP, SMALL_CLIP_IDENTITY)
+
+
+def published_clips() -> tuple[tuple[Weights, dict[str, str]], ...]:
+    """Return all published CLIP models, each with its identity."""
+    return *openai_clips(), (DATACOMP_CLIP, DATACOMP_CLIP_IDENTITY)

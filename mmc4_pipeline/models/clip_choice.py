@@ -45,7 +45,7 @@ class ClipChoice:
         OpenAI's own files are identified by their tag, because the weights are the same.
         """
         weights = file_sha256(self.pretrained) if self.is_file else self.pretrained
-        tags = {file.sha256: identity["weights"] for file, identity in catalogue.published_clips()}
+        tags = {file.sha256: identity["weights"] for file, identity in catalogue.openai_clips()}
         return {"model": self.model_name, "weights": tags.get(weights, weights)}
 
     def may_be(self, other: Mapping[str, str]) -> bool:

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from filters.base import ScoreFilter
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
-from mmc4_pipeline.models.catalogue import PublishedFile
+from mmc4_pipeline.models.catalogue import PublishedFile, Weights
 from mmc4_pipeline.models.clip_choice import file_sha256
 from mmc4_pipeline.models.folder import require_content
 from mmc4_pipeline.recipe import Recipe
@@ -22,8 +22,8 @@ Print = Callable[[str], None]
 Show = Callable[[int, int], None]  # bytes fetched, bytes in total
 
 
-def needed_by(recipe: Recipe) -> list[PublishedFile]:
-    """Return the published files that a recipe needs: its CLIP, if that is one of them, and heads.
+def needed_by(recipe: Recipe) -> list[Weights]:
+    """Return the published weights that a recipe needs: its CLIP, if that is published, and heads.
 
     A face head is not published: the face detector is needed to train one, and to find boxes.
     """
@@ -37,12 +37,12 @@ def needed_by(recipe: Recipe) -> list[PublishedFile]:
     return [*([clip] if clip else []), *(file for need, file in heads.items() if need in needs)]
 
 
-def clip_of(recipe: Recipe) -> PublishedFile | None:
-    """Return the file of the CLIP whose scores a recipe lists; without a list, or by the name `clip`, the default one.
+def clip_of(recipe: Recipe) -> Weights | None:
+    """Return the weights of the CLIP whose scores a recipe lists; without a list, or by the name `clip`, the default.
 
     Returns None if it lists those of another CLIP: a recipe always uses the scores of one.
     """
-    clips = {"_".join(identity.values()): file for file, identity in catalogue.published_clips()}
+    clips = {"_".join(identity.values()): weights for weights, identity in catalogue.published_clips()}
     default = None if recipe.score_names and CLIP not in recipe.score_names else catalogue.CLIP
     return next((clips[name] for name in recipe.score_names if name in clips), default)
 

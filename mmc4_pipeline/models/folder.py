@@ -8,7 +8,7 @@ from platformdirs import user_cache_path
 from filters.base import ScoreFilter
 from mmc4_pipeline.errors import UserError
 from mmc4_pipeline.models import catalogue
-from mmc4_pipeline.models.catalogue import PublishedFile
+from mmc4_pipeline.models.catalogue import PublishedFile, Weights
 from mmc4_pipeline.models.clip_choice import RANDOM, ClipChoice, file_sha256
 from mmc4_pipeline.recipe import Recipe
 
@@ -56,14 +56,17 @@ def clip_weights(clip: ClipChoice) -> str | None:
     """Return the file with a CLIP's weights: the user's or the fetched one. None if they are random or open_clip's."""
     if clip.is_file:
         return clip.pretrained
-    file = published_clip(clip)
-    return fetched(file) if file else None
+    published = published_clip(clip)
+    if isinstance(published, PublishedFile):
+        return fetched(published)
+    files = [models_folder() / published.name / name for name in published.weights] if published else []
+    return next((str(file) for file in files if file.is_file()), None)
 
 
-def published_clip(clip: ClipChoice) -> PublishedFile | None:
-    """Return the published file of a CLIP that was chosen by name; None for a file, or if there is none."""
+def published_clip(clip: ClipChoice) -> Weights | None:
+    """Return what is published of a CLIP that was chosen by name; None for a file, or if there is nothing."""
     identity = {} if clip.is_file else clip.identity()
-    return next((file for file, known in catalogue.published_clips() if known == identity), None)
+    return next((weights for weights, known in catalogue.published_clips() if known == identity), None)
 
 
 def default_nsfw_weights(recipe: Recipe, clip: ClipChoice) -> str | None:

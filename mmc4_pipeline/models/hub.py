@@ -10,8 +10,7 @@ from mmc4_pipeline.models.folder import models_folder
 from mmc4_pipeline.storage import Inputs
 
 HUB = "https://huggingface.co"
-_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first kind that a model has; both are read without pickle
-_SMALL = ("*.json", "*.txt")  # configuration, tokenizer and image processor
+_TRANSFORMERS = HubModel("", "", "")  # names of files as transformers looks for them; all are read without pickle
 _LISTING = 1 << 22  # bytes
 
 
@@ -32,19 +31,20 @@ class _Listing(msgspec.Struct, frozen=True):
 
 
 def files_of(model: HubModel, folder: Path, inputs: Inputs) -> list[PublishedFile]:
-    """Return the files of a model that transformers loads, those of its weights last: see `fetched_model`.
+    """Return the files of a model that are loaded, those of its weights last: see `is_fetched`.
 
     Raises UserError, which says which files to put where in `folder`, if the Hub can't be reached or has no weights.
     """
     try:
         with inputs.open_stream(f"{HUB}/api/models/{model.name}?blobs=true") as stream:
             listing = msgspec.json.decode(stream.read(_LISTING), type=_Listing)
-        found = _to_load([item for item in listing.siblings if "/" not in item.rfilename])
+        found = _to_load(model, [item for item in listing.siblings if "/" not in item.rfilename])
     except (UserError, msgspec.MsgspecError, FileNotFoundError) as error:
         reason = str(error).partition("; ")[0]
+        first, second = model.weights
         raise UserError(
             f"{model.name}: its files cannot be listed ({reason}). Run this again, or download its files "
-            f"{', '.join((*_SMALL, _WEIGHTS[0]))} (or {_WEIGHTS[1]} if it has no other) from {model.url} on another "
+            f"{', '.join((*model.small, first))} (or {second} if it has no other) from {model.url} on another "
             f"machine and put them into {folder / model.name}"
         ) from error
     return [
@@ -59,9 +59,9 @@ def files_of(model: HubModel, folder: Path, inputs: Inputs) -> list[PublishedFil
     ]
 
 
-def _to_load(files: list[_Sibling]) -> list[_Sibling]:
-    small = [item for item in files if any(Path(item.rfilename).match(pattern) for pattern in _SMALL)]
-    for pattern in _WEIGHTS:
+def _to_load(model: HubModel, files: list[_Sibling]) -> list[_Sibling]:
+    small = [item for item in files if any(Path(item.rfilename).match(pattern) for pattern in model.small)]
+    for pattern in model.weights:
         index = f"{pattern.replace('*', '')}.index.json"
         if weights := [item for item in files if Path(item.rfilename).match(pattern)]:
             other = [item for item in small if not item.rfilename.endswith(".index.json") or item.rfilename == index]
@@ -75,9 +75,14 @@ def fetched_model(model: str) -> str | None:
     return str(folder) if weights_of(str(folder)) else None
 
 
-def weights_of(folder: str) -> list[Path]:
+def is_fetched(model: HubModel) -> bool:
+    """Return whether the weights of a model are complete in the folder of fetched weights."""
+    return bool(weights_of(str(models_folder() / model.name), model))
+
+
+def weights_of(folder: str, model: HubModel = _TRANSFORMERS) -> list[Path]:
     """Return the files of weights in a model's folder; none if one of them is missing."""
-    for pattern in _WEIGHTS:
+    for pattern in model.weights:
         file = Path(folder) / pattern.replace("*", "")
         if file.is_file():
             return [file]

@@ -230,7 +230,7 @@ def wait_for(happened: Callable[[], bool]) -> bool:
     [
         ("mmc4", ["ViT-L-14.pt", "nsfw_torch.pt"]),
         ("mmc4-small", ["ViT-B-32.pt"]),
-        ("mmc4-datacomp", []),
+        ("mmc4-datacomp", ["laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K"]),
         ("mmc4-core-ff", ["ViT-L-14.pt", "nsfw_torch.pt", "face_detection_yunet_2023mar.onnx"]),
     ],
 )

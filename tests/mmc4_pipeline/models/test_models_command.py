@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from mmc4_pipeline.clip.heads import NsfwHead
+from mmc4_pipeline.clip.weights import require_weights
 from mmc4_pipeline.models import catalogue
+from mmc4_pipeline.models.clip_choice import ClipChoice
+from mmc4_pipeline.models.folder import clip_weights
 from mmc4_pipeline.models.hub import fetched_model
 from tests.end_to_end.running import mmc4, refusal, succeeded
 from tests.mmc4_pipeline.file_server import FileServer
@@ -146,11 +149,31 @@ def test_offline_the_files_of_a_hub_model_are_named_with_their_place(
 
 
 def test_a_recipe_of_another_clip_does_not_fetch_the_default_one(server: FileServer, tmp_path: Path) -> None:
-    (line,) = succeeded(mmc4("models", "fetch", "--recipe", "mmc4-datacomp")).stdout.splitlines()
-    assert "ViT-B-32_datacomp_xl_s13b_b90k" in line
+    recipe = tmp_path / "siglip.yaml"
+    recipe.write_text("extends: mmc4-datacomp\nscores: ViT-B-16-SigLIP_webli\n")
+    (line,) = succeeded(mmc4("models", "fetch", "--recipe", str(recipe))).stdout.splitlines()
+    assert "ViT-B-16-SigLIP_webli" in line
     assert "--clip_pretrained PATH" in line
     assert server.requests == []
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("name", catalogue.DATACOMP_CLIP.weights)
+def test_a_clip_on_the_hub_is_fetched_and_found_by_its_tag(
+    name: str, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MMC4_MODELS", str(tmp_path))
+    clip = ClipChoice(**dict(zip(("model", "pretrained"), catalogue.DATACOMP_CLIP_IDENTITY.values(), strict=True)))
+    assert clip_weights(clip) is None
+    repository = catalogue.DATACOMP_CLIP.name
+    server = serve(hub_model(repository, {**FILES, name: b"weights"}))
+    monkeypatch.setattr("mmc4_pipeline.models.hub.HUB", server.address)
+    (line,) = succeeded(mmc4("models", "fetch", "--recipe", "mmc4-datacomp")).stdout.splitlines()
+    assert "sha256 checked" in line
+    assert clip_weights(clip) == str(tmp_path / repository / name)
+    assert clip.identity() == catalogue.DATACOMP_CLIP_IDENTITY  # scores don't depend on where the weights came from
+    server.files.clear()
+    require_weights(clip)
 
 
 def test_usage() -> None:
