@@ -1,6 +1,5 @@
 """The last step of a stage's pipeline finishes the stage, without the program that started it."""
 
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +74,7 @@ def test_ctrl_c_in_a_step_is_not_an_error_of_the_step(tmp_path: Path) -> None:
     """The local runner runs most steps in the thread that receives it."""
 
     def build(pipeline: beam.Pipeline) -> PCollection[None]:
-        return pipeline | beam.Create([0]) | beam.Map(lambda _: os.kill(os.getpid(), signal.SIGINT))
+        return pipeline | beam.Create([0]) | beam.Map(lambda _: signal.raise_signal(signal.SIGINT))
 
     folder = StageFolder(str(tmp_path / "pages"), Stage.PAGES)
     options = parse(["--output", str(tmp_path)], "mmc4 pages", "", (CommonOptions,))

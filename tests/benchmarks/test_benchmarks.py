@@ -1,12 +1,13 @@
 """Run the benchmarks that need no peer on tiny inputs, so that a broken one is noticed."""
 
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.end_to_end.forks import run_program
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
@@ -24,15 +25,9 @@ REALWEB = Path(__file__).parents[3] / "shared" / "realweb"
         ("warc_scan", "--megabytes 1 --repeats 1"),
     ],
 )
-def test_it_runs_and_ends_with_a_line_of_json(
-    name: str, flags: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """In this process: new ones would import Beam and PyTorch for longer than they run."""
-    program = str(BENCHMARKS / f"{name}.py")
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    monkeypatch.setattr(sys, "argv", [program, *flags.split()])
-    runpy.run_path(program, run_name="__main__")
-    assert isinstance(json.loads(capsys.readouterr().out.splitlines()[-1]), dict)
+def test_it_runs_and_ends_with_a_line_of_json(name: str, flags: str, tmp_path: Path) -> None:
+    output = run_program(BENCHMARKS / f"{name}.py", flags.split(), tmp_path / "log")
+    assert isinstance(json.loads(output.splitlines()[-1]), dict)
 
 
 @pytest.mark.skipif(not REALWEB.is_dir(), reason="../shared/realweb is not here")

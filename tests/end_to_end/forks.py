@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import runpy
 import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -21,10 +22,32 @@ def started(arguments: list[str], log: Path) -> BaseProcess:
     return process
 
 
+def run_program(program: Path, flags: list[str], log: Path) -> str:
+    """Run a Python program to its end, and return its output. Fail if it ends with an error."""
+    process = FORKS.Process(target=_run_program, args=(program, flags, log))
+    process.start()
+    process.join()
+    output = log.read_text()
+    assert process.exitcode == 0, output
+    return output
+
+
 def _run(arguments: list[str], log: Path) -> None:
     partial_shards.SAVE_SECONDS = 0.02  # with the usual two minutes, no part would be written while the test runs
+    _write_to(log)
+    sys.argv = ["mmc4", *arguments]
+    cli.main()
+
+
+def _run_program(program: Path, flags: list[str], log: Path) -> None:
+    _write_to(log)
+    sys.path.insert(0, str(program.parent))
+    sys.argv = [str(program), *flags]
+    runpy.run_path(str(program), run_name="__main__")
+    sys.stdout.flush()
+
+
+def _write_to(log: Path) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    sys.argv = ["mmc4", *arguments]
-    cli.main()
