@@ -66,7 +66,7 @@ class _Answer:
         self.refused: Drop | None = None
 
     def choose(self, response: Response) -> Body | None:
-        if response.status is None or not has_content(response.status):
+        if response.status is None or not has_content(response.status, may_be_part=self.target.is_host_file):
             return _DRAIN
         found = result_of(response, self.target)
         self.refused = self.target.handler.refuse(found.robots_tag or "", found.declarations or "")

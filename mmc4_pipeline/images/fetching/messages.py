@@ -56,12 +56,13 @@ class Response:
         return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
 
 
-def has_content(status: int) -> bool:
+def has_content(status: int, *, may_be_part: bool) -> bool:
     """Return whether an answer with this status has the content of what was requested: a success, but not an empty one.
 
-    Google reads the robots.txt of each success, too.
+    Part of an image (206) is not an image, but part of a robots.txt has rules: Google reads that of each success, too.
     """
-    return status // 100 == HTTPStatus.OK // 100 and status not in (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT)
+    without = (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, *(() if may_be_part else (HTTPStatus.PARTIAL_CONTENT,)))
+    return status // 100 == HTTPStatus.OK // 100 and status not in without
 
 
 def fields_of(lines: list[bytes], names: Mapping[bytes, str] = _KEPT) -> dict[str, list[str]]:

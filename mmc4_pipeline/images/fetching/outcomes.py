@@ -106,10 +106,11 @@ def outcome_of(response: Response, target: Target, address: str, max_bytes: int)
     Raises UserError if this machine can't open more connections.
     """
     status = response.status
-    if status is None or (has_content(status) and not response.is_complete and not response.is_too_long):
+    is_success = status is not None and has_content(status, may_be_part=target.is_host_file)
+    if status is None or (is_success and not response.is_complete and not response.is_too_long):
         return _failure(response, target)
     result = result_of(response, target)
-    if has_content(status):
+    if is_success:
         if response.is_too_long and not target.is_host_file:
             return Outcome(replace(result, reason=Reason.TOO_LARGE, error=f"more than {max_bytes} bytes"))
         return Outcome(replace(result, body=response.body))

@@ -172,13 +172,21 @@ def test_of_a_malformed_robots_txt_whatever_can_be_read_counts(answer: bytes, re
     assert [result.reason for result in results] == reasons
 
 
-@pytest.mark.parametrize("status", [b"HTTP/1.1 203 Changed", b"HTTP/1.1 206 OK", b"HTTP/1.1 299 x"])
+@pytest.mark.parametrize("status", [b"HTTP/1.1 203 Changed", b"HTTP/1.1 299 x"])
 def test_each_success_has_an_image_and_a_robots_txt(status: bytes) -> None:
     def answer(target: str, _before: int) -> bytes:
         return response(ROBOTS if target == "/robots.txt" else IMAGE, status=status)
 
     (image, private), _ = answers_of(answer, "/a.jpg", "/private/a.jpg", robots_txt=True)
     assert (image.reason, image.body, private.reason) == (None, IMAGE, Reason.ROBOTS)
+
+
+def test_part_of_a_robots_txt_has_rules_but_part_of_an_image_is_an_error() -> None:
+    def answer(target: str, _before: int) -> bytes:
+        return response(ROBOTS if target == "/robots.txt" else IMAGE, status=b"HTTP/1.1 206 Partial Content")
+
+    (image, private), _ = answers_of(answer, "/a.jpg", "/private/a.jpg", robots_txt=True)
+    assert (image.reason, private.reason) == (Reason.HTTP_ERROR, Reason.ROBOTS)
 
 
 @pytest.mark.parametrize("status", [b"HTTP/1.1 204 No Content", b"HTTP/1.1 205 Reset", b"HTTP/1.1 304 Not Modified"])
