@@ -228,6 +228,7 @@ def _finish(folder: StageFolder, transaction: Transaction) -> None:
     journal = transaction.apply(Journal)
     for item in journal.publications:
         rewrite(_finished(folder), item)
+    storage.remove_leftovers(folder.path)
     transaction.clear()
 
 

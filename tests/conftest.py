@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from multiprocessing.util import Finalize
 
@@ -55,6 +56,12 @@ def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tempfile.mkdtemp(prefix="mmc4-")
     Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-200)
     os.environ["TMPDIR"] = tempfile.tempdir = folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> None:
+    """Let tests press Ctrl-C, which a shell makes programs ignore that it starts in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
