@@ -61,7 +61,6 @@ Example:
 """
 OPTIONS = (CommonOptions, LocateOptions, ChoiceOptions, WebOptions)
 DOCUMENTS_PER_SHARD = 36_000  # whose references and captures fit any worker
-URLS_PER_FILTER = 4 << 20  # a filter's file is then 5 MB for all of C4, and some 13 MB at most
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ class Held:
                 self._large.release()
 
 
-class _Answer:
+class _Receiver:
     """Decides what to do with a body once the header is there; `refused` is why it must not be read."""
 
     __slots__ = ("_body", "refused", "target")
@@ -102,7 +102,7 @@ class ImageClient:
     async def request(self, target: Target, url: str, held: Held, unread: Outcome | None = None) -> Outcome:
         """Make one request. `held` gets what must be held until the result has been used.
 
-        `unread` is the outcome before if libcurl could not read the answer; this request is then made without it, and
+        `unread` is the outcome before if libcurl could not read the response; this request is then made without it, and
         the outcome remains if that fails too.
 
         A failure that is this machine's is excused, once its connection works again. Raises UserError if this machine
@@ -124,17 +124,17 @@ class ImageClient:
         try:
             addresses = await self._addresses(address)
         except TimeoutError:
-            return failed(target, Reason.TIMEOUT, "no answer in time", may_retry=True)
+            return failed(target, Reason.TIMEOUT, "no response in time", may_retry=True)
         except OSError as error:
             return failed(target, Reason.HOST_UNAVAILABLE, f"{type(error).__name__}: {error}", may_retry=True)
         except ValueError:  # from Python's IDNA codec
             return failed(target, Reason.HTTP_ERROR, "no valid URL")
         transfer = self._unused.pop() if self._unused else Transfer(self._loop, self._settings)
-        answer = _Answer(target, self._host_file if target.is_host_file else self._image)
+        receiver = _Receiver(target, self._host_file if target.is_host_file else self._image)
         try:
             transfer.set_url(address, addresses, target.route.pool_name(host) if target.route.is_replay else None)
             transfer.set_fresh(self._interruptions.woken)
-            transfer.start(answer.choose)
+            transfer.start(receiver.choose)
             while await transfer.until_large():
                 await held.hold(self._large)
                 transfer.go_on()
@@ -144,21 +144,21 @@ class ImageClient:
         finally:
             transfer.stop()
             self._unused.append(transfer)
-        outcome = await self._outcome(response, answer, address, held)
+        outcome = await self._outcome(response, receiver, address, held)
         return replace(outcome, unread_from=peer) if response.status is None and response.code in REFUSED else outcome
 
     async def _request_leniently(
         self, target: Target, address: str, held: Held, unread: Outcome, peer: tuple[str, int]
     ) -> Outcome:
         request = LenientRequest(address, peer, self._settings)
-        answer = _Answer(target, self._host_file if target.is_host_file else self._image)
-        await request.run(answer.choose, partial(held.hold, self._large))
-        outcome = await self._outcome(request.response, answer, address, held)
+        receiver = _Receiver(target, self._host_file if target.is_host_file else self._image)
+        await request.run(receiver.choose, partial(held.hold, self._large))
+        outcome = await self._outcome(request.response, receiver, address, held)
         return replace(unread, unread_from=None) if request.response.status is None else outcome
 
-    async def _outcome(self, response: Response, answer: "_Answer", address: str, held: Held) -> Outcome:
-        """Return what an answer means, with its body decoded."""
-        target, refused = answer.target, answer.refused
+    async def _outcome(self, response: Response, receiver: "_Receiver", address: str, held: Held) -> Outcome:
+        """Return what a response means, with its body decoded."""
+        target, refused = receiver.target, receiver.refused
         held.is_abandoned = response.status is not None and not response.is_complete
         if refused is not None:
             return Outcome(replace(result_of(response, target), reason=refused.reason, filter=refused.filter))

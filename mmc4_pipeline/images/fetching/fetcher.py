@@ -213,5 +213,5 @@ def _record(host: Host, outcome: Outcome, started: float) -> None:
         host.record_failure(f"HTTP {result.status}", None)
     elif result.reason == Reason.CORRUPT and outcome.may_retry:  # the connection broke off
         host.slow_down(started)
-    elif result.status is not None or result.reason == Reason.CORRUPT:  # also an answer that can't be read
+    elif result.status is not None or result.reason == Reason.CORRUPT:  # also a response that can't be read
         host.record_response()

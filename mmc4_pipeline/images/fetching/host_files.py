@@ -147,7 +147,7 @@ class HostFiles:
         """Read a robots.txt as RFC 9309, 2.3.1, says.
 
         A 4xx response and endless redirects allow everything, an unreachable file allows nothing. As in Google's
-        documentation, an answer that is not HTTP, or that breaks off again and again, is as good as none.
+        documentation, a response that is not HTTP, or that breaks off again and again, is as good as none.
         """
         error = f"robots.txt: {result.error}"
         if result.reason is None:

@@ -1,8 +1,8 @@
-"""Requests again, without libcurl, what was answered with a header that libcurl refuses and browsers read.
+"""Repeats a request without libcurl if the response has a header that libcurl refuses and browsers read.
 
-libcurl gives up the whole answer if a line of its header has no colon, or a NUL, if its Content-Length is not a number,
-its Transfer-Encoding unknown, or its first line empty or of an unknown version. So do h11, aiohttp and httptools
-(llhttp), at least for the first. Here such a line, length or coding is ignored.
+libcurl gives up the whole response if a line of its header has no colon or a NUL, if its Content-Length is not a
+number, if its Transfer-Encoding is unknown, or if its first line is empty or has an unknown version. So do h11, aiohttp
+and httptools (llhttp), at least in the first case. Here such a line, length or coding is ignored.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from mmc4_pipeline.images.fetching.messages import (
 )
 from mmc4_pipeline.images.fetching.settings import FetchSettings
 
-_HEADER_BYTES, _HEADER_LINES = 300 << 10, 5000  # libcurl's limits; interim answers count too
+_HEADER_BYTES, _HEADER_LINES = 300 << 10, 5000  # libcurl's limits; interim responses count too
 _LINES_IN_A_ROW = 64  # after which other tasks get their turn, although more lines have been received
 _LENGTH, _CODING = "content-length", "transfer-encoding"
 _FRAMING = {name.encode(): name for name in (_LENGTH, _CODING)}
@@ -43,7 +43,7 @@ _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r*\n")  # RF
 
 
 class LenientRequest:
-    """One request, to an address that libcurl was connected to. `response` is the answer as far as it was read."""
+    """One request, to an address that libcurl was connected to. `response` has what was read of the response."""
 
     def __init__(self, url: str, peer: tuple[str, int], settings: FetchSettings) -> None:
         """Prepare a request for a URL in normal form."""
@@ -106,7 +106,7 @@ class LenientRequest:
         return line
 
     async def _read_header(self) -> None:
-        """Read the header of the final answer. Interim answers, and empty lines before it, are skipped."""
+        """Read the header of the final response. Interim responses, and empty lines before it, are skipped."""
         size, lines = 0, list[bytes]()
         while True:
             line = await self._line()

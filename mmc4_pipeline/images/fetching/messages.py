@@ -1,4 +1,4 @@
-"""What is sent and received: the header fields of requests, the parts of answers, and how much of a body to read."""
+"""What is sent and received: the header fields of requests, the parts of responses, and how much of a body to read."""
 
 import re
 import ssl
@@ -34,7 +34,7 @@ class Body:
 
 @dataclass(slots=True)
 class Response:
-    """An answer as far as it was read. `status` is None if there was none.
+    """A response as far as it was read. `status` is None if there was none.
 
     `headers` has the fields that say something about an image, by their names in lower case.
     `is_complete` says whether all of it was read; `is_too_long` whether its body was longer than its limit. `code` and
@@ -57,7 +57,7 @@ class Response:
 
 
 def has_content(status: int, *, may_be_part: bool) -> bool:
-    """Return whether an answer with this status has the content of what was requested: a success, but not an empty one.
+    """Return whether a response with this status has the content that was requested: a success, but not an empty one.
 
     Part of an image (206) is not an image, but part of a robots.txt has rules: Google reads that of each success, too.
     """

@@ -1,4 +1,4 @@
-"""What is requested for an image, and what its answer means: an image, a reason why there is none, or another try."""
+"""What is requested for an image, and what the response means: an image, a reason for having none, or another try."""
 
 import errno
 from http import HTTPStatus
@@ -64,7 +64,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     `pushback` is set if the host is busy (429 or 503): how many seconds it asked to wait, 0 if it did not say.
     `may_retry` is set after a failure that may pass, and `is_excused` if it is not the host's. `location` is where a
-    redirect leads. `unread_from` is the address and port whose answer libcurl can't read, but lenient.py perhaps can.
+    redirect leads. `unread_from` is the address and port whose response libcurl can't read, but lenient.py perhaps can.
     """
 
     result: FetchResult
@@ -81,12 +81,12 @@ def is_server_failure(status: int) -> bool:
 
 
 def failed(target: Target, reason: Reason, error: str, *, may_retry: bool = False) -> Outcome:
-    """Return the outcome of a request that got no answer, or one that can't be read."""
+    """Return the outcome of a request that got no response, or one that can't be read."""
     return Outcome(replace(target.empty_result, reason=reason, error=error), may_retry=may_retry)
 
 
 def result_of(response: Response, target: Target) -> FetchResult:
-    """Return a result with what the header of an answer says."""
+    """Return a result with what the header of a response says."""
     fields, lines = response.headers, target.declarations
     found = [f"{TDM_HEADER}: {value}" for value in fields.get(RESERVATION, ())]
     if usage := fields.get(USAGE):  # several fields are one dictionary (RFC 9110, section 5.3)
@@ -101,7 +101,7 @@ def result_of(response: Response, target: Target) -> FetchResult:
 
 
 def outcome_of(response: Response, target: Target, address: str, max_bytes: int) -> Outcome:
-    """Return what an answer means; a body of more than `max_bytes` is too large.
+    """Return what a response means; a body of more than `max_bytes` is too large.
 
     Raises UserError if this machine can't open more connections.
     """
@@ -135,11 +135,11 @@ def _failure(response: Response, target: Target) -> Outcome:
     if problem is not None and problem.errno in (errno.EMFILE, errno.ENFILE):
         raise UserError("cannot open more connections (see ulimit -n): lower --max_open_requests") from problem
     if response.code == pycurl.E_OPERATION_TIMEDOUT:
-        return failed(target, Reason.TIMEOUT, "no answer in time", may_retry=True)
+        return failed(target, Reason.TIMEOUT, "no response in time", may_retry=True)
     if response.code == pycurl.E_URL_MALFORMAT:
         return failed(target, Reason.HTTP_ERROR, "no valid URL")
     if response.code in _MALFORMED:
-        return failed(target, Reason.CORRUPT, f"malformed answer: {response.message}")
+        return failed(target, Reason.CORRUPT, f"malformed response: {response.message}")
     if response.status is not None:
-        return failed(target, Reason.CORRUPT, f"the answer broke off: {response.message}", may_retry=True)
+        return failed(target, Reason.CORRUPT, f"the response broke off: {response.message}", may_retry=True)
     return failed(target, Reason.HOST_UNAVAILABLE, response.message, may_retry=True)

@@ -157,7 +157,7 @@ class Transfer:
         if found is None:
             return -1
         status = int(found[1])
-        if status < HTTPStatus.OK:  # the final answer follows
+        if status < HTTPStatus.OK:  # the final response follows
             return None
         response.status = status
         response.headers = fields_of(lines[1:])

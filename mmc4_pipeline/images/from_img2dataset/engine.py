@@ -111,7 +111,7 @@ class Img2dataset:
                 for url in urls_at.pop(result.url, ()):
                     yield replace(result, url=url, route=route.template)
         reason = Reason.NOT_FETCHED if in_time else Reason.DEFERRED
-        error = "img2dataset gave no answer" if in_time else "the shard's time was over before its turn came"
+        error = "img2dataset gave no result" if in_time else "the shard's time was over before its turn came"
         for url in (url for urls in urls_at.values() for url in urls):
             yield FetchResult(url, route.template, error=error, reason=reason)
 
