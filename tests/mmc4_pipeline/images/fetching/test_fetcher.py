@@ -36,7 +36,7 @@ def test_a_good_response_has_body_status_and_route() -> None:
     assert "gzip" not in server.headers[0].get("Accept-Encoding", "")
 
 
-@pytest.mark.parametrize("status", [204, 205, 401, 403, 404, 410, 500])
+@pytest.mark.parametrize("status", [204, 205, 206, 401, 403, 404, 410, 500])
 def test_other_statuses_are_final(status: int) -> None:
     (result,), server = fetch_from(responding(status), "/a.jpg")
     assert (result.reason, result.status, result.error) == (Reason.HTTP_ERROR, status, f"HTTP {status}")
