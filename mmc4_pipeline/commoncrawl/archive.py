@@ -134,7 +134,7 @@ def _inflate_whole(piece: bytes) -> bytes | None:
     if len(piece) < _MIN_MEMBER_BYTES or not 0 < size <= MAX_RECORD_BYTES:
         return None
     try:
-        data = bytes(deflate.gzip_decompress(piece))
+        data: bytes = deflate.gzip_decompress(piece)  # type: ignore[assignment]  # a bytearray, which is not copied
     except (deflate.DeflateError, ValueError):
         return None
     return data if len(data) == size else None

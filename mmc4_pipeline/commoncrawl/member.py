@@ -40,7 +40,8 @@ def records_of_member(data: bytes, offset: int, size: int) -> list[Record | Lost
             if end > len(data) or not ends_record(data[end : end + FOLLOWING_BYTES]):
                 return [*found, LostRecord(offset, size, wrong_length(block_length))]
             after = end_of_space(data, end)
-        found.append(Record(offset, size, data[start:after], block_start - start, block_length))
+        own = data if after - start == len(data) else data[start:after]
+        found.append(Record(offset, size, own, block_start - start, block_length))
         start = after
     return found
 

@@ -68,7 +68,7 @@ class Record(msgspec.Struct, gc=False):  # not a dataclass: tens of billions are
     @property
     def block(self) -> bytes:
         """The record's content, without the WARC header."""
-        return self.data[self.block_start : self.block_start + self.block_length]
+        return self._part(self.block_start)
 
     def http_head(self) -> HttpHead:
         """Return what the head of a response declares; raises ValueError if the head has no end."""
@@ -76,7 +76,7 @@ class Record(msgspec.Struct, gc=False):  # not a dataclass: tens of billions are
 
     def http_body(self, head: HttpHead) -> bytes:
         """Return the decoded body of a response; raises ValueError if it cannot be decoded or is too large."""
-        return decoded_body(self.data[head.body_start : self.block_start + self.block_length], head.codings)
+        return decoded_body(self._part(head.body_start), head.codings)
 
     def http_response(self) -> tuple[str, bytes]:
         """Return Content-Type (empty if missing) and decoded body of a response.
@@ -85,6 +85,10 @@ class Record(msgspec.Struct, gc=False):  # not a dataclass: tens of billions are
         """
         head = self.http_head()
         return head.content_type, self.http_body(head)
+
+    def _part(self, start: int) -> bytes:
+        """Return the block from a place in `data` on. The data may be a bytearray, as it was inflated."""
+        return bytes(memoryview(self.data)[start : self.block_start + self.block_length])
 
     def _field(self, name: bytes) -> str:
         return field_value(self.data, name, 0, self.block_start).decode("utf-8", "replace")
