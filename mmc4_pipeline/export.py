@@ -219,7 +219,13 @@ def _write_manifest(
     result = msgspec.structs.replace(manifest, files=listed, exported=[*manifest.exported, *as_json(new)])
     files.write_json("manifest.json", result.to_json())
     order = sorted(files.names, key=lambda name: name.endswith("manifest.json"))
-    beside = [name for file in written for item in new.values() for name in item.names_beside(file.name)]
+    beside = [
+        name
+        for file in written
+        for item in new.values()
+        if item.number_of(file.name) is not None
+        for name in item.names_beside(file.name)
+    ]
     return Journal([*(file.name for file in written), *beside, *order], [Publications.of(_finished(folder))])
 
 

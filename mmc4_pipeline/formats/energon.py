@@ -5,8 +5,8 @@ sentences. `crude.yaml` gives the same samples as dictionaries for cookers (`dat
 has all shards in `train`. `index.sqlite` is written by Energon's own writer; `<shard>.tar.idx` has the offset of each
 sample as 8 bytes (megatron/energon/flavors/webdataset/itar.py). `energon prepare` would write the same, except for
 `index.uuid`, which follows from the shards here. It is not used, because it only takes folders of its own storage
-layer and asks questions. `<shard>.tar.samples` says where the files of each sample are: whoever writes a shard writes
-it, so that the index of many shards is made without reading them.
+layer and asks questions. `<shard>.tar.samples` says where the files of each sample are. It is
+written together with the shard, so that the index of many shards is made without reading them.
 """
 
 import hashlib

@@ -14,6 +14,10 @@ class PublishedFile:
     licence: str
 
 
+# Files of weights as transformers looks for them: the first kind that a model has. Both are read without pickle.
+TRANSFORMERS_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+
+
 @dataclass(frozen=True, slots=True)
 class HubModel:
     """A model on the Hugging Face Hub, which states the sha256 of each file of weights; `name` is its repository's.
@@ -25,7 +29,7 @@ class HubModel:
     name: str
     what: str
     licence: str
-    weights: tuple[str, ...] = ("model*.safetensors", "pytorch_model*.bin")
+    weights: tuple[str, ...] = TRANSFORMERS_WEIGHTS
     small: tuple[str, ...] = ("*.json", "*.txt")
 
     @property

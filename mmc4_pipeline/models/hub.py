@@ -5,12 +5,11 @@ from pathlib import Path
 import msgspec
 
 from mmc4_pipeline.errors import UserError
-from mmc4_pipeline.models.catalogue import HubModel, PublishedFile
+from mmc4_pipeline.models.catalogue import TRANSFORMERS_WEIGHTS, HubModel, PublishedFile
 from mmc4_pipeline.models.folder import models_folder
 from mmc4_pipeline.storage import Inputs
 
 HUB = "https://huggingface.co"
-_TRANSFORMERS = HubModel("", "", "")  # names of files as transformers looks for them; all are read without pickle
 _LISTING = 1 << 22  # bytes
 
 
@@ -77,12 +76,12 @@ def fetched_model(model: str) -> str | None:
 
 def is_fetched(model: HubModel) -> bool:
     """Return whether the weights of a model are complete in the folder of fetched weights."""
-    return bool(weights_of(str(models_folder() / model.name), model))
+    return bool(weights_of(str(models_folder() / model.name), model.weights))
 
 
-def weights_of(folder: str, model: HubModel = _TRANSFORMERS) -> list[Path]:
-    """Return the files of weights in a model's folder; none if one of them is missing."""
-    for pattern in model.weights:
+def weights_of(folder: str, names: tuple[str, ...] = TRANSFORMERS_WEIGHTS) -> list[Path]:
+    """Return the files of weights in a model's folder, as in `HubModel.weights`; none if one of them is missing."""
+    for pattern in names:
         file = Path(folder) / pattern.replace("*", "")
         if file.is_file():
             return [file]

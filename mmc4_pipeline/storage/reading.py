@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 # Ranges of a file that are read concurrently: enough to hide a latency of 100 ms, few enough for any server.
 _CONCURRENT_RANGES = 8
 _CONCURRENT_BYTES = 64 << 20
-_TRIES_BEFORE_A_RUN = 3  # in which the Hub is asked for the names and sizes of files; its package makes several of each
+_TRIES_BEFORE_A_RUN = 3  # of requesting names and sizes of files from the Hub; its package sends several per try
 
 
 class FileSystems:

@@ -56,7 +56,7 @@ class CurlLoop:
         self._multi.close()
         self._loop.remove_reader(self._sockets.fileno())
         self._sockets.close()
-        for planned in (self._timer, self._soon):  # what libcurl asked for as late as while its transfers were stopped
+        for planned in (self._timer, self._soon):  # libcurl may plan these while its transfers are stopped
             if planned is not None:
                 planned.cancel()
 

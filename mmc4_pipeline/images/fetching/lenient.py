@@ -160,7 +160,7 @@ class LenientRequest:
 
 
 def _request(url: str, user_agent: str) -> bytes:
-    """Return what libcurl sends, but that the connection is used only once."""
+    """Return the request that libcurl would send, except that its connection is used only once."""
     _, authority, path = parts_of(url)
     user, is_given, host = authority.rpartition("@")
     fields = [f"Host: {host}"]

@@ -163,7 +163,7 @@ def test_a_clip_on_the_hub_is_fetched_and_found_by_its_tag(
     name: str, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MMC4_MODELS", str(tmp_path))
-    clip = ClipChoice(**dict(zip(("model", "pretrained"), catalogue.DATACOMP_CLIP_IDENTITY.values(), strict=True)))
+    clip = ClipChoice(*catalogue.DATACOMP_CLIP_IDENTITY.values())
     assert clip_weights(clip) is None
     repository = catalogue.DATACOMP_CLIP.name
     server = serve(hub_model(repository, {**FILES, name: b"weights"}))
